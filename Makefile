@@ -1,0 +1,378 @@
+# SPDX-License-Identifier: MIT
+#
+# One make for the whole tree, without recursion: every rule stands here, and a source file that appears in a folder is
+# built without an edit. Outputs lie in build/<variant>/{bin,lib,tests,obj}. A variant is one set of compiler flags
+# (release, asan, tsan, cov, fuzz); another compiler than gcc gets its name appended, so that all live side by side.
+# The only sub-makes are those that ask this same file for another variant (check, demo). `make help` lists the targets.
+
+VERSION := 0.1.0
+VARIANT ?= release
+ifeq ($(origin CC),default)
+CC := gcc
+endif
+AR_FLAGS := rcsD
+WERROR ?= -Werror
+CLANG ?= clang
+TIDY ?= clang-tidy
+FORMAT ?= clang-format
+
+PREFIX ?= /usr/local
+BINDIR ?= $(PREFIX)/bin
+LIBDIR ?= $(PREFIX)/lib
+INCLUDEDIR ?= $(PREFIX)/include
+MANDIR ?= $(PREFIX)/share/man
+UNITDIR ?= $(PREFIX)/lib/systemd/system
+SYSUSERSDIR ?= $(PREFIX)/lib/sysusers.d
+TMPFILESDIR ?= $(PREFIX)/lib/tmpfiles.d
+COMPLETIONDIR ?= $(PREFIX)/share/bash-completion/completions
+
+# A folder with public serving traces for tests and demo; without one they use a seeded load of the same kind.
+KVPAGER_TRACES ?= $(abspath $(wildcard ../shared/traces))
+export KVPAGER_TRACES
+
+# How much the simulation does in `make check` (SIM_ASAN_SEEDS of it once more under ASan).
+SIM_SEEDS ?= 1000
+SIM_ASAN_SEEDS ?= 100
+SIM_EVENTS ?= 2000
+FUZZ_SECONDS ?= 60
+
+CC_NAME := $(notdir $(firstword $(filter-out ccache,$(CC))))
+O := build/$(VARIANT)$(if $(filter gcc gcc-%,$(CC_NAME)),,-$(CC_NAME))
+OBJ := $(O)/obj
+LIB := $(O)/lib
+BIN := $(O)/bin
+TESTS := $(O)/tests
+
+# With V=1 commands are shown; without, one line a product.
+ifeq ($(V),1)
+quiet :=
+else
+quiet = @printf '  %-5s %s\n' '$(1)' '$(patsubst build/%,%,$@)';
+endif
+# A sub-make runs on all cores where the caller did not say how many.
+JOBS = $(if $(filter -j% --jobserver%,$(MAKEFLAGS)),,-j$(shell nproc))
+
+# ---- Flags -----------------------------------------------------------------------------------------------------------
+
+WARN := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wformat=2 -Wvla -Wcast-align -Wstrict-prototypes \
+        -Wmissing-prototypes -Wswitch-enum -Wimplicit-fallthrough $(WERROR)
+# The same sources give the same bytes wherever they lie.
+REPRODUCIBLE := -ffile-prefix-map=$(CURDIR)=.
+FORTIFY := -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=3
+
+OPT_release := -O2 -g $(FORTIFY) $(REPRODUCIBLE)
+OPT_asan := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all $(REPRODUCIBLE)
+OPT_tsan := -O1 -g -fno-omit-frame-pointer -fsanitize=thread $(REPRODUCIBLE)
+OPT_cov := -O0 -g --coverage
+OPT_fuzz := -O1 -g -fno-omit-frame-pointer -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
+ifeq ($(origin OPT_$(VARIANT)),undefined)
+$(error VARIANT=$(VARIANT) is none of: release asan tsan cov fuzz)
+endif
+SANITIZE := $(filter -fsanitize=% --coverage,$(OPT_$(VARIANT)))
+
+# _GNU_SOURCE is defined empty, so that a file which defines it for itself agrees.
+BASE_CFLAGS := -std=gnu17 -D_GNU_SOURCE= -DKVPAGER_VERSION='"$(VERSION)"' $(WARN) -fstack-protector-strong \
+               $(CPPFLAGS) $(CFLAGS) $(OPT_$(VARIANT))
+BASE_LDFLAGS := -Wl,-z,relro -Wl,-z,now -Wl,-z,noexecstack -Wl,--as-needed $(SANITIZE) $(LDFLAGS)
+PROG_LDFLAGS := -pie $(BASE_LDFLAGS)
+# A sanitized library finds the sanitizer's symbols in the program that loads it.
+SO_LDFLAGS := -shared -Wl,-soname,libkvpager.so.0 $(BASE_LDFLAGS) $(if $(SANITIZE),,-Wl,-z,defs)
+
+# Layers: a folder sees itself and what lies to its left, and nothing else. FLAGS is what a folder adds.
+BASE_I := -Idaemon/base
+CORE_I := $(BASE_I) -Idaemon/core
+DEV_I := $(CORE_I) -Idaemon/dev
+SHELL_I := $(DEV_I) -Idaemon/shell -Iclient/proto
+CLIENT_I := -Iclient/proto -Iclient/include
+# Tests see everything. Where two folders have a header of one name, a test gives the path from the root.
+TEST_I := -Itests/unit -Itests/sim $(SHELL_I) $(CLIENT_I) -Iclient/lib -Iclient/cli -Iclient/replay -Ikernels/ref -I.
+
+$(OBJ)/daemon/base/%: FLAGS := -fPIE $(BASE_I)
+$(OBJ)/daemon/core/%: FLAGS := -fPIE $(CORE_I)
+$(OBJ)/daemon/dev/%: FLAGS := -fPIE $(DEV_I)
+$(OBJ)/daemon/shell/%: FLAGS := -fPIE $(SHELL_I)
+$(OBJ)/client/proto/%: FLAGS := -fPIC -fvisibility=hidden -Iclient/proto
+$(OBJ)/client/lib/%: FLAGS := -fPIC -fvisibility=hidden -pthread $(CLIENT_I) -Iclient/lib
+$(OBJ)/client/cli/%: FLAGS := -fPIE $(CLIENT_I) -Iclient/cli
+$(OBJ)/client/replay/%: FLAGS := -fPIE -pthread $(CLIENT_I) -Iclient/replay -Ikernels/ref
+$(OBJ)/kernels/ref/%: FLAGS := -fPIE -Ikernels/ref
+$(OBJ)/tests/%: FLAGS := -fPIE -pthread $(TEST_I)
+
+# ---- What there is to build ------------------------------------------------------------------------------------------
+
+objects = $(patsubst %.c,$(OBJ)/%.o,$(wildcard $(1)/*.c))
+# Objects of folders, main.c aside: what goes into an archive.
+parts = $(filter-out %/main.o,$(foreach f,$(1),$(call objects,$(f))))
+
+BASE_O := $(call parts,daemon/base)
+CORE_O := $(call parts,daemon/core)
+DEV_O := $(call parts,daemon/dev)
+SHELL_O := $(call parts,daemon/shell)
+PROTO_O := $(call parts,client/proto)
+CLIENT_O := $(call parts,client/lib)
+CLI_O := $(call parts,client/cli)
+REPLAY_O := $(call parts,client/replay kernels/ref)
+
+BASE_A := $(if $(BASE_O),$(LIB)/libbase.a)
+CORE_A := $(if $(CORE_O),$(LIB)/libcore.a)
+DEV_A := $(if $(DEV_O),$(LIB)/libdev.a)
+SHELL_A := $(if $(SHELL_O),$(LIB)/libshell.a)
+PROTO_A := $(if $(PROTO_O),$(LIB)/libproto.a)
+CLIENT_A := $(if $(CLIENT_O),$(LIB)/libkvpager.a)
+CLI_A := $(if $(CLI_O),$(LIB)/libcli.a)
+REPLAY_A := $(if $(REPLAY_O),$(LIB)/libreplay.a)
+
+DAEMON_A := $(SHELL_A) $(DEV_A) $(CORE_A) $(BASE_A) $(PROTO_A)
+ALL_A := $(REPLAY_A) $(CLI_A) $(CLIENT_A) $(DAEMON_A)
+CLIENT_SO := $(if $(CLIENT_O),$(LIB)/libkvpager.so)
+
+DAEMON_LIBS := -lsystemd -linih
+CLIENT_LIBS := -ljansson -lm
+TEST_LIBS := $(DAEMON_LIBS) $(CLIENT_LIBS)
+
+PROGRAMS := $(if $(wildcard daemon/shell/main.c),$(BIN)/kvpagerd) \
+            $(if $(wildcard client/cli/main.c),$(BIN)/kvpagerctl) \
+            $(if $(wildcard client/replay/main.c),$(BIN)/kvpager-replay)
+
+# Tests. In each folder the files named after it are programs; the others are parts that any of them may use.
+mains = $(patsubst tests/$(1)/%.c,$(TESTS)/%,$(wildcard tests/$(1)/$(2)-*.c))
+helpers = $(filter-out $(OBJ)/tests/$(1)/$(2)-%.o %/main.o,$(call objects,tests/$(1)))
+
+UNIT_T := $(call mains,unit,test)
+SYSTEM_T := $(call mains,system,test)
+BENCH_T := $(call mains,bench,bench)
+FUZZ_T := $(call mains,fuzz,fuzz)
+SIM_T := $(if $(wildcard tests/sim/main.c),$(TESTS)/sim)
+TSAN_T := $(patsubst tests/tsan/%.c,$(TESTS)/tsan-%,$(wildcard tests/tsan/*.c))
+SIM_P := $(if $(call parts,tests/sim),$(LIB)/libtestsim.a)
+UNIT_P := $(if $(call helpers,unit,test),$(LIB)/libtestunit.a)
+SYSTEM_P := $(if $(call helpers,system,test),$(LIB)/libtestsystem.a)
+BENCH_P := $(if $(call helpers,bench,bench),$(LIB)/libtestbench.a)
+FUZZ_P := $(if $(call helpers,fuzz,fuzz),$(LIB)/libtestfuzz.a)
+
+TEST_PROGRAMS := $(UNIT_T) $(SYSTEM_T) $(BENCH_T) $(SIM_T) $(TSAN_T) $(FUZZ_T)
+ifneq ($(words $(TEST_PROGRAMS)),$(words $(sort $(TEST_PROGRAMS))))
+$(error two test programs have the same name: $(TEST_PROGRAMS))
+endif
+
+.DEFAULT_GOAL := all
+.DELETE_ON_ERROR:
+.SECONDARY:
+.SUFFIXES:
+.PHONY: all tests check check-long check-unit deps demo bench install uninstall deb gpu-bundle fuzz format tidy coverage \
+        clean help FORCE
+
+all: $(PROGRAMS) $(ALL_A) $(CLIENT_SO) $(if $(CLIENT_O),$(LIB)/kvpager.pc) ## the programs and the library, into build/<variant>
+tests: all $(UNIT_T) $(SYSTEM_T) $(BENCH_T) $(SIM_T) $(TSAN_T) ## all test programs of a variant
+
+# ---- Rules -----------------------------------------------------------------------------------------------------------
+
+# Rebuilds everything of a variant when compiler or flags change.
+STAMP = $(subst ','\'',$(CC) $(BASE_CFLAGS) $(PROG_LDFLAGS) $(TEST_I))
+$(O)/flags: FORCE
+	@mkdir -p $(@D)
+	@{ $(firstword $(CC)) --version | head -n1; printf '%s\n' '$(STAMP)'; } >$@.new
+	@if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
+
+$(OBJ)/%.o: %.c $(O)/flags
+	@mkdir -p $(@D)
+	$(call quiet,CC)$(CC) $(BASE_CFLAGS) $(FLAGS) -MMD -MP -c -o $@ $<
+
+$(BASE_A): $(BASE_O)
+$(CORE_A): $(CORE_O)
+$(DEV_A): $(DEV_O)
+$(SHELL_A): $(SHELL_O)
+$(PROTO_A): $(PROTO_O)
+$(CLIENT_A): $(CLIENT_O)
+$(CLI_A): $(CLI_O)
+$(REPLAY_A): $(REPLAY_O)
+$(SIM_P): $(call parts,tests/sim)
+$(UNIT_P): $(call helpers,unit,test)
+$(SYSTEM_P): $(call helpers,system,test)
+$(BENCH_P): $(call helpers,bench,bench)
+$(FUZZ_P): $(call helpers,fuzz,fuzz)
+$(LIB)/%.a:
+	@mkdir -p $(@D)
+	@rm -f $@
+	$(call quiet,AR)$(AR) $(AR_FLAGS) $@ $(filter %.o,$^)
+
+$(LIB)/libkvpager.so.0: $(CLIENT_O) $(PROTO_O) client/lib/libkvpager.map
+	@mkdir -p $(@D)
+	$(call quiet,LD)$(CC) $(SO_LDFLAGS) -Wl,--version-script=client/lib/libkvpager.map -o $@ $(filter %.o,$^) -pthread
+$(LIB)/libkvpager.so: $(LIB)/libkvpager.so.0
+	$(call quiet,LN)ln -sf $(<F) $@
+$(LIB)/kvpager.pc: client/lib/kvpager.pc.in Makefile FORCE
+	@mkdir -p $(@D)
+	@sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' -e 's|@INCLUDEDIR@|$(INCLUDEDIR)|' \
+		-e 's|@VERSION@|$(VERSION)|' $< >$@.new
+	@if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
+
+link = $(call quiet,LD)$(CC) $(PROG_LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group
+uses_so = $(if $(CLIENT_SO),-L$(LIB) -lkvpager)
+
+$(BIN)/kvpagerd: $(OBJ)/daemon/shell/main.o $(DAEMON_A)
+	@mkdir -p $(@D)
+	$(link) $(DAEMON_LIBS) -pthread
+
+# Programs that use libkvpager.so find it beside them in the build tree. What is installed has no rpath: it is linked again.
+RPATH := -Wl,-rpath,'$$ORIGIN/../lib'
+$(BIN)/kvpagerctl: $(OBJ)/client/cli/main.o $(CLI_A) $(PROTO_A) $(CLIENT_SO)
+$(OBJ)/install/kvpagerctl: $(OBJ)/client/cli/main.o $(CLI_A) $(PROTO_A) $(CLIENT_SO)
+$(BIN)/kvpager-replay: $(OBJ)/client/replay/main.o $(REPLAY_A) $(PROTO_A) $(CLIENT_SO)
+$(OBJ)/install/kvpager-replay: $(OBJ)/client/replay/main.o $(REPLAY_A) $(PROTO_A) $(CLIENT_SO)
+$(BIN)/kvpagerctl $(BIN)/kvpager-replay:
+	@mkdir -p $(@D)
+	$(link) $(uses_so) $(RPATH) $(CLIENT_LIBS) -pthread
+$(OBJ)/install/kvpagerctl $(OBJ)/install/kvpager-replay:
+	@mkdir -p $(@D)
+	$(link) $(uses_so) $(CLIENT_LIBS) -pthread
+
+$(UNIT_T): $(TESTS)/%: $(OBJ)/tests/unit/%.o $(UNIT_P) $(SIM_P) $(ALL_A)
+	@mkdir -p $(@D)
+	$(link) -lcriterion $(TEST_LIBS) -pthread
+$(SIM_T): $(OBJ)/tests/sim/main.o $(SIM_P) $(ALL_A)
+	@mkdir -p $(@D)
+	$(link) $(TEST_LIBS) -pthread
+$(BENCH_T): $(TESTS)/%: $(OBJ)/tests/bench/%.o $(BENCH_P) $(SIM_P) $(ALL_A)
+	@mkdir -p $(@D)
+	$(link) $(TEST_LIBS) -pthread
+$(TSAN_T): $(TESTS)/tsan-%: $(OBJ)/tests/tsan/%.o $(ALL_A)
+	@mkdir -p $(@D)
+	$(link) $(TEST_LIBS) -pthread
+# Programs for the system tests are workers as anyone would write them: they use the shared library.
+$(SYSTEM_T): $(TESTS)/%: $(OBJ)/tests/system/%.o $(SYSTEM_P) $(PROTO_A) $(CLIENT_SO)
+	@mkdir -p $(@D)
+	$(link) $(uses_so) $(RPATH) $(CLIENT_LIBS) -pthread
+# libFuzzer brings its own main(); elsewhere tests/fuzz/main.c feeds the files named on the command line.
+$(FUZZ_T): $(TESTS)/%: $(OBJ)/tests/fuzz/%.o $(FUZZ_P) $(SIM_P) $(ALL_A) \
+           $(if $(filter fuzz,$(VARIANT)),,$(patsubst %.c,$(OBJ)/%.o,$(wildcard tests/fuzz/main.c)))
+	@mkdir -p $(@D)
+	$(link) $(if $(filter fuzz,$(VARIANT)),-fsanitize=fuzzer) $(TEST_LIBS) -pthread
+
+-include $(shell find $(OBJ) -name '*.d' 2>/dev/null)
+
+# ---- Tests -----------------------------------------------------------------------------------------------------------
+
+names = $(notdir $(1))
+scripts = $(patsubst tests/$(1)/%.sh,%,$(wildcard tests/$(1)/[0-9a-z]*.sh))
+# What tests/run gets: KIND:BUILD-FOLDER:NAME.
+CHECK_JOBS = \
+	$(addprefix sim:build/release:,$(call names,$(SIM_T)) $(call scripts,sim)) \
+	$(addprefix sim:build/asan:,$(call names,$(SIM_T))) \
+	$(addprefix system:build/release:,$(call scripts,system)) \
+	$(addprefix tsan:build/tsan:,$(call names,$(TSAN_T))) \
+	$(foreach v,asan release release-$(CLANG),$(addprefix unit:build/$(v):,$(call names,$(UNIT_T)))) \
+	$(addprefix lint:build/release:,$(call scripts,lint))
+export SIM_SEEDS SIM_ASAN_SEEDS SIM_EVENTS
+
+check: ## builds and passes everything: gcc, clang, ASan+UBSan, TSan, simulation, real programs, lint
+	@scripts/deps.sh check
+	+@$(MAKE) --no-print-directory $(JOBS) CC=gcc VARIANT=release tests
+	+@$(MAKE) --no-print-directory $(JOBS) CC=gcc VARIANT=asan tests
+	+@$(MAKE) --no-print-directory $(JOBS) CC=gcc VARIANT=tsan tsan-programs
+	+@$(MAKE) --no-print-directory $(JOBS) CC=$(CLANG) VARIANT=release tests
+	@tests/run --log build/log $(CHECK_JOBS)
+
+LONG_JOBS = $(CHECK_JOBS) $(addprefix valgrind:build/release:,$(call names,$(UNIT_T)))
+check-long: export SIM_SEEDS = 100000
+check-long: export SIM_ASAN_SEEDS = 2000
+check-long: export KVP_LONG = 1
+check-long: ## the same with 100 times the simulation, and valgrind
+	@scripts/deps.sh check
+	+@$(MAKE) --no-print-directory $(JOBS) CC=gcc VARIANT=release tests
+	+@$(MAKE) --no-print-directory $(JOBS) CC=gcc VARIANT=asan tests
+	+@$(MAKE) --no-print-directory $(JOBS) CC=gcc VARIANT=tsan tsan-programs
+	+@$(MAKE) --no-print-directory $(JOBS) CC=$(CLANG) VARIANT=release tests
+	@tests/run --log build/log --long $(LONG_JOBS)
+
+.PHONY: tsan-programs
+tsan-programs: $(TSAN_T)
+
+check-unit: $(UNIT_T) ## the unit tests of one variant alone
+	@tests/run --log $(O)/log $(addprefix unit:$(O):,$(call names,$(UNIT_T)))
+
+coverage: ## lines that the unit tests and the simulation reach, by gcovr
+	+@$(MAKE) --no-print-directory $(JOBS) VARIANT=cov tests
+	@tests/run --log build/cov/log $(addprefix unit:build/cov:,$(call names,$(UNIT_T))) $(addprefix sim:build/cov:,$(call names,$(SIM_T)))
+	@gcovr --root . --object-directory build/cov/obj --filter daemon --filter client
+
+bench: all $(BENCH_T) ## measures, and writes build/<variant>/bench.json
+	@tests/bench/run $(O)
+
+fuzz: ## each fuzzer for FUZZ_SECONDS under clang's libFuzzer
+	+@$(MAKE) --no-print-directory $(JOBS) CC=$(CLANG) VARIANT=fuzz fuzz-run
+.PHONY: fuzz-run
+fuzz-run: $(FUZZ_T)
+	@test -n "$(FUZZ_T)" || { echo "no fuzzer in tests/fuzz"; exit 1; }
+	@for f in $(FUZZ_T); do \
+		name=$${f##*/}; corpus=$(O)/corpus/$$name; mkdir -p "$$corpus"; \
+		seeds=; test ! -d "tests/fuzz/$${name#fuzz-}" || seeds=tests/fuzz/$${name#fuzz-}; \
+		echo "$$name: $(FUZZ_SECONDS) s"; \
+		"$$f" -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1 -artifact_prefix="$(O)/$$name-" "$$corpus" $$seeds || exit 1; \
+	done
+
+# ---- Demo, packages, installation ------------------------------------------------------------------------------------
+
+deps: ## installs the Debian packages that building needs, as debian/control lists them
+	@scripts/deps.sh build
+
+demo: ## builds, replays a serving load of two tenants through real attention, verified, and draws demo.svg
+	@scripts/deps.sh build
+	+@$(MAKE) --no-print-directory $(JOBS) CC=gcc VARIANT=release all
+	@scripts/demo.sh build/release
+
+INSTALLED_PROGRAMS := $(patsubst $(BIN)/kvpager-replay,$(OBJ)/install/kvpager-replay, \
+                      $(patsubst $(BIN)/kvpagerctl,$(OBJ)/install/kvpagerctl,$(PROGRAMS)))
+MAN_PAGES := $(wildcard man/*.[1-8])
+UNITS := $(wildcard systemd/*.service systemd/*.socket)
+SYSUSERS := $(wildcard systemd/*sysusers*.conf)
+TMPFILES := $(wildcard systemd/*tmpfiles*.conf)
+COMPLETIONS := $(wildcard client/cli/*.bash)
+D = $(DESTDIR)
+
+install: all $(INSTALLED_PROGRAMS) ## into $(DESTDIR)$(PREFIX)
+	@set -e; for f in $(INSTALLED_PROGRAMS); do install -D -m 755 "$$f" "$(D)$(BINDIR)/$${f##*/}"; done
+	install -D -m 644 $(LIB)/libkvpager.so.0 $(D)$(LIBDIR)/libkvpager.so.0
+	ln -sf libkvpager.so.0 $(D)$(LIBDIR)/libkvpager.so
+	install -D -m 644 client/include/kvpager.h $(D)$(INCLUDEDIR)/kvpager.h
+	install -D -m 644 $(LIB)/kvpager.pc $(D)$(LIBDIR)/pkgconfig/kvpager.pc
+	@set -e; for f in $(MAN_PAGES); do install -D -m 644 "$$f" "$(D)$(MANDIR)/man$${f##*.}/$${f##*/}"; done
+	@set -e; for f in $(UNITS); do mkdir -p $(D)$(UNITDIR); \
+		sed 's|@BINDIR@|$(BINDIR)|g' "$$f" >"$(D)$(UNITDIR)/$${f##*/}"; done
+	@set -e; for f in $(SYSUSERS); do install -D -m 644 "$$f" "$(D)$(SYSUSERSDIR)/kvpager.conf"; done
+	@set -e; for f in $(TMPFILES); do install -D -m 644 "$$f" "$(D)$(TMPFILESDIR)/kvpager.conf"; done
+	@set -e; for f in $(COMPLETIONS); do b=$${f##*/}; install -D -m 644 "$$f" "$(D)$(COMPLETIONDIR)/$${b%.bash}"; done
+
+uninstall: ## takes away what install put there
+	rm -f $(addprefix $(D)$(BINDIR)/,$(notdir $(PROGRAMS))) $(D)$(LIBDIR)/libkvpager.so $(D)$(LIBDIR)/libkvpager.so.0 \
+		$(D)$(INCLUDEDIR)/kvpager.h $(D)$(LIBDIR)/pkgconfig/kvpager.pc \
+		$(foreach p,$(MAN_PAGES),$(D)$(MANDIR)/man$(patsubst .%,%,$(suffix $(p)))/$(notdir $(p))) \
+		$(addprefix $(D)$(UNITDIR)/,$(notdir $(UNITS))) \
+		$(if $(SYSUSERS),$(D)$(SYSUSERSDIR)/kvpager.conf) $(if $(TMPFILES),$(D)$(TMPFILESDIR)/kvpager.conf) \
+		$(addprefix $(D)$(COMPLETIONDIR)/,$(patsubst %.bash,%,$(notdir $(COMPLETIONS))))
+
+deb: ## Debian packages, into the folder above
+	dpkg-buildpackage --unsigned-source --unsigned-changes --build=binary
+
+gpu-bundle: ## (arrives with the CUDA backend)
+	@echo "make gpu-bundle: nothing to bundle yet: it arrives with the CUDA backend" >&2; exit 1
+
+# ---- House -----------------------------------------------------------------------------------------------------------
+
+C_FILES := $(wildcard daemon/*/*.c client/*/*.c kernels/ref/*.c tests/*/*.c)
+H_FILES := $(wildcard daemon/*/*.h client/*/*.h kernels/ref/*.h tests/*/*.h)
+
+format: ## rewrites the C files as .clang-format says
+	$(FORMAT) -i $(C_FILES) $(H_FILES)
+
+.PHONY: $(patsubst %.c,$(OBJ)/%.tidy,$(C_FILES))
+$(patsubst %.c,$(OBJ)/%.tidy,$(C_FILES)): $(OBJ)/%.tidy: %.c
+	$(call quiet,TIDY)$(TIDY) --quiet $< -- $(filter-out -fsanitize=% -Werror,$(BASE_CFLAGS)) $(FLAGS) 2>/dev/null
+tidy: $(patsubst %.c,$(OBJ)/%.tidy,$(C_FILES)) ## clang-tidy over the C files
+
+clean: ## removes build/
+	rm -rf build demo.svg
+
+help: ## this list
+	@echo "usage: make [TARGET] [VARIANT=release|asan|tsan|cov] [CC=gcc|clang] [V=1] [WERROR=]"
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1\t\2/p' Makefile | sort | awk -F'\t' '{printf "  %-12s %s\n", $$1, $$2}'
