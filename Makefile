@@ -162,7 +162,7 @@ endif
 .PHONY: all tests check check-long check-unit deps demo bench install uninstall deb gpu-bundle fuzz format tidy coverage \
         clean help FORCE
 
-all: $(PROGRAMS) $(ALL_A) $(CLIENT_SO) $(if $(CLIENT_O),$(LIB)/kvpager.pc) ## the programs and the library, into build/<variant>
+all: $(PROGRAMS) $(ALL_A) $(CLIENT_SO) $(if $(CLIENT_O),$(LIB)/kvpager.pc) ## programs and library, in build/<variant>
 tests: all $(UNIT_T) $(SYSTEM_T) $(BENCH_T) $(SIM_T) $(TSAN_T) ## all test programs of a variant
 
 # ---- Rules -----------------------------------------------------------------------------------------------------------
@@ -214,7 +214,7 @@ $(BIN)/kvpagerd: $(OBJ)/daemon/shell/main.o $(DAEMON_A)
 	@mkdir -p $(@D)
 	$(link) $(DAEMON_LIBS) -pthread
 
-# Programs that use libkvpager.so find it beside them in the build tree. What is installed has no rpath: it is linked again.
+# Programs that use libkvpager.so find it beside them in the build tree. What is installed is linked again, without rpath.
 RPATH := -Wl,-rpath,'$$ORIGIN/../lib'
 $(BIN)/kvpagerctl: $(OBJ)/client/cli/main.o $(CLI_A) $(PROTO_A) $(CLIENT_SO)
 $(OBJ)/install/kvpagerctl: $(OBJ)/client/cli/main.o $(CLI_A) $(PROTO_A) $(CLIENT_SO)
@@ -293,7 +293,8 @@ check-unit: $(UNIT_T) ## the unit tests of one variant alone
 
 coverage: ## lines that the unit tests and the simulation reach, by gcovr
 	+@$(MAKE) --no-print-directory $(JOBS) VARIANT=cov tests
-	@tests/run --log build/cov/log $(addprefix unit:build/cov:,$(call names,$(UNIT_T))) $(addprefix sim:build/cov:,$(call names,$(SIM_T)))
+	@tests/run --log build/cov/log $(addprefix unit:build/cov:,$(call names,$(UNIT_T))) \
+		$(addprefix sim:build/cov:,$(call names,$(SIM_T)))
 	@gcovr --root . --object-directory build/cov/obj --filter daemon --filter client
 
 bench: all $(BENCH_T) ## measures, and writes build/<variant>/bench.json
@@ -308,7 +309,7 @@ fuzz-run: $(FUZZ_T)
 		name=$${f##*/}; corpus=$(O)/corpus/$$name; mkdir -p "$$corpus"; \
 		seeds=; test ! -d "tests/fuzz/$${name#fuzz-}" || seeds=tests/fuzz/$${name#fuzz-}; \
 		echo "$$name: $(FUZZ_SECONDS) s"; \
-		"$$f" -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1 -artifact_prefix="$(O)/$$name-" "$$corpus" $$seeds || exit 1; \
+		"$$f" -max_total_time=$(FUZZ_SECONDS) -artifact_prefix="$(O)/$$name-" "$$corpus" $$seeds || exit 1; \
 	done
 
 # ---- Demo, packages, installation ------------------------------------------------------------------------------------

@@ -2,8 +2,7 @@
 # SPDX-License-Identifier: MIT
 #
 # Installs the Debian packages that are missing, as debian/control lists them: `deps.sh build` what building needs,
-# `deps.sh check` what the tests need as well (marked <!nocheck> there). Where all is installed it does nothing, and takes
-# no time. As an ordinary user it uses sudo where sudo asks no password, else it says what to install and fails.
+# `deps.sh check` what the tests need as well (marked <!nocheck> there). Where all is installed it does nothing, at once. As an ordinary user it uses sudo where sudo asks no password, else it says what to install and fails.
 set -euo pipefail
 
 control=$(dirname "$0")/../debian/control
@@ -18,6 +17,7 @@ esac
 
 # A compiler and make are implied by every Debian package (build-essential). debhelper serves `make deb` alone, and
 # dpkg-buildpackage asks for it.
+# shellcheck disable=SC2016 # those are awk's
 wanted=$(awk -v skip="$skip" '
         /^Build-Depends:/ { on = 1; next }
         on && /^[^ ]/ { exit }
