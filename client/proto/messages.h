@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * messages.h -- protocol v1: every message and every field of it, as tables.
+ *
+ * The structs, their size and offset checks, the reserved-must-be-zero checks of the codec, the opcode names and the tables
+ * of kvpager-protocol(7) are all made from what stands here. To add a message: a WIRE_FIELDS_* list, an item list if it has
+ * items, one row in WIRE_MESSAGES; then the compiler names the places that must handle it.
+ *
+ * One packet is one message: header, fixed part, items. All integers are little-endian and naturally aligned; padding is
+ * explicit, RESERVED fields are zero or the message is refused.
+ */
+#ifndef KVP_PROTO_MESSAGES_H
+#define KVP_PROTO_MESSAGES_H
+
+#include <stdint.h>
+
+#define WIRE_VERSION 1u
+#define WIRE_MAX_PACKET 12288u  /* bytes; every message fits */
+#define WIRE_MAX_FDS 253u       /* SCM_MAX_FD */
+#define WIRE_MAX_UNACKED 256u   /* extents granted to a worker and not acknowledged */
+#define WIRE_MAX_CLASSES 64u    /* plane classes of a cache */
+#define WIRE_MAX_PLANES 64u     /* planes of a class */
+#define WIRE_MAX_GROW 256u      /* entries of a GROW */
+#define WIRE_MAX_RETURN 512u    /* extents of a RETURN */
+#define WIRE_MAX_ROWS 512u      /* rows of a ROWS */
+#define WIRE_MAX_TIMEOUT_USEC (60ull * 1000000ull) /* a request waits no longer; larger timeouts are cut to it */
+
+/* Features, offered by HELLO and confirmed by WELCOME. None yet. */
+#define WIRE_FEATURES 0ull
+
+enum wire_role { WIRE_ROLE_WORKER = 1, WIRE_ROLE_ADMIN = 2 };
+enum wire_revoke_level {
+        WIRE_REVOKE_IDLE = 0,  /* idle rows */
+        WIRE_REVOKE_SLACK = 1, /* and whole extents beyond the live lengths of held rows */
+        WIRE_REVOKE_LIVE = 2,  /* and what the application's pressure handler gives up */
+};
+enum wire_return_reason {
+        WIRE_RETURN_GIVEN = 0,   /* trimmed, idle, revoked: unmapped and given back */
+        WIRE_RETURN_REFUSED = 1, /* could not be mapped */
+};
+
+#define WIRE_GROW_OPTIONAL 1u /* look-ahead: granted from what is free, or refused at once */
+#define WIRE_GRANT_LAST 1u    /* the last extent of its entry: the entry is complete */
+#define WIRE_GRANT_SHORT 2u   /* memory is short: give back what is far too much */
+
+/* Fields. X(type, name): U8 U16 U32 U64 I32. X_CHARS(name, size): NUL-terminated text. X_RESERVED(type, name). */
+
+#define WIRE_FIELDS_NONE(X, C, R)
+
+#define WIRE_FIELDS_HELLO(X, C, R)                                                                                     \
+        X(U32, version) X(U32, role) X(U64, features) C(tenant, 64)
+#define WIRE_FIELDS_DEVICE_GET(X, C, R) X(U32, device) R(U32, reserved)
+#define WIRE_FIELDS_CACHE_CREATE(X, C, R) X(U32, n_items) X(U32, device) X(U32, rows) R(U32, reserved)
+#define WIRE_FIELDS_CACHE_DESTROY(X, C, R) X(U32, cache) R(U32, reserved)
+#define WIRE_FIELDS_GROW(X, C, R) X(U32, n_items) R(U32, reserved) X(U64, timeout_usec)
+#define WIRE_FIELDS_RETURN(X, C, R) X(U32, n_items) X(U32, reason)
+#define WIRE_FIELDS_ROWS(X, C, R) X(U32, n_items) R(U32, reserved)
+#define WIRE_FIELDS_REVOKED(X, C, R) X(U32, revoke) R(U32, reserved)
+#define WIRE_FIELDS_LIST(X, C, R) X(U32, cursor) R(U32, reserved)
+
+#define WIRE_FIELDS_WELCOME(X, C, R)                                                                                   \
+        X(U32, version) X(U32, worker) X(U64, features) C(tenant, 64)
+#define WIRE_FIELDS_ERROR(X, C, R) X(U32, error) X(I32, status) C(text, 240)
+#define WIRE_FIELDS_DEVICE(X, C, R)                                                                                    \
+        X(U64, page_size) X(U64, capacity_bytes) C(name, 64) C(backend, 16) C(uuid, 48)
+#define WIRE_FIELDS_CACHE(X, C, R) X(U32, cache) R(U32, reserved)
+#define WIRE_FIELDS_GRANT(X, C, R) X(U32, n_items) R(U32, reserved)
+#define WIRE_FIELDS_GROW_FAILED(X, C, R) X(U32, n_items) R(U32, reserved)
+#define WIRE_FIELDS_PAGE_OF_LIST(X, C, R) X(U32, n_items) X(U32, next_cursor) /* next_cursor 0: no more */
+#define WIRE_FIELDS_STATUS(X, C, R)                                                                                    \
+        X(U64, pid) X(U64, uptime_usec) X(U32, devices) X(U32, tenants) X(U32, workers) X(U32, caches)                 \
+        X(U64, waiting_requests) X(U64, core_bytes) C(version, 32) C(socket, 112) C(config, 256)
+#define WIRE_FIELDS_CHECKED(X, C, R) X(I32, status) R(U32, reserved) C(text, 240)
+#define WIRE_FIELDS_REVOKE(X, C, R)                                                                                    \
+        X(U32, revoke) X(U32, level) X(U32, device) R(U32, reserved) X(U64, pages) X(U64, deadline_usec) /* relative */
+
+#define WIRE_ITEM_NONE(X, C, R)
+#define WIRE_ITEM_CLASS(X, C, R) X(U32, group) X(U32, planes) X(U32, row_pages) R(U32, reserved)
+#define WIRE_ITEM_GROW(X, C, R)                                                                                        \
+        X(U32, cache) X(U32, row) X(U16, plane_class) X(U16, flags) X(U32, first) X(U32, need) X(U32, max)
+#define WIRE_ITEM_EXTENT_ID(X, C, R) X(U64, extent)
+#define WIRE_ITEM_ROW(X, C, R) X(U32, cache) X(U32, row) X(U32, held) R(U32, reserved)
+#define WIRE_ITEM_GRANT(X, C, R)                                                                                       \
+        X(U64, extent) X(U32, request) X(U16, entry) X(U16, plane) X(U32, first) X(U16, order) X(U16, flags)
+#define WIRE_ITEM_GROW_FAILED(X, C, R) X(U32, request) X(U16, entry) R(U16, reserved) X(U32, error) X(I32, status)
+#define WIRE_ITEM_DEVICE(X, C, R)                                                                                      \
+        X(U64, page_size) X(U64, capacity_bytes) X(U64, allocated_bytes) X(U64, virgin_bytes) X(U64, missing_bytes)    \
+        C(name, 64) C(backend, 16) C(uuid, 48)
+#define WIRE_ITEM_TENANT(X, C, R)                                                                                      \
+        X(U64, current_bytes) X(U64, live_bytes) X(U64, idle_bytes) X(U64, min_bytes) X(U64, low_bytes)                \
+        X(U64, high_bytes) X(U64, max_bytes) X(U32, workers) X(U32, weight) C(name, 64)
+#define WIRE_ITEM_WORKER(X, C, R)                                                                                      \
+        X(U64, pid) X(U64, current_bytes) X(U64, live_bytes) X(U64, idle_bytes) X(U64, unacknowledged_bytes)           \
+        X(U32, worker) X(U32, caches) X(U32, uid) R(U32, reserved) C(tenant, 64)
+#define WIRE_ITEM_CACHE(X, C, R)                                                                                       \
+        X(U64, pid) X(U64, virtual_bytes) X(U64, live_bytes) X(U64, idle_bytes) X(U32, cache) X(U32, worker)           \
+        X(U32, rows) X(U32, held_rows) X(U32, planes) R(U32, reserved) C(tenant, 64)
+#define WIRE_ITEM_COUNTER(X, C, R) X(U64, value) C(name, 56)
+
+/* Directions: C2D client to daemon, D2C reply on the same socket, EVT daemon to client on the event channel. Fds: NONE, ONE, EACH
+ * (one an item). Reply "none" marks one-way messages.
+ *
+ * X(NAME, opcode, direction, item, max_items, fds, privilege, reply, documentation) */
+#define WIRE_MESSAGES(X)                                                                                               \
+        X(HELLO, 1, C2D, NONE, 0, NONE, ANY, "WELCOME", "first message of a connection: version, role, tenant wanted (empty: the first that matches)") \
+        X(DEVICE_GET, 2, C2D, NONE, 0, NONE, ANY, "DEVICE", "what a device is, by index")                              \
+        X(CACHE_CREATE, 3, C2D, CLASS, WIRE_MAX_CLASSES, NONE, WORKER, "CACHE", "a cache: rows and its plane classes") \
+        X(CACHE_DESTROY, 4, C2D, NONE, 0, NONE, WORKER, "OK", "ends a cache, all of which is unmapped; its extents are returned") \
+        X(GROW, 5, C2D, GROW, WIRE_MAX_GROW, NONE, WORKER, "GRANT, GROW_FAILED", "asks for pages first..first+need of a row in every plane of a class, up to max; waits up to timeout_usec") \
+        X(RETURN, 6, C2D, EXTENT_ID, WIRE_MAX_RETURN, NONE, WORKER, "none", "extents that are unmapped and given back, or refused") \
+        X(ROWS, 7, C2D, ROW, WIRE_MAX_ROWS, NONE, WORKER, "none", "rows that are now held or idle")                    \
+        X(REVOKED, 8, C2D, NONE, 0, NONE, WORKER, "none", "answer to REVOKE, after the RETURNs that it led to")        \
+        X(ACK, 9, C2D, NONE, 0, NONE, WORKER, "none", "carries nothing but the header's acknowledgement")              \
+        X(LIST_DEVICES, 16, C2D, NONE, 0, NONE, ANY, "DEVICES", "a page of the devices from cursor on")                \
+        X(LIST_TENANTS, 17, C2D, NONE, 0, NONE, ANY, "TENANTS", "a page of the tenants")                               \
+        X(LIST_WORKERS, 18, C2D, NONE, 0, NONE, ANY, "WORKERS", "a page of the workers")                               \
+        X(LIST_CACHES, 19, C2D, NONE, 0, NONE, ANY, "CACHES", "a page of the caches")                                  \
+        X(LIST_COUNTERS, 20, C2D, NONE, 0, NONE, ANY, "COUNTERS", "a page of the counters")                            \
+        X(STATUS_GET, 21, C2D, NONE, 0, NONE, ANY, "STATUS", "the daemon in a few figures")                            \
+        X(CHECK, 22, C2D, NONE, 0, NONE, ANY, "CHECKED", "proves every invariant of the page table")                   \
+        X(WELCOME, 64, D2C, NONE, 0, ONE, ANY, "none", "the connection stands; carries the event channel")             \
+        X(ERROR, 65, D2C, NONE, 0, NONE, ANY, "none", "the request failed, and why in a sentence")                     \
+        X(OK, 66, D2C, NONE, 0, NONE, ANY, "none", "the request is done")                                              \
+        X(DEVICE, 67, D2C, NONE, 0, NONE, ANY, "none", "a device")                                                     \
+        X(CACHE, 68, D2C, NONE, 0, NONE, ANY, "none", "the cache's id")                                                \
+        X(GRANT, 69, D2C, GRANT, WIRE_MAX_FDS, EACH, ANY, "none", "extents granted, an fd each, of any requests under way") \
+        X(GROW_FAILED, 70, D2C, GROW_FAILED, WIRE_MAX_GROW, NONE, ANY, "none", "entries of GROW requests that failed") \
+        X(DEVICES, 80, D2C, DEVICE, 32, NONE, ANY, "none", "devices")                                                  \
+        X(TENANTS, 81, D2C, TENANT, 64, NONE, ANY, "none", "tenants")                                                  \
+        X(WORKERS, 82, D2C, WORKER, 64, NONE, ANY, "none", "workers")                                                  \
+        X(CACHES, 83, D2C, CACHE, 64, NONE, ANY, "none", "caches")                                                     \
+        X(COUNTERS, 84, D2C, COUNTER, 128, NONE, ANY, "none", "counters")                                              \
+        X(STATUS, 85, D2C, NONE, 0, NONE, ANY, "none", "the daemon in a few figures")                                  \
+        X(CHECKED, 86, D2C, NONE, 0, NONE, ANY, "none", "0, or what is broken")                                        \
+        X(REVOKE, 96, EVT, NONE, 0, NONE, ANY, "REVOKED", "give back so many pages, by the deadline")                  \
+        X(SYNC, 97, EVT, NONE, 0, NONE, ANY, "ACK", "acknowledge what is mapped")
+
+/* Messages whose fixed part is another list's. */
+#define WIRE_FIELDS_ACK(X, C, R) WIRE_FIELDS_NONE(X, C, R)
+#define WIRE_FIELDS_OK(X, C, R) WIRE_FIELDS_NONE(X, C, R)
+#define WIRE_FIELDS_STATUS_GET(X, C, R) WIRE_FIELDS_NONE(X, C, R)
+#define WIRE_FIELDS_CHECK(X, C, R) WIRE_FIELDS_NONE(X, C, R)
+#define WIRE_FIELDS_SYNC(X, C, R) WIRE_FIELDS_NONE(X, C, R)
+#define WIRE_FIELDS_LIST_DEVICES(X, C, R) WIRE_FIELDS_LIST(X, C, R)
+#define WIRE_FIELDS_LIST_TENANTS(X, C, R) WIRE_FIELDS_LIST(X, C, R)
+#define WIRE_FIELDS_LIST_WORKERS(X, C, R) WIRE_FIELDS_LIST(X, C, R)
+#define WIRE_FIELDS_LIST_CACHES(X, C, R) WIRE_FIELDS_LIST(X, C, R)
+#define WIRE_FIELDS_LIST_COUNTERS(X, C, R) WIRE_FIELDS_LIST(X, C, R)
+#define WIRE_FIELDS_DEVICES(X, C, R) WIRE_FIELDS_PAGE_OF_LIST(X, C, R)
+#define WIRE_FIELDS_TENANTS(X, C, R) WIRE_FIELDS_PAGE_OF_LIST(X, C, R)
+#define WIRE_FIELDS_WORKERS(X, C, R) WIRE_FIELDS_PAGE_OF_LIST(X, C, R)
+#define WIRE_FIELDS_CACHES(X, C, R) WIRE_FIELDS_PAGE_OF_LIST(X, C, R)
+#define WIRE_FIELDS_COUNTERS(X, C, R) WIRE_FIELDS_PAGE_OF_LIST(X, C, R)
+
+#endif
