@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: MIT
 #
 # Installs the Debian packages that are missing, as debian/control lists them: `deps.sh build` what building needs,
-# `deps.sh check` what the tests need as well (marked <!nocheck> there). Where all is installed it does nothing, at once. As an ordinary user it uses sudo where sudo asks no password, else it says what to install and fails.
+# `deps.sh check` what the tests need as well (marked <!nocheck> there). Where all is installed it does nothing, at once.
+# An ordinary user needs a sudo that asks no password; else the missing packages are named and it fails.
 set -euo pipefail
 
 control=$(dirname "$0")/../debian/control
@@ -15,8 +16,7 @@ check) skip='' ;;
         ;;
 esac
 
-# A compiler and make are implied by every Debian package (build-essential). debhelper serves `make deb` alone, and
-# dpkg-buildpackage asks for it.
+# Compiler and make are implied for every Debian package. debhelper serves `make deb` alone, which asks for it itself.
 # shellcheck disable=SC2016 # those are awk's
 wanted=$(awk -v skip="$skip" '
         /^Build-Depends:/ { on = 1; next }
