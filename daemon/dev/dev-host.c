@@ -1,0 +1,255 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * dev-host.c -- the host's own memory as a device: one memfd an extent.
+ *
+ * The seal F_SEAL_GROW, alone, makes truncation final: once an extent is returned its memory is free although a worker
+ * may still have it mapped, a touch of it is SIGBUS in that worker, and it cannot be grown again. Nothing is mapped
+ * here, so nothing that a worker does to a file can raise a signal in the daemon.
+ *
+ * With huge pages each extent is allocated when it is made: a worker that maps it must never find none left. Else
+ * memory is used as it is touched, unless `populate` asks for all of it at once.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "cleanup.h"
+#include "dev.h"
+#include "fd.h"
+
+#define HOST_MIN_PAGE     (UINT64_C(64) << 10)
+#define HOST_MAX_PAGE     (UINT64_C(1) << 30)
+#define HOST_DEFAULT_PAGE (UINT64_C(2) << 20)
+#define HOST_MAX_ORDER    10u
+#define HOST_MAX_PAGES    (UINT64_C(1) << 30)
+
+#ifndef MFD_HUGE_SHIFT
+#define MFD_HUGE_SHIFT 26
+#endif
+
+struct dev {
+        uint64_t page_size, capacity;
+        unsigned memfd_flags;
+        bool allocate; /* at creation, all of it */
+        char warning[200];
+};
+
+/* A field of /proc/meminfo, in bytes; 0: not there. */
+static uint64_t host_meminfo(const char *field)
+{
+        char line[128];
+        uint64_t kib = 0;
+        size_t length = strlen(field);
+        FILE *f = fopen("/proc/meminfo", "re");
+
+        if (!f)
+                return 0;
+        while (fgets(line, sizeof(line), f))
+                if (strncmp(line, field, length) == 0 && line[length] == ':') {
+                        if (sscanf(line + length + 1, "%" SCNu64, &kib) != 1)
+                                kib = 0;
+                        break;
+                }
+        (void)fclose(f);
+        return kib << 10;
+}
+
+/* Free huge pages of that size; -1: this kernel has none of the size. */
+static int64_t host_free_hugepages(uint64_t page_size)
+{
+        char path[96];
+        int64_t n = -1;
+        FILE *f;
+
+        (void)snprintf(path, sizeof(path), "/sys/kernel/mm/hugepages/hugepages-%" PRIu64 "kB/free_hugepages",
+                       page_size >> 10);
+        f = fopen(path, "re");
+        if (!f)
+                return -1;
+        if (fscanf(f, "%" SCNd64, &n) != 1)
+                n = -1;
+        (void)fclose(f);
+        return n;
+}
+
+static int host_check_page_size(uint64_t size, char *error, size_t error_size)
+{
+        if (size < HOST_MIN_PAGE || size > HOST_MAX_PAGE || (size & (size - 1)) != 0) {
+                (void)snprintf(error, error_size,
+                               "a page of %" PRIu64 " bytes: it must be a power of two from 64K to 1G", size);
+                return -EINVAL;
+        }
+        return 0;
+}
+
+/* Sets up for huge pages; `ret_free` says how many bytes of them there are. */
+static int host_open_hugepages(struct dev *dev, uint64_t *ret_free, char *error, size_t error_size)
+{
+        int64_t n = host_free_hugepages(dev->page_size);
+        const uint64_t kib = dev->page_size >> 10;
+
+        if (n < 0) {
+                (void)snprintf(
+                        error, error_size,
+                        "hugepages = yes needs a page-size that this kernel has huge pages of, and it has none of %" PRIu64
+                        " KiB (see /sys/kernel/mm/hugepages; 2M is usual)",
+                        kib);
+                return -EINVAL;
+        }
+        if (n == 0) {
+                (void)snprintf(error, error_size,
+                               "no huge page of %" PRIu64 " KiB is free: reserve some, e.g. echo 1024 > "
+                               "/sys/kernel/mm/hugepages/hugepages-%" PRIu64 "kB/nr_hugepages, or set hugepages = no",
+                               kib, kib);
+                return -ENOMEM;
+        }
+        dev->memfd_flags |= MFD_HUGETLB | ((unsigned)__builtin_ctzll(dev->page_size) << MFD_HUGE_SHIFT);
+        dev->allocate = true;
+        *ret_free = (uint64_t)n * dev->page_size;
+        return 0;
+}
+
+/* How much memory the device has; the rest is arithmetic that cannot fail but for a device of no page at all. */
+static int host_set_capacity(struct dev *dev, const struct dev_options *options, uint64_t huge_free, char *error,
+                             size_t error_size)
+{
+        uint64_t total = host_meminfo("MemTotal"), capacity = options->capacity;
+
+        if (options->hugepages)
+                total = huge_free;
+        if (capacity == 0 && options->capacity_percent > 0)
+                capacity = (uint64_t)((double)total / 100.0 * options->capacity_percent);
+        else if (capacity == 0)
+                capacity = options->hugepages ? huge_free : host_meminfo("MemAvailable") / 2;
+        capacity -= capacity % dev->page_size;
+        if (capacity == 0) {
+                (void)snprintf(error, error_size, "a capacity of less than one page of %" PRIu64 " bytes",
+                               dev->page_size);
+                return -EINVAL;
+        }
+        if (capacity / dev->page_size > HOST_MAX_PAGES) {
+                (void)snprintf(error, error_size,
+                               "a capacity of %" PRIu64 " pages is more than the %" PRIu64
+                               " that a device may have: use larger pages",
+                               capacity / dev->page_size, HOST_MAX_PAGES);
+                return -EINVAL;
+        }
+        if (capacity > total)
+                (void)snprintf(dev->warning, sizeof(dev->warning),
+                               "its capacity of %" PRIu64 " MiB is more than the %" PRIu64
+                               " MiB of %s that this machine has: workers may be killed for lack of memory",
+                               capacity >> 20, total >> 20, options->hugepages ? "free huge pages" : "RAM");
+        dev->capacity = capacity;
+        return 0;
+}
+
+static int host_open(const struct dev_options *options, struct dev **ret, char *error, size_t error_size)
+{
+        _cleanup_(cleanup_free) struct dev *dev = calloc(1, sizeof(*dev));
+        _cleanup_fd_ int probe = -1;
+        uint64_t huge_free = 0;
+        int r;
+
+        assert(options && ret && error);
+
+        if (!dev)
+                return -ENOMEM;
+        dev->page_size = options->page_size ? options->page_size : HOST_DEFAULT_PAGE;
+        dev->memfd_flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
+        dev->allocate = options->populate;
+
+        r = host_check_page_size(dev->page_size, error, error_size);
+        if (r == 0 && options->hugepages)
+                r = host_open_hugepages(dev, &huge_free, error, error_size);
+        if (r == 0)
+                r = host_set_capacity(dev, options, huge_free, error, error_size);
+        if (r < 0)
+                return r;
+        if (options->uuid && options->uuid[0]) {
+                (void)snprintf(error, error_size, "the host backend has no uuid: take the key away");
+                return -EINVAL;
+        }
+
+        probe = memfd_create("kvpager", dev->memfd_flags);
+        if (probe < 0) {
+                r = -errno;
+                (void)snprintf(error, error_size, "memfd_create: %s", strerror(-r));
+                return r;
+        }
+        *ret = TAKE_PTR(dev);
+        return 0;
+}
+
+static void host_close(struct dev *dev)
+{
+        free(dev);
+}
+
+static void host_info(const struct dev *dev, struct dev_info *ret)
+{
+        assert(dev && ret);
+
+        *ret = (struct dev_info){ .page_size = dev->page_size, .capacity = dev->capacity, .backend = "host" };
+        memcpy(ret->warning, dev->warning, sizeof(ret->warning));
+}
+
+static int host_create(struct dev *dev, uint32_t order, struct dev_extent *ret)
+{
+        _cleanup_fd_ int fd = -1;
+        off_t size;
+        int r;
+
+        assert(dev && ret);
+        assert(order <= HOST_MAX_ORDER);
+
+        size = (off_t)(dev->page_size << order);
+        fd = memfd_create("kvpager", dev->memfd_flags);
+        if (fd < 0)
+                return -errno;
+        if (ftruncate(fd, size) < 0)
+                return -errno;
+        if (dev->allocate) {
+                do
+                        r = fallocate(fd, 0, 0, size);
+                while (r < 0 && errno == EINTR);
+                if (r < 0)
+                        return errno == ENOSPC ? -ENOMEM : -errno;
+        }
+        if (fcntl(fd, F_ADD_SEALS, F_SEAL_GROW) < 0)
+                return -errno;
+        *ret = (struct dev_extent){ .fd = TAKE_FD(fd), .order = order };
+        return 0;
+}
+
+static int host_destroy(struct dev *dev, struct dev_extent *extent)
+{
+        int r = 0;
+
+        assert(dev && extent);
+        assert(extent->fd >= 0);
+
+        if (ftruncate(extent->fd, 0) < 0) {
+                if (errno != EPERM)
+                        return -errno;
+                /* A worker sealed it against shrinking. A hole frees the memory for now, unless he sealed that too; he
+                 * can touch it anew for as long as he lives, so he must be told on. */
+                (void)fallocate(extent->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0,
+                                (off_t)(dev->page_size << extent->order));
+                r = DEV_TAMPERED;
+        }
+        extent->fd = fd_close(extent->fd);
+        return r;
+}
+
+const struct dev_backend dev_backend_host = {
+        .name = "host",
+        .open = host_open,
+        .close = host_close,
+        .info = host_info,
+        .create = host_create,
+        .destroy = host_destroy,
+};

@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * dev-thread.c -- see dev-thread.h. Three lists under one mutex; the eventfd is written only when the list of finished
+ * jobs was empty, so a burst of jobs costs one wake-up of the loop.
+ */
+#include "dev-thread.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <time.h>
+
+#include "fd.h"
+
+struct job_list {
+        struct dev_job *head, **tail;
+};
+
+struct dev_thread {
+        const struct dev_backend *backend;
+        struct dev *dev;
+        pthread_t thread;
+        pthread_mutex_t mutex;
+        pthread_cond_t cond;
+        struct job_list creates, destroys, done;
+        bool stop;
+        int event_fd;
+};
+
+static void job_list_init(struct job_list *list)
+{
+        list->head = NULL;
+        list->tail = &list->head;
+}
+
+static void job_list_append(struct job_list *list, struct dev_job *job)
+{
+        job->next = NULL;
+        *list->tail = job;
+        list->tail = &job->next;
+}
+
+static struct dev_job *job_list_pop(struct job_list *list)
+{
+        struct dev_job *job = list->head;
+
+        if (job) {
+                list->head = job->next;
+                if (!list->head)
+                        list->tail = &list->head;
+                job->next = NULL;
+        }
+        return job;
+}
+
+static void thread_run(struct dev_thread *t, struct dev_job *job)
+{
+        if (job->kind == DEV_JOB_CREATE)
+                job->status = t->backend->create(t->dev, job->extent.order, &job->extent);
+        else
+                job->status = t->backend->destroy(t->dev, &job->extent);
+}
+
+static void *thread_main(void *userdata)
+{
+        struct dev_thread *t = userdata;
+        struct dev_job *job;
+
+        (void)pthread_mutex_lock(&t->mutex);
+        while (!t->stop) {
+                job = job_list_pop(&t->creates);
+                if (!job)
+                        job = job_list_pop(&t->destroys);
+                if (!job) {
+                        (void)pthread_cond_wait(&t->cond, &t->mutex);
+                        continue;
+                }
+                (void)pthread_mutex_unlock(&t->mutex);
+                thread_run(t, job);
+                (void)pthread_mutex_lock(&t->mutex);
+                if (!t->done.head)
+                        (void)eventfd_write(t->event_fd, 1);
+                job_list_append(&t->done, job);
+        }
+        (void)pthread_mutex_unlock(&t->mutex);
+        return NULL;
+}
+
+static int thread_start(struct dev_thread *t)
+{
+        sigset_t all, before;
+        int r;
+
+        (void)sigfillset(&all);
+        r = pthread_sigmask(SIG_SETMASK, &all, &before);
+        if (r != 0)
+                return -r;
+        r = pthread_create(&t->thread, NULL, thread_main, t);
+        (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+        return -r;
+}
+
+int dev_thread_new(const struct dev_backend *backend, struct dev *dev, struct dev_thread **ret)
+{
+        struct dev_thread *t;
+        int r;
+
+        assert(backend && dev && ret);
+
+        t = calloc(1, sizeof(*t));
+        if (!t)
+                return -ENOMEM;
+        t->backend = backend;
+        t->dev = dev;
+        (void)pthread_mutex_init(&t->mutex, NULL);
+        (void)pthread_cond_init(&t->cond, NULL);
+        job_list_init(&t->creates);
+        job_list_init(&t->destroys);
+        job_list_init(&t->done);
+        t->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+        r = t->event_fd < 0 ? -errno : thread_start(t);
+        if (r < 0) {
+                t->event_fd = fd_close(t->event_fd);
+                free(t);
+                return r;
+        }
+        *ret = t;
+        return 0;
+}
+
+int dev_thread_free(struct dev_thread *t, uint64_t timeout_usec)
+{
+        struct timespec until;
+        int r;
+
+        if (!t)
+                return 0;
+        (void)pthread_mutex_lock(&t->mutex);
+        t->stop = true;
+        (void)pthread_cond_signal(&t->cond);
+        (void)pthread_mutex_unlock(&t->mutex);
+
+        (void)clock_gettime(CLOCK_REALTIME, &until);
+        until.tv_sec += (time_t)(timeout_usec / 1000000u);
+        until.tv_nsec += (long)(timeout_usec % 1000000u) * 1000;
+        if (until.tv_nsec >= 1000000000) {
+                until.tv_sec++;
+                until.tv_nsec -= 1000000000;
+        }
+        r = pthread_timedjoin_np(t->thread, NULL, &until);
+        if (r != 0)
+                return -r;
+        (void)pthread_mutex_destroy(&t->mutex);
+        (void)pthread_cond_destroy(&t->cond);
+        t->event_fd = fd_close(t->event_fd);
+        free(t);
+        return 0;
+}
+
+int dev_thread_fd(const struct dev_thread *t)
+{
+        assert(t);
+
+        return t->event_fd;
+}
+
+void dev_thread_submit(struct dev_thread *t, struct dev_job *job)
+{
+        assert(t && job);
+        assert(job->kind == DEV_JOB_CREATE || job->extent.fd >= 0);
+
+        (void)pthread_mutex_lock(&t->mutex);
+        job_list_append(job->kind == DEV_JOB_CREATE ? &t->creates : &t->destroys, job);
+        (void)pthread_cond_signal(&t->cond);
+        (void)pthread_mutex_unlock(&t->mutex);
+}
+
+struct dev_job *dev_thread_collect(struct dev_thread *t, unsigned max)
+{
+        struct job_list taken;
+        eventfd_t value;
+
+        assert(t && max > 0);
+
+        job_list_init(&taken);
+        (void)pthread_mutex_lock(&t->mutex);
+        while (max > 0 && t->done.head) {
+                job_list_append(&taken, job_list_pop(&t->done));
+                max--;
+        }
+        if (!t->done.head)
+                (void)eventfd_read(t->event_fd, &value);
+        (void)pthread_mutex_unlock(&t->mutex);
+        return taken.head;
+}

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * dev-thread.h -- one thread a device, so that a slow driver call stalls nothing but that device.
+ *
+ * Jobs are the caller's memory: a job belongs to the thread from dev_thread_submit() until dev_thread_collect() gives
+ * it back. So nothing is allocated, and the queue is as long as the caller has jobs. Creations go before destructions:
+ * somebody may be waiting for them, and the pages that they use are free already by the core's account. Among
+ * themselves each kind keeps its order.
+ */
+#ifndef DEV_THREAD_H
+#define DEV_THREAD_H
+
+#include "dev.h"
+
+enum dev_job_kind { DEV_JOB_CREATE, DEV_JOB_DESTROY };
+
+struct dev_job {
+        enum dev_job_kind kind;
+        int status;               /* set by the thread: what the backend returned */
+        struct dev_extent extent; /* CREATE: order is set, the rest comes back; DESTROY: comes back without fd */
+        struct dev_job *next;     /* the thread's */
+};
+
+struct dev_thread;
+
+/* Starts the thread over an open device; all signals are blocked in it. The device must outlive it. */
+int dev_thread_new(const struct dev_backend *backend, struct dev *dev, struct dev_thread **ret);
+
+/* Ends the thread after the call that it is in; jobs not yet begun are dropped, their extents untouched. Waits
+ * `timeout_usec` at most: -ETIMEDOUT leaves the thread (and the object) alone for good, for a process that is about to
+ * exit. NULL is fine. */
+int dev_thread_free(struct dev_thread *thread, uint64_t timeout_usec);
+
+/* Readable while there is something to collect. */
+int dev_thread_fd(const struct dev_thread *thread);
+
+void dev_thread_submit(struct dev_thread *thread, struct dev_job *job);
+
+/* Takes up to `max` finished jobs, in the order they finished, linked by `next`; NULL: none. */
+struct dev_job *dev_thread_collect(struct dev_thread *thread, unsigned max);
+
+#endif

@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * dev.h -- what a backend does: make extents, export them as fds, take them away.
+ *
+ * All calls but `open` and `close` run on the device's own thread (dev-thread), so they may be slow; none may exit, log
+ * or touch the core. An extent is a small handle in a slot that the caller owns.
+ */
+#ifndef DEV_H
+#define DEV_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define DEV_TAMPERED 1
+
+struct dev;
+
+struct dev_options {
+        const char *name;
+        const char *uuid;          /* NULL: any */
+        uint64_t page_size;        /* bytes, a power of two; 0: the backend's default (2 MiB) */
+        uint64_t capacity;         /* bytes; 0: by capacity_percent */
+        uint32_t capacity_percent; /* of the device's memory; 0: the backend's default (host: half of MemAvailable) */
+        bool hugepages, populate;
+};
+
+struct dev_info {
+        uint64_t page_size, capacity; /* bytes; capacity is a multiple of page_size */
+        char backend[16];
+        char uuid[48];
+        char warning[200]; /* empty, or one sentence for the log, e.g. capacity over the host's RAM */
+};
+
+struct dev_extent {
+        int fd;          /* -1: none; what is sent to workers */
+        uint32_t order;  /* 1 << order pages */
+        uint64_t handle; /* the backend's own */
+};
+
+struct dev_backend {
+        const char *name;
+        /* 0 or a negative errno with a sentence in `error`. */
+        int (*open)(const struct dev_options *options, struct dev **ret, char *error, size_t error_size);
+        void (*close)(struct dev *dev);
+        void (*info)(const struct dev *dev, struct dev_info *ret);
+        /* Makes an extent of 1 << order pages, zeroed, and its fd. -ENOMEM, -EMFILE, ...: nothing was made. */
+        int (*create)(struct dev *dev, uint32_t order, struct dev_extent *ret);
+        /* Ends it for everybody, as far as the backend can (host: truncates, so that a liar's touch is SIGBUS), and
+         * closes the fd. DEV_TAMPERED: ended as far as our account goes, but whoever held it saw to it that it cannot
+         * be taken away from him. On failure the extent still stands and the call may be repeated. */
+        int (*destroy)(struct dev *dev, struct dev_extent *extent);
+};
+
+extern const struct dev_backend dev_backend_host;
+
+#endif

@@ -1,0 +1,269 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * test-dev-host.c -- the host backend: what it takes and refuses, what an extent is, and that a liar cannot keep its
+ * memory.
+ */
+#include <criterion/criterion.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "dev.h"
+
+#define KIB 1024ull
+#define MIB (1024ull * KIB)
+
+static const struct dev_backend *const host = &dev_backend_host;
+static char error[256];
+
+static struct dev *open_host(const struct dev_options *options)
+{
+        struct dev *dev = NULL;
+
+        error[0] = 0;
+        cr_assert_eq(host->open(options, &dev, error, sizeof(error)), 0, "%s", error);
+        return dev;
+}
+
+static unsigned count_fds(void)
+{
+        unsigned n = 0;
+        DIR *dir = opendir("/proc/self/fd");
+
+        cr_assert_not_null(dir);
+        while (readdir(dir))
+                n++;
+        closedir(dir);
+        return n;
+}
+
+static uint64_t allocated(int fd)
+{
+        struct stat st;
+
+        cr_assert_eq(fstat(fd, &st), 0);
+        return (uint64_t)st.st_blocks * 512;
+}
+
+/* Runs `touch` on a mapping of `size` bytes in a child; returns the signal that ended it, or 0. */
+static int child_touches(unsigned char *mapping, size_t offset)
+{
+        int status;
+        pid_t pid = fork();
+
+        if (pid == 0) {
+                signal(SIGBUS, SIG_DFL);
+                signal(SIGSEGV, SIG_DFL);
+                ((volatile unsigned char *)mapping)[offset] = 1;
+                _exit(0);
+        }
+        cr_assert(pid > 0);
+        cr_assert_eq(waitpid(pid, &status, 0), pid);
+        return WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status) ? SIGBUS : 0;
+}
+
+Test(dev_host, defaults)
+{
+        struct dev_options options = { .name = "host" };
+        struct dev *dev = open_host(&options);
+        struct dev_info info;
+
+        host->info(dev, &info);
+        cr_expect_eq(info.page_size, 2 * MIB);
+        cr_expect(info.capacity > 0 && info.capacity % info.page_size == 0);
+        cr_expect_str_eq(info.backend, "host");
+        cr_expect_str_eq(info.uuid, "");
+        cr_expect_str_eq(info.warning, "");
+        host->close(dev);
+        host->close(NULL);
+}
+
+Test(dev_host, capacity_and_page_size)
+{
+        struct dev_options options = { .name = "host", .page_size = 64 * KIB, .capacity = 10 * MIB + 1 };
+        struct dev *dev = open_host(&options);
+        struct dev_info info;
+
+        host->info(dev, &info);
+        cr_expect_eq(info.capacity, 10 * MIB, "rounded down to whole pages");
+        host->close(dev);
+
+        options = (struct dev_options){ .name = "host", .capacity = 1ull << 50 };
+        dev = open_host(&options);
+        host->info(dev, &info);
+        cr_expect_eq(info.capacity, 1ull << 50, "more than there is, is taken");
+        cr_expect_not_null(strstr(info.warning, "more than the"), "with a warning: '%s'", info.warning);
+        host->close(dev);
+
+        options = (struct dev_options){ .name = "host", .capacity_percent = 50 };
+        dev = open_host(&options);
+        host->info(dev, &info);
+        cr_expect(info.capacity <= (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE) / 2);
+        cr_expect(info.capacity > (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE) / 3);
+        host->close(dev);
+}
+
+Test(dev_host, options_that_are_refused_with_a_sentence)
+{
+        static const struct {
+                struct dev_options options;
+                const char *says;
+        } bad[] = {
+                { { .page_size = 32 * KIB }, "power of two from 64K to 1G" },
+                { { .page_size = 96 * KIB }, "power of two from 64K to 1G" },
+                { { .page_size = 2048 * MIB }, "power of two from 64K to 1G" },
+                { { .capacity = MIB }, "less than one page" },
+                { { .page_size = 64 * KIB, .capacity = 1ull << 60 }, "use larger pages" },
+                { { .uuid = "GPU-1" }, "no uuid" },
+                { { .page_size = 4 * MIB, .hugepages = true }, "none of 4096 KiB" },
+        };
+
+        for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+                struct dev *dev = NULL;
+
+                cr_expect_lt(host->open(&bad[i].options, &dev, error, sizeof(error)), 0);
+                cr_expect_null(dev);
+                cr_expect_not_null(strstr(error, bad[i].says), "'%s' should say '%s'", error, bad[i].says);
+        }
+}
+
+/* Where huge pages are free they must work; where none are, the error must say what to do. */
+Test(dev_host, hugepages)
+{
+        struct dev_options options = { .name = "host", .hugepages = true };
+        struct dev_extent extent = { .fd = -1 };
+        struct dev *dev = NULL;
+        int r = host->open(&options, &dev, error, sizeof(error));
+
+        if (r < 0) {
+                cr_expect(strstr(error, "is free: reserve some") || strstr(error, "it has none of"), "%s", error);
+                return;
+        }
+        cr_assert_eq(host->create(dev, 0, &extent), 0);
+        cr_expect_eq(allocated(extent.fd), 2 * MIB, "allocated when it is made");
+        cr_expect_eq(host->destroy(dev, &extent), 0);
+        host->close(dev);
+}
+
+Test(dev_host, an_extent)
+{
+        struct dev_options options = { .name = "host", .page_size = 64 * KIB, .capacity = 64 * MIB };
+        struct dev *dev = open_host(&options);
+        unsigned before = count_fds();
+        struct stat st;
+
+        for (uint32_t order = 0; order <= 6; order += 2) {
+                struct dev_extent extent = { .fd = -1 };
+                unsigned char *mapping;
+                size_t size = (64 * KIB) << order;
+
+                cr_assert_eq(host->create(dev, order, &extent), 0);
+                cr_expect_eq(extent.order, order);
+                cr_assert_eq(fstat(extent.fd, &st), 0);
+                cr_expect_eq((size_t)st.st_size, size);
+                cr_expect_eq(allocated(extent.fd), 0, "nothing is used before it is touched");
+                cr_expect_eq(fcntl(extent.fd, F_GET_SEALS), F_SEAL_GROW);
+                cr_expect_eq(fcntl(extent.fd, F_GETFD), FD_CLOEXEC);
+                cr_expect(ftruncate(extent.fd, (off_t)size + 1) < 0 && errno == EPERM);
+                mapping = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, extent.fd, 0);
+                cr_assert_neq(mapping, MAP_FAILED);
+                for (size_t i = 0; i < size; i += 4096)
+                        cr_assert_eq(mapping[i], 0);
+                munmap(mapping, size);
+                cr_expect_eq(host->destroy(dev, &extent), 0);
+                cr_expect_eq(extent.fd, -1);
+        }
+        host->close(dev);
+        cr_expect_eq(count_fds(), before, "no fd is left");
+}
+
+Test(dev_host, populate)
+{
+        struct dev_options options = { .name = "host", .page_size = 64 * KIB, .capacity = MIB, .populate = true };
+        struct dev *dev = open_host(&options);
+        struct dev_extent extent = { .fd = -1 };
+
+        cr_assert_eq(host->create(dev, 2, &extent), 0);
+        cr_expect_eq(allocated(extent.fd), 256 * KIB);
+        cr_expect_eq(host->destroy(dev, &extent), 0);
+        host->close(dev);
+}
+
+Test(dev_host, a_liar_loses_the_memory)
+{
+        struct dev_options options = { .name = "host", .page_size = 64 * KIB, .capacity = MIB };
+        struct dev *dev = open_host(&options);
+        struct dev_extent extent = { .fd = -1 };
+        unsigned char *mapping;
+        int kept;
+
+        cr_assert_eq(host->create(dev, 2, &extent), 0);
+        kept = dup(extent.fd);
+        mapping = mmap(NULL, 256 * KIB, PROT_READ | PROT_WRITE, MAP_SHARED, kept, 0);
+        cr_assert_neq(mapping, MAP_FAILED);
+        memset(mapping, 0xa5, 256 * KIB);
+        cr_assert_eq(allocated(kept), 256 * KIB);
+        cr_assert_eq(child_touches(mapping, 4096), 0);
+
+        cr_assert_eq(host->destroy(dev, &extent), 0);
+        cr_expect_eq(allocated(kept), 0, "free although it is still mapped");
+        cr_expect_eq(child_touches(mapping, 4096), SIGBUS);
+        cr_expect(ftruncate(kept, 256 * KIB) < 0 && errno == EPERM, "and it cannot be grown again");
+        close(kept);
+        host->close(dev);
+}
+
+Test(dev_host, a_worker_that_seals_is_told_on)
+{
+        struct dev_options options = { .name = "host", .page_size = 64 * KIB, .capacity = MIB };
+        struct dev *dev = open_host(&options);
+
+        for (int write = 0; write < 2; write++) {
+                struct dev_extent extent = { .fd = -1 };
+                int kept;
+
+                cr_assert_eq(host->create(dev, 0, &extent), 0);
+                kept = dup(extent.fd);
+                cr_assert_eq(pwrite(kept, "x", 1, 0), 1);
+                cr_assert_eq(fcntl(kept, F_ADD_SEALS, F_SEAL_SHRINK | (write ? F_SEAL_WRITE : 0)), 0);
+                cr_expect_eq(host->destroy(dev, &extent), DEV_TAMPERED);
+                cr_expect_eq(extent.fd, -1);
+                if (!write)
+                        cr_expect_eq(allocated(kept), 0);
+                close(kept);
+        }
+        host->close(dev);
+}
+
+Test(dev_host, at_the_fd_limit_creation_fails_and_nothing_leaks)
+{
+        struct dev_options options = { .name = "host", .page_size = 64 * KIB, .capacity = 64 * MIB };
+        struct dev *dev = open_host(&options);
+        struct dev_extent extents[64];
+        struct rlimit limit, low;
+        unsigned n = 0, before = count_fds();
+        int r = 0;
+
+        cr_assert_eq(getrlimit(RLIMIT_NOFILE, &limit), 0);
+        low = limit;
+        low.rlim_cur = before + 16;
+        cr_assert_eq(setrlimit(RLIMIT_NOFILE, &low), 0);
+        while (n < 64 && (r = host->create(dev, 0, &extents[n])) == 0)
+                n++;
+        cr_assert_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
+        cr_expect_eq(r, -EMFILE);
+        cr_expect(n > 0 && n < 64);
+        while (n > 0)
+                cr_expect_eq(host->destroy(dev, &extents[--n]), 0);
+        cr_expect_eq(count_fds(), before);
+        host->close(dev);
+}
