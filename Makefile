@@ -328,7 +328,7 @@ MAN_PAGES := $(wildcard man/*.[1-8])
 UNITS := $(wildcard systemd/*.service systemd/*.socket)
 SYSUSERS := $(wildcard systemd/*sysusers*.conf)
 TMPFILES := $(wildcard systemd/*tmpfiles*.conf)
-COMPLETIONS := $(wildcard client/cli/*.bash)
+COMPLETIONS := $(wildcard client/completions/*)
 D = $(DESTDIR)
 
 install: all $(INSTALLED_PROGRAMS) ## into $(DESTDIR)$(PREFIX)
@@ -342,7 +342,7 @@ install: all $(INSTALLED_PROGRAMS) ## into $(DESTDIR)$(PREFIX)
 		sed 's|@BINDIR@|$(BINDIR)|g' "$$f" >"$(D)$(UNITDIR)/$${f##*/}"; done
 	@set -e; for f in $(SYSUSERS); do install -D -m 644 "$$f" "$(D)$(SYSUSERSDIR)/kvpager.conf"; done
 	@set -e; for f in $(TMPFILES); do install -D -m 644 "$$f" "$(D)$(TMPFILESDIR)/kvpager.conf"; done
-	@set -e; for f in $(COMPLETIONS); do b=$${f##*/}; install -D -m 644 "$$f" "$(D)$(COMPLETIONDIR)/$${b%.bash}"; done
+	@set -e; for f in $(COMPLETIONS); do install -D -m 644 "$$f" "$(D)$(COMPLETIONDIR)/$${f##*/}"; done
 
 uninstall: ## takes away what install put there
 	rm -f $(addprefix $(D)$(BINDIR)/,$(notdir $(PROGRAMS))) $(D)$(LIBDIR)/libkvpager.so $(D)$(LIBDIR)/libkvpager.so.0 \
@@ -350,7 +350,7 @@ uninstall: ## takes away what install put there
 		$(foreach p,$(MAN_PAGES),$(D)$(MANDIR)/man$(patsubst .%,%,$(suffix $(p)))/$(notdir $(p))) \
 		$(addprefix $(D)$(UNITDIR)/,$(notdir $(UNITS))) \
 		$(if $(SYSUSERS),$(D)$(SYSUSERSDIR)/kvpager.conf) $(if $(TMPFILES),$(D)$(TMPFILESDIR)/kvpager.conf) \
-		$(addprefix $(D)$(COMPLETIONDIR)/,$(patsubst %.bash,%,$(notdir $(COMPLETIONS))))
+		$(addprefix $(D)$(COMPLETIONDIR)/,$(notdir $(COMPLETIONS)))
 
 deb: ## Debian packages, into the folder above
 	dpkg-buildpackage --unsigned-source --unsigned-changes --build=binary
