@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * info.c -- what the core tells about itself: figures for status, listings and metrics. Reads only.
+ */
+#include "internal.h"
+
+/* Bytes are told apart so that allocated = sum of current + virgin: pages promised to admitted requests count as current (granted, not
+ * yet acknowledged), so only what is made beyond them is virgin. */
+static uint32_t virgin_pages(const struct device *d) {
+        const uint32_t made = d->creating + d->virgin + d->reclassing;
+
+        return made - bits_min_u32(made, d->reserved_pages);
+}
+
+uint32_t core_n_devices(const struct core *core) { return core->n_devices; }
+uint32_t core_n_tenants(const struct core *core) { return core->n_tenants; }
+uint32_t core_n_workers(const struct core *core) { return core->n_workers; }
+uint32_t core_n_caches(const struct core *core) { return core->n_caches; }
+uint32_t core_n_waiting(const struct core *core) { return core->n_requests; }
+uint32_t core_worker_slots(const struct core *core) { return core->top_worker; }
+uint32_t core_cache_slots(const struct core *core) { return core->top_cache; }
+uint32_t core_tenant_slots(const struct core *core) { return core->top_tenant; }
+
+uint64_t core_counter(const struct core *core, enum core_counter counter) {
+        return counter < CORE_COUNT_MAX_ ? core->counters[counter] : 0;
+}
+
+uint64_t core_used_bytes(const struct core *c) {
+        return sizeof *c + (uint64_t)c->top_tenant * sizeof(struct tenant) + (uint64_t)c->top_worker * sizeof(struct worker) +
+               (uint64_t)c->top_cache * sizeof(struct cache) + (uint64_t)c->top_request * sizeof(struct request) +
+               (uint64_t)c->top_row * sizeof(struct row) + (uint64_t)c->top_extent * sizeof(struct extent) +
+               2 * sizeof(uint32_t) * ((uint64_t)c->top_granules + c->top_rows);
+}
+
+bool core_device_info(const struct core *c, uint32_t device, struct core_device_info *ret) {
+        const struct device *d = &c->devices[device < CORE_MAX_DEVICES ? device : 0];
+
+        if (device >= c->n_devices)
+                return false;
+        *ret = (struct core_device_info){
+                .page_bytes = UINT64_C(1) << d->page_shift,
+                .capacity_bytes = (uint64_t)d->pages << d->page_shift,
+                .allocated_bytes = ((uint64_t)d->held + d->reserved_pages + virgin_pages(d)) << d->page_shift,
+                .virgin_bytes = (uint64_t)virgin_pages(d) << d->page_shift,
+        };
+        return true;
+}
+
+bool core_tenant_info(const struct core *c, uint32_t tenant, struct core_tenant_info *ret) {
+        const struct tenant *t = tenant_get(c, tenant < CORE_MAX_TENANTS ? tenant : 0);
+
+        if (tenant >= CORE_MAX_TENANTS || !t->used)
+                return false;
+        *ret = (struct core_tenant_info){
+                .current_bytes = t->current_bytes,
+                .live_bytes = t->live_bytes,
+                .idle_bytes = t->idle_bytes,
+                .min_bytes = t->min_bytes,
+                .low_bytes = t->low_bytes,
+                .high_bytes = t->high_bytes,
+                .max_bytes = t->max_bytes,
+                .workers = t->workers,
+                .weight = t->weight,
+        };
+        memcpy(ret->name, t->name, sizeof ret->name);
+        return true;
+}
+
+bool core_worker_info(const struct core *c, uint32_t slot, struct core_worker_info *ret) {
+        const struct worker *w;
+
+        if (slot >= c->top_worker || worker_get(c, slot)->state != WORKER_LIVE)
+                return false;
+        w = worker_get(c, slot);
+        *ret = (struct core_worker_info){
+                .pid = w->pid,
+                .current_bytes = w->current_bytes,
+                .live_bytes = w->live_bytes,
+                .idle_bytes = w->idle_bytes,
+                .unacknowledged_bytes = w->unacked_bytes,
+                .worker = slot_id(slot, w->generation),
+                .tenant = w->tenant,
+                .caches = w->n_caches,
+                .uid = w->uid,
+        };
+        return true;
+}
+
+bool core_cache_info(const struct core *c, uint32_t slot, struct core_cache_info *ret) {
+        const struct cache *k;
+        uint32_t shift;
+
+        if (slot >= c->top_cache || cache_get(c, slot)->state != CACHE_LIVE)
+                return false;
+        k = cache_get(c, slot);
+        shift = c->devices[k->device].page_shift;
+        *ret = (struct core_cache_info){
+                .virtual_bytes = k->virtual_pages << shift,
+                .live_bytes = (uint64_t)k->live_pages << shift,
+                .idle_bytes = (uint64_t)k->idle_pages << shift,
+                .cache = slot_id(slot, k->generation),
+                .worker = slot_id(k->worker, worker_get(c, k->worker)->generation),
+                .rows = k->rows,
+                .held_rows = k->held_rows,
+                .planes = k->planes,
+        };
+        return true;
+}

@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * policy.c -- who gives way when memory is short, and when it counts as short.
+ *
+ * The default policy is the order of the rules: the requester's own idle rows, idle rows of tenants above their memory.low, then
+ * (by SLACK) whole extents beyond the live lengths of held rows, the requester's first, then (by LIVE) the application's pressure
+ * handler in tenants above their memory.high. Among several, the one with the most.
+ */
+#include "internal.h"
+
+/* What the worker could give at this level, by what the core knows; 0: do not ask. */
+static uint64_t could_give(const struct core *c, const struct worker *w, uint32_t device, uint32_t level, bool is_requester) {
+        const struct tenant *t = tenant_get(c, w->tenant);
+
+        if (w->state != WORKER_LIVE || w->revoke.id != 0 || w->dry[level])
+                return 0;
+        switch (level) {
+        case 0:
+                return is_requester || t->current_bytes > t->low_bytes ? w->idle_pages[device] : 0;
+        case 1:
+                return w->held_pages[device];
+        default:
+                return t->current_bytes > t->high_bytes ? w->held_pages[device] : 0;
+        }
+}
+
+static uint32_t default_victim(const struct core *c, uint32_t request, uint32_t level, bool tenant_only, uint64_t *ret_pages) {
+        const struct request *r = request_get(c, request);
+        const uint32_t device = cache_get(c, r->cache)->device, tenant = worker_get(c, r->worker)->tenant;
+        uint32_t best = NIL;
+        uint64_t most = could_give(c, worker_get(c, r->worker), device, level, true);
+
+        if (most > 0) {
+                *ret_pages = most;
+                return r->worker;
+        }
+        for (uint32_t i = 0; i < c->top_worker; i++) {
+                const struct worker *w = worker_get(c, i);
+                uint64_t pages;
+
+                if (tenant_only && w->tenant != tenant)
+                        continue;
+                pages = could_give(c, w, device, level, false);
+                if (pages > most) {
+                        most = pages;
+                        best = i;
+                }
+        }
+        if (best != NIL)
+                *ret_pages = most;
+        return best;
+}
+
+/* Short: with so many pages more taken, less than an eighth would be left, idle rows counted as what can be had; or less than a
+ * sixty-fourth without touching anybody's. */
+static bool default_is_short(const struct core *c, uint32_t device, uint32_t pages) {
+        const struct device *d = &c->devices[device];
+        const uint64_t available = device_available(d);
+
+        return available < (uint64_t)pages + d->pages / 64 || available + d->idle_pages < (uint64_t)pages + d->pages / 8;
+}
+
+const struct core_policy core_policy_default = {.name = "default", .victim = default_victim, .is_short = default_is_short};
