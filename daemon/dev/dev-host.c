@@ -17,9 +17,8 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#include "cleanup.h"
 #include "dev.h"
-#include "fd.h"
+#include "owner.h"
 
 #define HOST_MIN_PAGE     (UINT64_C(64) << 10)
 #define HOST_MAX_PAGE     (UINT64_C(1) << 30)

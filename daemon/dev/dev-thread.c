@@ -13,7 +13,7 @@
 #include <sys/eventfd.h>
 #include <time.h>
 
-#include "fd.h"
+#include "owner.h"
 
 struct job_list {
         struct dev_job *head, **tail;

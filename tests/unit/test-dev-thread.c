@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 #include "dev-thread.h"
-#include "fd.h"
+#include "owner.h"
 
 struct dev {
         sem_t gate, entered;
