@@ -111,8 +111,10 @@ static void pump(struct run *run) {
                                 request_admit_waiting(run, i);
                 deliver_ready(run);
                 for (uint32_t i = 0; i < c->n_devices; i++)
-                        if ((busy | c->busy_devices) & 1u << i)
+                        if ((busy | c->busy_devices) & 1u << i) {
                                 device_make(run, i);
+                                reclaim_ahead(run, i);
+                        }
         } while (c->busy_devices != 0 && run_has_room(run));
 }
 

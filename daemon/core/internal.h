@@ -294,6 +294,7 @@ void deliver_wake(struct core *core, uint32_t device, uint32_t order_index); /* 
 /* reclaim.c */
 enum reclaim_result { RECLAIM_WAIT, RECLAIM_HOPELESS };
 enum reclaim_result reclaim_for(struct run *run, uint32_t request, uint64_t shortage_pages, bool tenant_only);
+void reclaim_ahead(struct run *run, uint32_t device);
 void reclaim_revoked(struct run *run, const struct core_ev_revoked *event);
 void reclaim_returned(struct core *core, uint32_t worker, uint32_t device, uint32_t pages);
 void reclaim_tick(struct run *run, uint32_t worker);
@@ -301,9 +302,11 @@ void reclaim_tick(struct run *run, uint32_t worker);
 /* policy.c: who gives way. */
 struct core_policy {
         const char *name;
-        /* The worker to ask for pages of `device` at `level` on behalf of `request`, and how many it can be hoped to have; NIL: nobody.
-         * Asked again and again until the shortage is covered or nobody is left. tenant_only: only workers of the request's tenant. */
-        uint32_t (*victim)(const struct core *core, uint32_t request, uint32_t level, bool tenant_only, uint64_t *ret_pages);
+        /* The worker to ask for pages of `device` at `level` on behalf of worker `requester` (NIL: in the background), and how many it can
+         * be hoped to have; NIL: nobody. Asked again and again until the shortage is covered or nobody is left. tenant_only: only
+         * workers of the requester's tenant. */
+        uint32_t (*victim)(const struct core *core, uint32_t device, uint32_t requester, uint32_t level, bool tenant_only,
+                           uint64_t *ret_pages);
         /* Whether memory is so short that rounding up and look-ahead must stop. */
         bool (*is_short)(const struct core *core, uint32_t device, uint32_t pages);
 };

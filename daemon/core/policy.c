@@ -24,21 +24,21 @@ static uint64_t could_give(const struct core *c, const struct worker *w, uint32_
         }
 }
 
-static uint32_t default_victim(const struct core *c, uint32_t request, uint32_t level, bool tenant_only, uint64_t *ret_pages) {
-        const struct request *r = request_get(c, request);
-        const uint32_t device = cache_get(c, r->cache)->device, tenant = worker_get(c, r->worker)->tenant;
-        uint32_t best = NIL;
-        uint64_t most = could_give(c, worker_get(c, r->worker), device, level, true);
+static uint32_t default_victim(const struct core *c, uint32_t device, uint32_t requester, uint32_t level, bool tenant_only,
+                               uint64_t *ret_pages) {
+        uint32_t best = requester;
+        uint64_t most = requester == NIL ? 0 : could_give(c, worker_get(c, requester), device, level, true);
 
         if (most > 0) {
                 *ret_pages = most;
-                return r->worker;
+                return best;
         }
+        best = NIL;
         for (uint32_t i = 0; i < c->top_worker; i++) {
                 const struct worker *w = worker_get(c, i);
                 uint64_t pages;
 
-                if (tenant_only && w->tenant != tenant)
+                if (tenant_only && w->tenant != worker_get(c, requester)->tenant)
                         continue;
                 pages = could_give(c, w, device, level, false);
                 if (pages > most) {

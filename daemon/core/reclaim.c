@@ -62,7 +62,7 @@ enum reclaim_result reclaim_for(struct run *run, uint32_t request, uint64_t shor
 
         for (uint32_t level = 0; level < 3 && covered < shortage; level++)
                 while (covered < shortage && run_has_room(run)) {
-                        const uint32_t victim = core_policy_default.victim(c, request, level, tenant_only, &pages);
+                        const uint32_t victim = core_policy_default.victim(c, device, r->worker, level, tenant_only, &pages);
 
                         if (victim == NIL)
                                 break;
@@ -75,6 +75,28 @@ enum reclaim_result reclaim_for(struct run *run, uint32_t request, uint64_t shor
                 return RECLAIM_WAIT;
         }
         return covered > 0 ? RECLAIM_WAIT : RECLAIM_HOPELESS;
+}
+
+/* The kernel's watermarks, for a device: below the low one idle rows are revoked in the background up to the high one, so that growth
+ * finds free memory and look-ahead is not refused while rows lie idle. */
+void reclaim_ahead(struct run *run, uint32_t device) {
+        struct core *c = run->core;
+        const struct device *d = device_get(c, device);
+        const uint64_t low = d->pages / 64, high = d->pages / 32, available = device_available(d);
+        uint64_t covered, pages = 0;
+
+        if (d->n_waiting > 0 || d->idle_pages == 0 || available >= low)
+                return;
+        covered = coming(c, device, 0, false);
+        while (available + covered < high && run_has_room(run)) {
+                const uint32_t victim = core_policy_default.victim(c, device, NIL, 0, false, &pages);
+
+                if (victim == NIL)
+                        return;
+                pages = bits_min_u64(pages, high - available - covered);
+                revoke_send(run, victim, device, 0, pages);
+                covered += pages;
+        }
 }
 
 /* Pages that came back count against what the worker was asked for, whyever it gave them. */
