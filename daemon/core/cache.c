@@ -4,38 +4,43 @@
  *
  *      free -> live -> dying -> free
  *
- * A dying cache, its worker's wish or its worker's death, is reaped extent by extent as the actions of an event have room, so no
- * single event does an unbounded amount of work.
+ * A dying cache, its worker's wish or its worker's death, is reaped extent by extent as the actions of an event have
+ * room, so no single event does an unbounded amount of work.
  */
 #include "internal.h"
 
-static void trace(struct run *run, uint32_t cache, unsigned from, unsigned to) {
+static void trace(struct run *run, uint32_t cache, unsigned from, unsigned to)
+{
         const struct cache *k = cache_get(run->core, cache);
 
         if (run->core->params.trace)
                 run_transition(run, CORE_OBJ_CACHE, cache, from, to, k->worker, k->rows, 0);
 }
 
-uint32_t cache_find(const struct core *c, uint32_t worker, uint32_t id) {
+uint32_t cache_find(const struct core *c, uint32_t worker, uint32_t id)
+{
         const uint32_t slot = id & 0xffffu;
         const struct cache *k = slot < c->top_cache ? cache_get(c, slot) : NULL;
 
         return k && k->state == CACHE_LIVE && k->generation == id >> 16 && k->worker == worker ? slot : NIL;
 }
 
-static enum core_error geometry_check(const struct core *c, const struct core_ev_cache_create *event, uint64_t *ret_pages) {
+static enum core_error geometry_check(const struct core *c, const struct core_ev_cache_create *event,
+                                      uint64_t *ret_pages)
+{
         uint64_t pages = 0;
 
         if (event->device >= c->n_devices)
                 return CORE_E_NO_DEVICE;
-        if (event->rows == 0 || event->rows > CORE_MAX_ROWS || event->n_classes == 0 || event->n_classes > CORE_MAX_CLASSES)
+        if (event->rows == 0 || event->rows > CORE_MAX_ROWS || event->n_classes == 0 ||
+            event->n_classes > CORE_MAX_CLASSES)
                 return CORE_E_BAD_GEOMETRY;
         for (uint32_t i = 0; i < event->n_classes; i++) {
                 const struct core_plane_class *class = &event->classes[i];
 
                 if (class->planes == 0 || class->planes > CORE_MAX_PLANES || class->row_pages == 0)
                         return CORE_E_BAD_GEOMETRY;
-                pages += (uint64_t)class->planes * class->row_pages; /* at most 64 * 64 * 2^32 */
+                pages += (uint64_t) class->planes * class->row_pages; /* at most 64 * 64 * 2^32 */
         }
         if (pages > (UINT64_MAX >> c->devices[event->device].page_shift) / event->rows)
                 return CORE_E_BAD_GEOMETRY;
@@ -43,7 +48,8 @@ static enum core_error geometry_check(const struct core *c, const struct core_ev
         return CORE_E_NONE;
 }
 
-static uint32_t slot_take(struct core *c) {
+static uint32_t slot_take(struct core *c)
+{
         uint32_t slot = c->free_cache;
 
         if (slot != NIL)
@@ -53,7 +59,8 @@ static uint32_t slot_take(struct core *c) {
         return slot;
 }
 
-void cache_create(struct run *run, const struct core_ev_cache_create *event) {
+void cache_create(struct run *run, const struct core_ev_cache_create *event)
+{
         struct core *c = run->core;
         const uint32_t worker = worker_find(c, event->worker);
         uint64_t pages = 0;
@@ -100,7 +107,8 @@ void cache_create(struct run *run, const struct core_ev_cache_create *event) {
 }
 
 /* From now on nobody finds it; its requests end in silence. */
-void cache_kill(struct run *run, uint32_t slot) {
+void cache_kill(struct run *run, uint32_t slot)
+{
         struct core *c = run->core;
         struct cache *k = cache_get(c, slot);
         struct worker *w = worker_get(c, k->worker);
@@ -128,7 +136,8 @@ void cache_kill(struct run *run, uint32_t slot) {
         c->reap_tail = slot;
 }
 
-void cache_destroy(struct run *run, const struct core_ev_cache_destroy *event) {
+void cache_destroy(struct run *run, const struct core_ev_cache_destroy *event)
+{
         struct core *c = run->core;
         const uint32_t worker = worker_find(c, event->worker);
         const uint32_t slot = worker == NIL ? NIL : cache_find(c, worker, event->cache);
@@ -143,7 +152,8 @@ void cache_destroy(struct run *run, const struct core_ev_cache_destroy *event) {
         run_action(run, CORE_ACT_REPLY_OK, worker)->reply.request = event->request;
 }
 
-void cache_reap(struct run *run) {
+void cache_reap(struct run *run)
+{
         struct core *c = run->core;
 
         while (c->reap_head != NIL && run_has_room(run)) {
@@ -172,7 +182,8 @@ void cache_reap(struct run *run) {
         }
 }
 
-void cache_row(struct run *run, const struct core_ev_row *event) {
+void cache_row(struct run *run, const struct core_ev_row *event)
+{
         struct core *c = run->core;
         const uint32_t worker = worker_find(c, event->worker);
         const uint32_t slot = worker == NIL ? NIL : cache_find(c, worker, event->cache);
@@ -190,7 +201,8 @@ void cache_row(struct run *run, const struct core_ev_row *event) {
                 return; /* a row without pages is nobody's concern */
         ptable_row_hold(c, row, event->held != 0);
         if (c->params.trace)
-                run_transition(run, CORE_OBJ_ROW, event->row, event->held == 0, event->held != 0, worker, slot, row_get(c, row)->pages);
+                run_transition(run, CORE_OBJ_ROW, event->row, event->held == 0, event->held != 0, worker, slot,
+                               row_get(c, row)->pages);
         if (!event->held) {
                 w = worker_get(c, worker);
                 w->dry[0] = w->dry[1] = w->dry[2] = 0;

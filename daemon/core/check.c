@@ -2,9 +2,10 @@
  *
  * check.c -- proves every invariant of the core by counting everything anew.
  *
- * It trusts no sum and no list: it walks the tables, adds up what it finds and compares. O(everything), so it is for tests and for
- * `kvpagerctl check`. It needs no memory: sums that belong to a record are counted by walking that record's own lists, and the lists'
- * lengths together must be the tables' populations, so that nothing can be on no list or on two.
+ * It trusts no sum and no list: it walks the tables, adds up what it finds and compares. O(everything), so it is for
+ * tests and for `kvpagerctl check`. It needs no memory: sums that belong to a record are counted by walking that
+ * record's own lists, and the lists' lengths together must be the tables' populations, so that nothing can be on no
+ * list or on two.
  */
 #include <stdarg.h>
 #include <stdio.h>
@@ -18,7 +19,8 @@ struct proof {
         bool broken;
 };
 
-__attribute__((format(printf, 2, 3))) static void broken(struct proof *p, const char *format, ...) {
+__attribute__((format(printf, 2, 3))) static void broken(struct proof *p, const char *format, ...)
+{
         va_list args;
 
         if (p->broken)
@@ -46,7 +48,8 @@ struct device_sums {
         uint32_t n_virgin[CORE_ORDERS], n_creating[CORE_ORDERS];
 };
 
-static void sum_extents(struct proof *p, uint32_t device, struct device_sums *sums) {
+static void sum_extents(struct proof *p, uint32_t device, struct device_sums *sums)
+{
         const struct core *c = p->core;
 
         for (uint32_t i = 0; i < c->top_extent; i++) {
@@ -87,10 +90,11 @@ static void sum_extents(struct proof *p, uint32_t device, struct device_sums *su
         }
 }
 
-static void check_device(struct proof *p, uint32_t index) {
+static void check_device(struct proof *p, uint32_t index)
+{
         const struct core *c = p->core;
         const struct device *d = &c->devices[index];
-        struct device_sums sums = {0};
+        struct device_sums sums = { 0 };
 
         sum_extents(p, index, &sums);
         EQUAL(p, "creating pages of device", index, d->creating, sums.creating);
@@ -114,7 +118,8 @@ static void check_device(struct proof *p, uint32_t index) {
                 EQUAL(p, "the virgin list of device", index, n, d->n_virgin[i]);
                 n = 0;
                 for (uint32_t w = d->wait_head[i]; w != NIL && n <= c->top_worker; w = worker_get(c, w)->wait_next, n++)
-                        if (worker_get(c, w)->waits != 1 + index * CORE_ORDERS + i || worker_get(c, w)->admitted_head == NIL)
+                        if (worker_get(c, w)->waits != 1 + index * CORE_ORDERS + i ||
+                            worker_get(c, w)->admitted_head == NIL)
                                 broken(p, "worker %u stands in the wrong line", w);
                 if (n > 0 && d->n_virgin[i] > 0 && !core_pending(c))
                         broken(p, "device %u has what worker %u waits for", index, d->wait_head[i]);
@@ -123,7 +128,8 @@ static void check_device(struct proof *p, uint32_t index) {
 
 /* ---- rows, caches: the page table ---- */
 
-static void check_row(struct proof *p, uint32_t index) {
+static void check_row(struct proof *p, uint32_t index)
+{
         const struct core *c = p->core;
         const struct row *row = row_get(c, index);
         const struct cache *k = cache_get(c, row->cache);
@@ -137,13 +143,14 @@ static void check_row(struct proof *p, uint32_t index) {
                 const struct extent *e = extent_get(c, i);
                 const uint32_t class = e->plane / CORE_MAX_PLANES;
 
-                if ((e->state != EXTENT_GRANTED && e->state != EXTENT_MAPPED) || e->row != index || e->worker != k->worker ||
-                    extent_device(e) != k->device) {
+                if ((e->state != EXTENT_GRANTED && e->state != EXTENT_MAPPED) || e->row != index ||
+                    e->worker != k->worker || extent_device(e) != k->device) {
                         broken(p, "extent %u is in row record %u and does not belong there", i, index);
                         return;
                 }
                 if (class >= k->n_classes || e->plane % CORE_MAX_PLANES >= k->classes[class].planes ||
-                    (uint64_t)e->first + extent_pages(e) > k->classes[class].row_pages || e->first % extent_pages(e) != 0)
+                    (uint64_t)e->first + extent_pages(e) > k->classes[class].row_pages ||
+                    e->first % extent_pages(e) != 0)
                         broken(p, "extent %u lies outside its plane", i);
                 for (uint32_t page = 0; page < extent_pages(e); page++)
                         if (ptable_find(c, index, e->plane, e->first + page) != i)
@@ -155,13 +162,15 @@ static void check_row(struct proof *p, uint32_t index) {
         EQUAL(p, "mapped pages of row record", index, row->pages, pages);
 }
 
-static uint32_t check_cache(struct proof *p, uint32_t index) {
+static uint32_t check_cache(struct proof *p, uint32_t index)
+{
         const struct core *c = p->core;
         const struct cache *k = cache_get(c, index);
         uint32_t rows = 0, held = 0, before = NIL;
         uint64_t live = 0, idle = 0;
 
-        for (uint32_t i = k->first_row; i != NIL && rows <= k->row_records; before = i, i = row_get(c, i)->next, rows++) {
+        for (uint32_t i = k->first_row; i != NIL && rows <= k->row_records;
+             before = i, i = row_get(c, i)->next, rows++) {
                 const struct row *row = row_get(c, i);
 
                 if (!row->used || row->cache != index || row->prev != before)
@@ -180,7 +189,8 @@ static uint32_t check_cache(struct proof *p, uint32_t index) {
 /* ---- workers, tenants, requests: who is charged what ---- */
 
 /* What is promised to the request and not granted, by the plain way: piece by piece. */
-static uint64_t promised(const struct core *c, const struct request *r, uint32_t count[CORE_ORDERS]) {
+static uint64_t promised(const struct core *c, const struct request *r, uint32_t count[CORE_ORDERS])
+{
         const uint32_t planes = cache_get(c, r->cache)->classes[r->plane_class].planes;
         uint64_t pages = 0;
 
@@ -197,11 +207,12 @@ static uint64_t promised(const struct core *c, const struct request *r, uint32_t
         return pages;
 }
 
-static void check_worker(struct proof *p, uint32_t index) {
+static void check_worker(struct proof *p, uint32_t index)
+{
         const struct core *c = p->core;
         const struct worker *w = worker_get(c, index);
         uint64_t current = 0, unacked = 0, live = 0, idle = 0;
-        uint32_t requests = 0, admitted = 0, in_ring = 0, n_admitted = 0, count[CORE_ORDERS] = {0};
+        uint32_t requests = 0, admitted = 0, in_ring = 0, n_admitted = 0, count[CORE_ORDERS] = { 0 };
 
         for (uint32_t i = 0; i < c->top_extent; i++) {
                 const struct extent *e = extent_get(c, i);
@@ -219,7 +230,8 @@ static void check_worker(struct proof *p, uint32_t index) {
                         *(row_get(c, e->row)->held ? &live : &idle) += bytes;
                 }
         }
-        for (uint32_t i = w->first_request; i != NIL && requests <= w->n_requests; i = request_get(c, i)->of_worker_next, requests++) {
+        for (uint32_t i = w->first_request; i != NIL && requests <= w->n_requests;
+             i = request_get(c, i)->of_worker_next, requests++) {
                 const struct request *r = request_get(c, i);
 
                 if (r->worker != index || row_get(c, r->row)->pins == 0)
@@ -240,13 +252,16 @@ static void check_worker(struct proof *p, uint32_t index) {
         if (w->granted - w->acked > CORE_MAX_UNACKED || in_ring > w->granted - w->acked)
                 broken(p, "worker %u has %u extents unacknowledged, its window says %llu", index, in_ring,
                        (unsigned long long)(w->granted - w->acked));
-        if (w->state == WORKER_LIVE && w->acked < w->granted && w->ack_at_usec == UINT64_MAX && in_ring > 0 && !w->synced)
+        if (w->state == WORKER_LIVE && w->acked < w->granted && w->ack_at_usec == UINT64_MAX && in_ring > 0 &&
+            !w->synced)
                 broken(p, "nobody will ask worker %u to acknowledge", index);
-        if (w->state == WORKER_LIVE && w->admitted_head != NIL && !w->ready && w->waits == 0 && w->granted - w->acked < CORE_MAX_UNACKED)
+        if (w->state == WORKER_LIVE && w->admitted_head != NIL && !w->ready && w->waits == 0 &&
+            w->granted - w->acked < CORE_MAX_UNACKED)
                 broken(p, "worker %u has an admitted request and nobody delivers it", index);
 }
 
-static void check_tenant(struct proof *p, uint32_t index) {
+static void check_tenant(struct proof *p, uint32_t index)
+{
         const struct core *c = p->core;
         const struct tenant *t = tenant_get(c, index);
         uint64_t current = 0, live = 0, idle = 0;
@@ -268,10 +283,11 @@ static void check_tenant(struct proof *p, uint32_t index) {
         EQUAL(p, "idle bytes of tenant", index, t->idle_bytes, idle);
 }
 
-static void check_requests(struct proof *p) {
+static void check_requests(struct proof *p)
+{
         const struct core *c = p->core;
-        uint64_t reserved[CORE_MAX_DEVICES] = {0};
-        uint32_t want[CORE_MAX_DEVICES][CORE_ORDERS] = {{0}}, waiting[CORE_MAX_DEVICES] = {0}, n = 0, queued = 0;
+        uint64_t reserved[CORE_MAX_DEVICES] = { 0 };
+        uint32_t want[CORE_MAX_DEVICES][CORE_ORDERS] = { { 0 } }, waiting[CORE_MAX_DEVICES] = { 0 }, n = 0, queued = 0;
 
         for (uint32_t i = 0; i < c->top_request; i++) {
                 const struct request *r = request_get(c, i);
@@ -297,15 +313,16 @@ static void check_requests(struct proof *p) {
                 for (uint32_t k = 0; k < CORE_ORDERS; k++)
                         EQUAL(p, "wanted extents of device", i, d->want[k], want[i][k]);
                 for (uint32_t t = 0; t < c->top_tenant; t++)
-                        for (uint32_t r = tenant_get(c, t)->used ? tenant_get(c, t)->waiting_head[i] : NIL; r != NIL && queued <= n;
-                             r = request_get(c, r)->next)
+                        for (uint32_t r = tenant_get(c, t)->used ? tenant_get(c, t)->waiting_head[i] : NIL;
+                             r != NIL && queued <= n; r = request_get(c, r)->next)
                                 queued++;
         }
         EQUAL(p, "queued requests of the core", 0, queued, c->n_waiting);
 }
 
-int core_check(const struct core *core, char *why, size_t size) {
-        struct proof p = {.core = core, .why = why, .size = size};
+int core_check(const struct core *core, char *why, size_t size)
+{
+        struct proof p = { .core = core, .why = why, .size = size };
         uint32_t extents = 0, rows = 0, caches = 0, tenants = 0;
 
         for (uint32_t i = 0; i < core->top_extent; i++)

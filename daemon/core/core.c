@@ -8,14 +8,16 @@
 
 /* ---- the arena ---- */
 
-static bool params_are_sound(const struct core_params *p) {
+static bool params_are_sound(const struct core_params *p)
+{
         return p->max_extents > 0 && p->max_extents <= 1u << 30 && p->max_workers > 0 && p->max_workers <= 0xffffu &&
-               p->max_caches > 0 && p->max_caches <= 0xffffu && p->max_rows > 0 && p->max_rows <= 1u << 30 && p->max_requests > 0 &&
-               p->max_requests <= 1u << 30;
+               p->max_caches > 0 && p->max_caches <= 0xffffu && p->max_rows > 0 && p->max_rows <= 1u << 30 &&
+               p->max_requests > 0 && p->max_requests <= 1u << 30;
 }
 
-static void lay_out(struct core *c, const struct core_params *p) {
-        struct arena arena = {0};
+static void lay_out(struct core *c, const struct core_params *p)
+{
+        struct arena arena = { 0 };
         const uint32_t granules = bits_round_up_pow2(2 * p->max_extents), rows = bits_round_up_pow2(2 * p->max_rows);
 
         (void)arena_take(&arena, 1, sizeof *c);
@@ -33,7 +35,8 @@ static void lay_out(struct core *c, const struct core_params *p) {
         c->size = arena.used;
 }
 
-size_t core_size(const struct core_params *params) {
+size_t core_size(const struct core_params *params)
+{
         struct core c;
 
         if (!params_are_sound(params))
@@ -42,7 +45,8 @@ size_t core_size(const struct core_params *params) {
         return (size_t)c.size;
 }
 
-struct core *core_init(void *memory, const struct core_params *params) {
+struct core *core_init(void *memory, const struct core_params *params)
+{
         struct core *c = memory;
 
         assert(params_are_sound(params) && ((uintptr_t)memory & 63) == 0);
@@ -56,7 +60,8 @@ struct core *core_init(void *memory, const struct core_params *params) {
 
 /* ---- actions ---- */
 
-struct core_action *run_action(struct run *run, enum core_action_type type, uint32_t worker_slot) {
+struct core_action *run_action(struct run *run, enum core_action_type type, uint32_t worker_slot)
+{
         struct core_actions *actions = run->actions;
         struct core_action *action = &actions->v[actions->n];
 
@@ -69,8 +74,9 @@ struct core_action *run_action(struct run *run, enum core_action_type type, uint
         return action;
 }
 
-void run_transition(struct run *run, enum core_object object, uint64_t id, unsigned from, unsigned to, uint32_t a, uint32_t b,
-                    uint32_t c) {
+void run_transition(struct run *run, enum core_object object, uint64_t id, unsigned from, unsigned to, uint32_t a,
+                    uint32_t b, uint32_t c)
+{
         struct core_action *action = run_action(run, CORE_ACT_TRANSITION, 0);
 
         action->worker = 0;
@@ -83,22 +89,28 @@ void run_transition(struct run *run, enum core_object object, uint64_t id, unsig
         action->transition.c = c;
 }
 
-void run_reply_error(struct run *run, uint32_t worker_slot, uint32_t request, enum core_error error) {
+void run_reply_error(struct run *run, uint32_t worker_slot, uint32_t request, enum core_error error)
+{
         struct core_action *action = run_action(run, CORE_ACT_REPLY_ERROR, worker_slot);
 
         action->reply.request = request;
         action->reply.error = (uint32_t)error;
 }
 
-void run_drop(struct run *run, uint32_t worker_slot, enum core_error error) {
+void run_drop(struct run *run, uint32_t worker_slot, enum core_error error)
+{
         run_action(run, CORE_ACT_DROP, worker_slot)->reply.error = (uint32_t)error;
 }
 
 /* ---- what follows from an event ---- */
 
-void core_pump_later(struct core *core, uint32_t device) { core->busy_devices |= 1u << device; }
+void core_pump_later(struct core *core, uint32_t device)
+{
+        core->busy_devices |= 1u << device;
+}
 
-static void pump(struct run *run) {
+static void pump(struct run *run)
+{
         struct core *c = run->core;
 
         do {
@@ -118,7 +130,8 @@ static void pump(struct run *run) {
         } while (c->busy_devices != 0 && run_has_room(run));
 }
 
-static void pass_deadlines(struct run *run) {
+static void pass_deadlines(struct run *run)
+{
         struct core *c = run->core;
 
         c->next_deadline_usec = UINT64_MAX;
@@ -145,7 +158,8 @@ static void pass_deadlines(struct run *run) {
                 device_tick(run, i);
 }
 
-static void dispatch(struct run *run, const struct core_event *event) {
+static void dispatch(struct run *run, const struct core_event *event)
+{
         switch ((enum core_event_type)event->type) {
         case CORE_EV_DEVICE_ADD:
                 device_add(run, &event->device_add);
@@ -195,8 +209,9 @@ static void dispatch(struct run *run, const struct core_event *event) {
         }
 }
 
-void core_apply(struct core *core, const struct core_event *event, struct core_actions *actions) {
-        struct run run = {.core = core, .actions = actions};
+void core_apply(struct core *core, const struct core_event *event, struct core_actions *actions)
+{
+        struct run run = { .core = core, .actions = actions };
 
         assert(actions->capacity - actions->n >= CORE_ACTIONS_MAX);
         run.limit = actions->n + CORE_ACTIONS_MAX / 4; /* the rest is for what one step of work emits beyond it */
@@ -207,8 +222,12 @@ void core_apply(struct core *core, const struct core_event *event, struct core_a
         pump(&run);
 }
 
-bool core_pending(const struct core *core) {
+bool core_pending(const struct core *core)
+{
         return core->busy_devices != 0 || core->reap_head != NIL || core->ready_head != NIL;
 }
 
-uint64_t core_next_deadline(const struct core *core) { return core->next_deadline_usec; }
+uint64_t core_next_deadline(const struct core *core)
+{
+        return core->next_deadline_usec;
+}

@@ -2,14 +2,16 @@
  *
  * deliver.c -- from an admitted request to granted extents.
  *
- * An admitted request owns a promise of pages, not yet any particular extent. Each worker's admitted requests are delivered in
- * order, plane by plane, each plane from its first page up, in naturally aligned extents, as fast as the worker's window of
- * unacknowledged extents and the virgin memory of the right size allow. A worker that lacks a size waits in that size's line.
+ * An admitted request owns a promise of pages, not yet any particular extent. Each worker's admitted requests are
+ * delivered in order, plane by plane, each plane from its first page up, in naturally aligned extents, as fast as the
+ * worker's window of unacknowledged extents and the virgin memory of the right size allow. A worker that lacks a size
+ * waits in that size's line.
  */
 #include "internal.h"
 
 /* The largest size that may start at `page` with `left` pages to go. */
-static uint32_t piece_at(uint32_t page, uint32_t left) {
+static uint32_t piece_at(uint32_t page, uint32_t left)
+{
         uint32_t i = CORE_ORDERS - 1;
 
         while (i > 0 && (page % order_pages(i) != 0 || order_pages(i) > left))
@@ -18,7 +20,8 @@ static uint32_t piece_at(uint32_t page, uint32_t left) {
 }
 
 /* How many extents of each size cover pages [first, first + total). */
-void deliver_pieces(uint32_t first, uint32_t total, uint32_t ret_count[CORE_ORDERS]) {
+void deliver_pieces(uint32_t first, uint32_t total, uint32_t ret_count[CORE_ORDERS])
+{
         const uint32_t largest = CORE_ORDERS - 1;
 
         for (uint32_t i = 0; i < CORE_ORDERS; i++)
@@ -33,7 +36,8 @@ void deliver_pieces(uint32_t first, uint32_t total, uint32_t ret_count[CORE_ORDE
         }
 }
 
-static uint32_t pieces_sum(uint32_t first, uint32_t total) {
+static uint32_t pieces_sum(uint32_t first, uint32_t total)
+{
         uint32_t count[CORE_ORDERS], sum = 0;
 
         deliver_pieces(first, total, count);
@@ -42,13 +46,15 @@ static uint32_t pieces_sum(uint32_t first, uint32_t total) {
         return sum;
 }
 
-/* Between need and max, the number of pages that takes the fewest extents; the smallest such. Only ends that are aligned to a size can
- * be better than need itself. */
-uint32_t deliver_total(uint32_t first, uint32_t need, uint32_t max) {
+/* Between need and max, the number of pages that takes the fewest extents; the smallest such. Only ends that are
+ * aligned to a size can be better than need itself. */
+uint32_t deliver_total(uint32_t first, uint32_t need, uint32_t max)
+{
         uint32_t best = need, fewest = pieces_sum(first, need);
 
         for (uint32_t i = 1; i < CORE_ORDERS; i++) {
-                const uint64_t size = order_pages(i), end = ((uint64_t)first + need + size - 1) / size * size, total = end - first;
+                const uint64_t size = order_pages(i), end = ((uint64_t)first + need + size - 1) / size * size,
+                               total = end - first;
 
                 if (total <= max && pieces_sum(first, (uint32_t)total) < fewest) {
                         best = (uint32_t)total;
@@ -59,7 +65,8 @@ uint32_t deliver_total(uint32_t first, uint32_t need, uint32_t max) {
 }
 
 /* What is promised to the request and not granted: extents by size, and pages in all. */
-static uint32_t outstanding(const struct core *c, const struct request *r, uint32_t ret_count[CORE_ORDERS]) {
+static uint32_t outstanding(const struct core *c, const struct request *r, uint32_t ret_count[CORE_ORDERS])
+{
         const uint32_t planes = cache_get(c, r->cache)->classes[r->plane_class].planes;
         uint32_t whole[CORE_ORDERS], pages = 0;
 
@@ -78,7 +85,8 @@ static uint32_t outstanding(const struct core *c, const struct request *r, uint3
 }
 
 /* Reserves and charges. The caller has seen that `total` pages a plane are available and within the tenant's limits. */
-void deliver_admit(struct run *run, uint32_t index, uint32_t total) {
+void deliver_admit(struct run *run, uint32_t index, uint32_t total)
+{
         struct core *c = run->core;
         struct request *r = request_get(c, index);
         struct worker *w = worker_get(c, r->worker);
@@ -108,7 +116,8 @@ void deliver_admit(struct run *run, uint32_t index, uint32_t total) {
         worker_ready(c, r->worker);
 }
 
-void deliver_forget(struct run *run, uint32_t index) {
+void deliver_forget(struct run *run, uint32_t index)
+{
         struct core *c = run->core;
         struct request *r = request_get(c, index);
         struct worker *w = worker_get(c, r->worker);
@@ -136,7 +145,8 @@ void deliver_forget(struct run *run, uint32_t index) {
         worker_ready(c, r->worker); /* the next one may be deliverable */
 }
 
-static void wait_for_size(struct core *c, uint32_t worker, uint32_t device, uint32_t order_index) {
+static void wait_for_size(struct core *c, uint32_t worker, uint32_t device, uint32_t order_index)
+{
         struct worker *w = worker_get(c, worker);
         struct device *d = device_get(c, device);
 
@@ -150,7 +160,8 @@ static void wait_for_size(struct core *c, uint32_t worker, uint32_t device, uint
 }
 
 /* Whatever it waits for; the request that waited is gone, or the worker is. */
-void deliver_stop_waiting(struct core *c, uint32_t worker) {
+void deliver_stop_waiting(struct core *c, uint32_t worker)
+{
         struct worker *w = worker_get(c, worker);
         struct device *d;
         uint32_t order_index, before = NIL, i;
@@ -170,7 +181,8 @@ void deliver_stop_waiting(struct core *c, uint32_t worker) {
         w->waits = 0;
 }
 
-void deliver_wake(struct core *c, uint32_t device, uint32_t order_index) {
+void deliver_wake(struct core *c, uint32_t device, uint32_t order_index)
+{
         struct device *d = device_get(c, device);
         const uint32_t worker = d->wait_head[order_index];
 
@@ -183,7 +195,8 @@ void deliver_wake(struct core *c, uint32_t device, uint32_t order_index) {
         worker_ready(c, worker);
 }
 
-static void emit_grant(struct run *run, const struct request *r, uint32_t extent, uint32_t device, bool last) {
+static void emit_grant(struct run *run, const struct request *r, uint32_t extent, uint32_t device, bool last)
+{
         struct core *c = run->core;
         const struct extent *e = extent_get(c, extent);
         struct core_action *action = run_action(run, CORE_ACT_GRANT, r->worker);
@@ -202,11 +215,13 @@ static void emit_grant(struct run *run, const struct request *r, uint32_t extent
 enum piece_result { PIECE_GRANTED, PIECE_BLOCKED, PIECE_FAILED };
 
 /* Grants the next extent of the worker's first admitted request. */
-static enum piece_result deliver_piece(struct run *run, uint32_t worker, uint32_t request) {
+static enum piece_result deliver_piece(struct run *run, uint32_t worker, uint32_t request)
+{
         struct core *c = run->core;
         struct request *r = request_get(c, request);
         const struct cache *cache = cache_get(c, r->cache);
-        const uint32_t device = cache->device, end = r->first + r->total, order_index = piece_at(r->page, end - r->page);
+        const uint32_t device = cache->device, end = r->first + r->total,
+                       order_index = piece_at(r->page, end - r->page);
         const uint32_t plane = r->plane_class * CORE_MAX_PLANES + r->plane;
         struct device *d = device_get(c, device);
         uint32_t extent;
@@ -233,7 +248,8 @@ static enum piece_result deliver_piece(struct run *run, uint32_t worker, uint32_
         return PIECE_GRANTED;
 }
 
-static void deliver_worker(struct run *run, uint32_t worker) {
+static void deliver_worker(struct run *run, uint32_t worker)
+{
         struct core *c = run->core;
         struct worker *w = worker_get(c, worker);
 
@@ -263,7 +279,8 @@ static void deliver_worker(struct run *run, uint32_t worker) {
 }
 
 /* A size that is there while somebody waits for it: a request that was woken for it failed or needed another one. */
-static bool wake_idle_sizes(struct core *c) {
+static bool wake_idle_sizes(struct core *c)
+{
         bool woke = false;
 
         for (uint32_t device = 0; device < c->n_devices; device++)
@@ -275,7 +292,8 @@ static bool wake_idle_sizes(struct core *c) {
         return woke;
 }
 
-void deliver_ready(struct run *run) {
+void deliver_ready(struct run *run)
+{
         struct core *c = run->core;
 
         do {

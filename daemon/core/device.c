@@ -2,18 +2,20 @@
  *
  * device.c -- a device's memory: what is made, in which sizes, and what happens when the device fails or answers late.
  *
- * Extents are made first for what admitted requests still want, then ahead of need: each size from half of its target up to it,
- * so that making comes in batches. Where memory is promised but bound in virgin extents of other sizes, those are destroyed
- * (re-classed): sizes are a convenience, pages are the currency.
+ * Extents are made first for what admitted requests still want, then ahead of need: each size from half of its target
+ * up to it, so that making comes in batches. Where memory is promised but bound in virgin extents of other sizes, those
+ * are destroyed (re-classed): sizes are a convenience, pages are the currency.
  */
 #include "internal.h"
 
-void device_add(struct run *run, const struct core_ev_device_add *event) {
+void device_add(struct run *run, const struct core_ev_device_add *event)
+{
         struct core *c = run->core;
         struct device *d;
 
-        if (event->device != c->n_devices || event->device >= CORE_MAX_DEVICES || event->page_shift < 12 || event->page_shift > 40 ||
-            event->pages == 0 || event->pages > CORE_MAX_PAGES || (uint64_t)event->pages > UINT64_MAX >> event->page_shift)
+        if (event->device != c->n_devices || event->device >= CORE_MAX_DEVICES || event->page_shift < 12 ||
+            event->page_shift > 40 || event->pages == 0 || event->pages > CORE_MAX_PAGES ||
+            (uint64_t)event->pages > UINT64_MAX >> event->page_shift)
                 return;
         d = device_get(c, event->device);
         d->used = 1;
@@ -28,7 +30,8 @@ void device_add(struct run *run, const struct core_ev_device_add *event) {
         core_pump_later(c, event->device);
 }
 
-void device_created(struct run *run, const struct core_ev_device_done *event) {
+void device_created(struct run *run, const struct core_ev_device_done *event)
+{
         struct core *c = run->core;
         const uint32_t index = extent_find(c, event->extent);
         uint32_t device, order_index, waiter;
@@ -61,7 +64,8 @@ void device_created(struct run *run, const struct core_ev_device_done *event) {
         }
 }
 
-void device_destroyed(struct run *run, const struct core_ev_device_done *event) {
+void device_destroyed(struct run *run, const struct core_ev_device_done *event)
+{
         struct core *c = run->core;
         const uint32_t index = extent_find(c, event->extent);
         struct extent *e;
@@ -86,7 +90,8 @@ void device_destroyed(struct run *run, const struct core_ev_device_done *event) 
         extent_destroyed(run, index);
 }
 
-void device_tick(struct run *run, uint32_t device) {
+void device_tick(struct run *run, uint32_t device)
+{
         struct core *c = run->core;
         struct device *d = device_get(c, device);
 
@@ -117,11 +122,14 @@ void device_tick(struct run *run, uint32_t device) {
 }
 
 /* The virgin size class with the most pages that nobody wants; CORE_ORDERS: none. */
-static uint32_t surplus(const struct device *d) {
+static uint32_t surplus(const struct device *d)
+{
         uint32_t best = CORE_ORDERS, most = 0;
 
         for (uint32_t i = 0; i < CORE_ORDERS; i++) {
-                const uint32_t pages = d->n_virgin[i] > d->want[i] ? (d->n_virgin[i] - d->want[i]) << core_order_shift(i) : 0;
+                const uint32_t pages = d->n_virgin[i] > d->want[i]
+                                               ? (d->n_virgin[i] - d->want[i]) << core_order_shift(i)
+                                               : 0;
 
                 if (pages > most) {
                         most = pages;
@@ -132,7 +140,8 @@ static uint32_t surplus(const struct device *d) {
 }
 
 /* What admitted requests want and is neither there nor on its way. Returns the pages still missing. */
-static uint64_t make_wanted(struct run *run, uint32_t device) {
+static uint64_t make_wanted(struct run *run, uint32_t device)
+{
         struct device *d = device_get(run->core, device);
         uint64_t missing = 0;
 
@@ -147,7 +156,8 @@ static uint64_t make_wanted(struct run *run, uint32_t device) {
         return missing;
 }
 
-static void make_ahead(struct run *run, uint32_t device) {
+static void make_ahead(struct run *run, uint32_t device)
+{
         struct device *d = device_get(run->core, device);
 
         for (uint32_t i = 0; i < CORE_ORDERS; i++) {
@@ -166,7 +176,8 @@ static void make_ahead(struct run *run, uint32_t device) {
         }
 }
 
-void device_make(struct run *run, uint32_t device) {
+void device_make(struct run *run, uint32_t device)
+{
         struct core *c = run->core;
         struct device *d = device_get(c, device);
         uint64_t missing;

@@ -43,7 +43,8 @@ _Static_assert(sizeof(struct core_ev_return) == 16, "return");
 _Static_assert(sizeof(struct core_ev_row) == 16, "row");
 _Static_assert(sizeof(struct core_ev_device_done) == 16, "device_done");
 
-size_t core_event_size(const struct core_event *event) {
+size_t core_event_size(const struct core_event *event)
+{
         size_t size;
 
         if (event->type == 0 || event->type >= CORE_EV_MAX_)
@@ -57,14 +58,16 @@ size_t core_event_size(const struct core_event *event) {
         return size;
 }
 
-void core_event_init(struct core_event *event, enum core_event_type type, uint64_t now_usec) {
+void core_event_init(struct core_event *event, enum core_event_type type, uint64_t now_usec)
+{
         memset(event, 0, HEADER + body_size[type]);
         event->type = (uint16_t)type;
         event->size = (uint16_t)core_event_size(event);
         event->now_usec = now_usec;
 }
 
-size_t core_event_encode(const struct core_event *event, void *buffer, size_t capacity) {
+size_t core_event_encode(const struct core_event *event, void *buffer, size_t capacity)
+{
         const size_t size = core_event_size(event);
 
         if (size == 0 || size > capacity)
@@ -73,7 +76,8 @@ size_t core_event_encode(const struct core_event *event, void *buffer, size_t ca
         return size;
 }
 
-static int reserved_is_zero(const struct core_event *event) {
+static int reserved_is_zero(const struct core_event *event)
+{
         if (event->reserved != 0)
                 return 0;
         switch ((enum core_event_type)event->type) {
@@ -109,7 +113,8 @@ static int reserved_is_zero(const struct core_event *event) {
         return 1;
 }
 
-size_t core_event_decode(const void *buffer, size_t size, struct core_event *ret) {
+size_t core_event_decode(const void *buffer, size_t size, struct core_event *ret)
+{
         struct core_event event;
         size_t want;
 

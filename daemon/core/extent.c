@@ -2,13 +2,14 @@
  *
  * extent.c -- the life of an extent: free -> creating -> virgin -> granted -> mapped -> returning -> free.
  *
- * Each function here is one transition: it moves the extent between lists and its pages between the device's sums, charges
- * and refunds, and asks the shell for what the device must do. An extent that anybody may have written is destroyed, never
- * handed on: virgin extents, which come from the device alone, are the only source of grants.
+ * Each function here is one transition: it moves the extent between lists and its pages between the device's sums,
+ * charges and refunds, and asks the shell for what the device must do. An extent that anybody may have written is
+ * destroyed, never handed on: virgin extents, which come from the device alone, are the only source of grants.
  */
 #include "internal.h"
 
-static void trace(struct run *run, uint32_t index, unsigned from, unsigned to) {
+static void trace(struct run *run, uint32_t index, unsigned from, unsigned to)
+{
         const struct core *c = run->core;
         const struct extent *e = extent_get(c, index);
         const bool placed = e->row != NIL;
@@ -19,7 +20,8 @@ static void trace(struct run *run, uint32_t index, unsigned from, unsigned to) {
                        placed ? row_get(c, e->row)->number << 12 | e->plane : 0, e->first << 4 | extent_order_index(e));
 }
 
-static void push(struct core *c, uint32_t *head, uint32_t index) {
+static void push(struct core *c, uint32_t *head, uint32_t index)
+{
         struct extent *e = extent_get(c, index);
 
         e->prev = NIL;
@@ -29,7 +31,8 @@ static void push(struct core *c, uint32_t *head, uint32_t index) {
         *head = index;
 }
 
-static void unlink_from(struct core *c, uint32_t *head, uint32_t index) {
+static void unlink_from(struct core *c, uint32_t *head, uint32_t index)
+{
         struct extent *e = extent_get(c, index);
 
         if (e->prev != NIL)
@@ -41,7 +44,8 @@ static void unlink_from(struct core *c, uint32_t *head, uint32_t index) {
         e->next = e->prev = NIL;
 }
 
-static uint32_t slot_take(struct core *c) {
+static uint32_t slot_take(struct core *c)
+{
         uint32_t index = c->free_extent;
 
         if (index != NIL) {
@@ -56,7 +60,8 @@ static uint32_t slot_take(struct core *c) {
         return index;
 }
 
-static void slot_put(struct core *c, uint32_t index) {
+static void slot_put(struct core *c, uint32_t index)
+{
         struct extent *e = extent_get(c, index);
         const uint32_t generation = e->generation + 1;
 
@@ -67,7 +72,8 @@ static void slot_put(struct core *c, uint32_t index) {
         c->n_extents--;
 }
 
-static void ask_device(struct run *run, enum core_action_type type, uint32_t index) {
+static void ask_device(struct run *run, enum core_action_type type, uint32_t index)
+{
         const struct extent *e = extent_get(run->core, index);
         struct core_action *action = run_action(run, type, 0);
 
@@ -76,7 +82,8 @@ static void ask_device(struct run *run, enum core_action_type type, uint32_t ind
         action->device.order = core_order_shift(extent_order_index(e));
 }
 
-uint32_t extent_find(const struct core *core, uint64_t id) {
+uint32_t extent_find(const struct core *core, uint64_t id)
+{
         const uint32_t index = (uint32_t)id;
 
         if (index >= core->top_extent || extent_get(core, index)->state == EXTENT_FREE ||
@@ -86,7 +93,8 @@ uint32_t extent_find(const struct core *core, uint64_t id) {
 }
 
 /* false: no slot. The caller has seen that enough pages are free. */
-bool extent_create(struct run *run, uint32_t device, uint32_t order_index) {
+bool extent_create(struct run *run, uint32_t device, uint32_t order_index)
+{
         struct core *c = run->core;
         struct device *d = device_get(c, device);
         const uint32_t index = slot_take(c), pages = order_pages(order_index);
@@ -107,7 +115,8 @@ bool extent_create(struct run *run, uint32_t device, uint32_t order_index) {
         return true;
 }
 
-static struct device *leave_creating(struct core *c, const struct extent *e) {
+static struct device *leave_creating(struct core *c, const struct extent *e)
+{
         struct device *d = device_get(c, extent_device(e));
 
         assert(e->state == EXTENT_CREATING);
@@ -116,7 +125,8 @@ static struct device *leave_creating(struct core *c, const struct extent *e) {
         return d;
 }
 
-void extent_created(struct run *run, uint32_t index) {
+void extent_created(struct run *run, uint32_t index)
+{
         struct core *c = run->core;
         struct extent *e = extent_get(c, index);
         struct device *d = leave_creating(c, e);
@@ -130,7 +140,8 @@ void extent_created(struct run *run, uint32_t index) {
         trace(run, index, EXTENT_CREATING, EXTENT_VIRGIN);
 }
 
-void extent_create_failed(struct run *run, uint32_t index) {
+void extent_create_failed(struct run *run, uint32_t index)
+{
         struct core *c = run->core;
         struct extent *e = extent_get(c, index);
 
@@ -139,10 +150,11 @@ void extent_create_failed(struct run *run, uint32_t index) {
         slot_put(c, index);
 }
 
-/* Takes a virgin extent (there is one), puts it into the page table and tells nobody yet: the caller emits the GRANT. Its pages were
- * promised, and charged, when the request was admitted. */
-uint32_t extent_grant(struct run *run, uint32_t device, uint32_t order_index, uint32_t worker, uint32_t row, uint32_t plane,
-                      uint32_t first) {
+/* Takes a virgin extent (there is one), puts it into the page table and tells nobody yet: the caller emits the GRANT.
+ * Its pages were promised, and charged, when the request was admitted. */
+uint32_t extent_grant(struct run *run, uint32_t device, uint32_t order_index, uint32_t worker, uint32_t row,
+                      uint32_t plane, uint32_t first)
+{
         struct core *c = run->core;
         struct device *d = device_get(c, device);
         const uint32_t index = d->virgin_head[order_index];
@@ -171,7 +183,8 @@ uint32_t extent_grant(struct run *run, uint32_t device, uint32_t order_index, ui
 }
 
 /* Mapped pages are live or idle by their row. `pages` comes or goes (sign). */
-static void account(struct core *c, const struct extent *e, bool comes) {
+static void account(struct core *c, const struct extent *e, bool comes)
+{
         struct row *row = row_get(c, e->row);
         struct cache *cache = cache_get(c, row->cache);
         struct worker *w = worker_get(c, e->worker);
@@ -195,7 +208,8 @@ static void account(struct core *c, const struct extent *e, bool comes) {
         }
 }
 
-void extent_mapped(struct run *run, uint32_t index) {
+void extent_mapped(struct run *run, uint32_t index)
+{
         struct core *c = run->core;
         struct extent *e = extent_get(c, index);
         struct worker *w = worker_get(c, e->worker);
@@ -208,7 +222,8 @@ void extent_mapped(struct run *run, uint32_t index) {
 }
 
 /* Given back, refused, or its worker is gone. Charged until the device has destroyed it. */
-void extent_return(struct run *run, uint32_t index) {
+void extent_return(struct run *run, uint32_t index)
+{
         struct core *c = run->core;
         struct extent *e = extent_get(c, index);
         const uint32_t device = extent_device(e), pages = extent_pages(e), worker = e->worker, row = e->row;
@@ -237,7 +252,8 @@ void extent_return(struct run *run, uint32_t index) {
 }
 
 /* A virgin extent makes room for another size. */
-void extent_reclass(struct run *run, uint32_t device, uint32_t order_index) {
+void extent_reclass(struct run *run, uint32_t device, uint32_t order_index)
+{
         struct core *c = run->core;
         struct device *d = device_get(c, device);
         const uint32_t index = d->virgin_head[order_index], pages = order_pages(order_index);
@@ -255,7 +271,8 @@ void extent_reclass(struct run *run, uint32_t device, uint32_t order_index) {
         trace(run, index, EXTENT_VIRGIN, EXTENT_RETURNING);
 }
 
-void extent_destroyed(struct run *run, uint32_t index) {
+void extent_destroyed(struct run *run, uint32_t index)
+{
         struct core *c = run->core;
         struct extent *e = extent_get(c, index);
         const uint32_t device = extent_device(e), pages = extent_pages(e), worker = e->worker;

@@ -4,35 +4,64 @@
  */
 #include "internal.h"
 
-/* Bytes are told apart so that allocated = sum of current + virgin: pages promised to admitted requests count as current (granted, not
- * yet acknowledged), so only what is made beyond them is virgin. */
-static uint32_t virgin_pages(const struct device *d) {
+/* Bytes are told apart so that allocated = sum of current + virgin: pages promised to admitted requests count as
+ * current (granted, not yet acknowledged), so only what is made beyond them is virgin. */
+static uint32_t virgin_pages(const struct device *d)
+{
         const uint32_t made = d->creating + d->virgin + d->reclassing;
 
         return made - bits_min_u32(made, d->reserved_pages);
 }
 
-uint32_t core_n_devices(const struct core *core) { return core->n_devices; }
-uint32_t core_n_tenants(const struct core *core) { return core->n_tenants; }
-uint32_t core_n_workers(const struct core *core) { return core->n_workers; }
-uint32_t core_n_caches(const struct core *core) { return core->n_caches; }
-uint32_t core_n_waiting(const struct core *core) { return core->n_requests; }
-uint32_t core_worker_slots(const struct core *core) { return core->top_worker; }
-uint32_t core_cache_slots(const struct core *core) { return core->top_cache; }
-uint32_t core_tenant_slots(const struct core *core) { return core->top_tenant; }
+uint32_t core_n_devices(const struct core *core)
+{
+        return core->n_devices;
+}
+uint32_t core_n_tenants(const struct core *core)
+{
+        return core->n_tenants;
+}
+uint32_t core_n_workers(const struct core *core)
+{
+        return core->n_workers;
+}
+uint32_t core_n_caches(const struct core *core)
+{
+        return core->n_caches;
+}
+uint32_t core_n_waiting(const struct core *core)
+{
+        return core->n_requests;
+}
+uint32_t core_worker_slots(const struct core *core)
+{
+        return core->top_worker;
+}
+uint32_t core_cache_slots(const struct core *core)
+{
+        return core->top_cache;
+}
+uint32_t core_tenant_slots(const struct core *core)
+{
+        return core->top_tenant;
+}
 
-uint64_t core_counter(const struct core *core, enum core_counter counter) {
+uint64_t core_counter(const struct core *core, enum core_counter counter)
+{
         return counter < CORE_COUNT_MAX_ ? core->counters[counter] : 0;
 }
 
-uint64_t core_used_bytes(const struct core *c) {
-        return sizeof *c + (uint64_t)c->top_tenant * sizeof(struct tenant) + (uint64_t)c->top_worker * sizeof(struct worker) +
-               (uint64_t)c->top_cache * sizeof(struct cache) + (uint64_t)c->top_request * sizeof(struct request) +
-               (uint64_t)c->top_row * sizeof(struct row) + (uint64_t)c->top_extent * sizeof(struct extent) +
+uint64_t core_used_bytes(const struct core *c)
+{
+        return sizeof *c + (uint64_t)c->top_tenant * sizeof(struct tenant) +
+               (uint64_t)c->top_worker * sizeof(struct worker) + (uint64_t)c->top_cache * sizeof(struct cache) +
+               (uint64_t)c->top_request * sizeof(struct request) + (uint64_t)c->top_row * sizeof(struct row) +
+               (uint64_t)c->top_extent * sizeof(struct extent) +
                2 * sizeof(uint32_t) * ((uint64_t)c->top_granules + c->top_rows);
 }
 
-bool core_device_info(const struct core *c, uint32_t device, struct core_device_info *ret) {
+bool core_device_info(const struct core *c, uint32_t device, struct core_device_info *ret)
+{
         const struct device *d = &c->devices[device < CORE_MAX_DEVICES ? device : 0];
 
         if (device >= c->n_devices)
@@ -46,7 +75,8 @@ bool core_device_info(const struct core *c, uint32_t device, struct core_device_
         return true;
 }
 
-bool core_tenant_info(const struct core *c, uint32_t tenant, struct core_tenant_info *ret) {
+bool core_tenant_info(const struct core *c, uint32_t tenant, struct core_tenant_info *ret)
+{
         const struct tenant *t = tenant_get(c, tenant < CORE_MAX_TENANTS ? tenant : 0);
 
         if (tenant >= CORE_MAX_TENANTS || !t->used)
@@ -66,7 +96,8 @@ bool core_tenant_info(const struct core *c, uint32_t tenant, struct core_tenant_
         return true;
 }
 
-bool core_worker_info(const struct core *c, uint32_t slot, struct core_worker_info *ret) {
+bool core_worker_info(const struct core *c, uint32_t slot, struct core_worker_info *ret)
+{
         const struct worker *w;
 
         if (slot >= c->top_worker || worker_get(c, slot)->state != WORKER_LIVE)
@@ -86,7 +117,8 @@ bool core_worker_info(const struct core *c, uint32_t slot, struct core_worker_in
         return true;
 }
 
-bool core_cache_info(const struct core *c, uint32_t slot, struct core_cache_info *ret) {
+bool core_cache_info(const struct core *c, uint32_t slot, struct core_cache_info *ret)
+{
         const struct cache *k;
         uint32_t shift;
 

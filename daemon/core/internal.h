@@ -2,15 +2,17 @@
  *
  * internal.h -- the core's state: every table, every state, every list.
  *
- * Tables are arrays in the arena; a NIL-terminated index takes the place of a pointer. Each record is on exactly one list by its
- * next/prev at a time, and its state says on which.
+ * Tables are arrays in the arena; a NIL-terminated index takes the place of a pointer. Each record is on exactly one
+ * list by its next/prev at a time, and its state says on which.
  *
  * Pages of a device are always, each, in one of these places (check.c proves the sum):
  *
- *      free | creating | virgin | reclassing (virgin, being destroyed) | held (granted, mapped, returning: charged to a tenant)
+ *      free | creating | virgin | reclassing (virgin, being destroyed) | held (granted, mapped, returning: charged to a
+ * tenant)
  *
- * `reserved` pages are promised to admitted requests and come out of the first four: available = free + creating + virgin +
- * reclassing - reserved. A request is admitted only from what is available, so its delivery cannot fail for lack of memory.
+ * `reserved` pages are promised to admitted requests and come out of the first four: available = free + creating +
+ * virgin + reclassing - reserved. A request is admitted only from what is available, so its delivery cannot fail for
+ * lack of memory.
  */
 #ifndef CORE_INTERNAL_H
 #define CORE_INTERNAL_H
@@ -23,33 +25,42 @@
 
 #define NIL UINT32_MAX
 
-#define ACK_SYNC_USEC UINT64_C(100000)      /* a grant unacknowledged for so long is asked for */
-#define ACK_DEADLINE_USEC UINT64_C(5000000) /* and after this the worker is dropped */
-#define ADMITTED_GRACE_USEC UINT64_C(1000000) /* an admitted request waits for the device at least so long */
-#define RETRY_USEC UINT64_C(100000)         /* after a device call failed */
-#define MAX_TIMEOUT_USEC UINT64_C(60000000)
+#define ACK_SYNC_USEC         UINT64_C(100000)  /* a grant unacknowledged for so long is asked for */
+#define ACK_DEADLINE_USEC     UINT64_C(5000000) /* and after this the worker is dropped */
+#define ADMITTED_GRACE_USEC   UINT64_C(1000000) /* an admitted request waits for the device at least so long */
+#define RETRY_USEC            UINT64_C(100000)  /* after a device call failed */
+#define MAX_TIMEOUT_USEC      UINT64_C(60000000)
 #define RECLAIM_DEADLINE_USEC UINT64_C(1000000) /* where the tenant has none */
-#define WORKER_MAX_REQUESTS 1024u
-#define WORKER_MAX_CACHES 64u
-#define CORE_MAX_PAGES (1u << 30) /* of a device: products with planes stay within 32 bits */
-#define CORE_MAX_ROWS (1u << 20)  /* of a cache */
-#define CREATES_IN_FLIGHT 256u /* a device; ahead of need only */
+#define WORKER_MAX_REQUESTS   1024u
+#define WORKER_MAX_CACHES     64u
+#define CORE_MAX_PAGES        (1u << 30) /* of a device: products with planes stay within 32 bits */
+#define CORE_MAX_ROWS         (1u << 20) /* of a cache */
+#define CREATES_IN_FLIGHT     256u       /* a device; ahead of need only */
 
-enum extent_state { EXTENT_FREE, EXTENT_CREATING, EXTENT_VIRGIN, EXTENT_GRANTED, EXTENT_MAPPED, EXTENT_RETURNING, EXTENT_STATES };
+enum extent_state {
+        EXTENT_FREE,
+        EXTENT_CREATING,
+        EXTENT_VIRGIN,
+        EXTENT_GRANTED,
+        EXTENT_MAPPED,
+        EXTENT_RETURNING,
+        EXTENT_STATES
+};
 
 /* 32 bytes a page at worst, with 8 bytes of hash slots and a row record a plane. */
 struct extent {
         uint32_t generation;
         uint8_t state;
-        uint8_t where;    /* order index << 4 | device */
-        uint8_t ring;     /* GRANTED: place in the worker's ring */
-        uint8_t reclassed; /* RETURNING: was virgin, charged to nobody */
-        uint32_t next, prev; /* FREE: free list (next). VIRGIN: device's list. GRANTED, MAPPED: row's list. RETURNING: retry list (next) */
-        uint32_t row;        /* GRANTED, MAPPED: row record */
-        uint32_t first;      /* page of the row */
+        uint8_t where;         /* order index << 4 | device */
+        uint8_t ring;          /* GRANTED: place in the worker's ring */
+        uint8_t reclassed;     /* RETURNING: was virgin, charged to nobody */
+        uint32_t next, prev;   /* FREE: free list (next). VIRGIN: device's list. GRANTED, MAPPED: row's list. RETURNING:
+                                  retry list (next) */
+        uint32_t row;          /* GRANTED, MAPPED: row record */
+        uint32_t first;        /* page of the row */
         uint32_t granule_next; /* next extent of the same 64 pages */
-        uint16_t plane;      /* plane class * CORE_MAX_PLANES + plane */
-        uint16_t worker;     /* slot; charged until destroyed */
+        uint16_t plane;        /* plane class * CORE_MAX_PLANES + plane */
+        uint16_t worker;       /* slot; charged until destroyed */
 };
 _Static_assert(sizeof(struct extent) == 32, "an extent is 32 bytes");
 
@@ -60,8 +71,8 @@ struct row {
         uint32_t next, prev; /* of the cache, or free */
         uint32_t head;       /* extents */
         uint32_t extents;
-        uint32_t pages;      /* MAPPED ones, over all planes */
-        uint16_t pins;       /* requests */
+        uint32_t pages; /* MAPPED ones, over all planes */
+        uint16_t pins;  /* requests */
         uint8_t held;
         uint8_t used;
 };
@@ -97,21 +108,21 @@ struct worker {
         uint32_t generation; /* 16 bits used */
         uint8_t state;
         uint8_t ready, synced;
-        uint8_t dry[3];      /* by level: the last revoke got less than it asked for */
+        uint8_t dry[3]; /* by level: the last revoke got less than it asked for */
         uint16_t reserved;
         uint32_t tenant;
-        uint32_t next;       /* FREE: free list. else ready list */
-        uint32_t wait_next;  /* list of those that wait for a size class */
-        uint32_t waits;      /* 0, or 1 + device * CORE_ORDERS + order index */
+        uint32_t next;      /* FREE: free list. else ready list */
+        uint32_t wait_next; /* list of those that wait for a size class */
+        uint32_t waits;     /* 0, or 1 + device * CORE_ORDERS + order index */
         uint32_t uid;
         uint64_t pid;
         uint32_t n_caches, first_cache;
-        uint32_t n_requests;          /* waiting and admitted */
-        uint32_t first_request;       /* all of them, for death */
+        uint32_t n_requests;                   /* waiting and admitted */
+        uint32_t first_request;                /* all of them, for death */
         uint32_t admitted_head, admitted_tail; /* delivery order */
         uint32_t revoke_counter;
-        uint64_t granted, acked;      /* extents, cumulative */
-        uint64_t ack_at_usec;         /* SYNC or DROP then; UINT64_MAX: nothing unacknowledged */
+        uint64_t granted, acked; /* extents, cumulative */
+        uint64_t ack_at_usec;    /* SYNC or DROP then; UINT64_MAX: nothing unacknowledged */
         uint64_t current_bytes, live_bytes, idle_bytes, unacked_bytes;
         uint32_t idle_pages[CORE_MAX_DEVICES], held_pages[CORE_MAX_DEVICES];
         struct revoke revoke;
@@ -123,7 +134,8 @@ struct tenant {
         uint16_t reserved;
         uint32_t on_overdue, weight, workers;
         uint64_t min_bytes, low_bytes, high_bytes, max_bytes, reclaim_deadline_usec;
-        uint64_t current_bytes, live_bytes, idle_bytes; /* current: what is held, and what admitted requests were promised */
+        uint64_t current_bytes, live_bytes,
+                idle_bytes; /* current: what is held, and what admitted requests were promised */
         uint32_t waiting_head[CORE_MAX_DEVICES], waiting_tail[CORE_MAX_DEVICES]; /* requests, by age */
         uint32_t returning[CORE_MAX_DEVICES];                                    /* pages */
         char name[CORE_NAME_MAX];
@@ -159,22 +171,25 @@ struct device {
         uint32_t n_waiting; /* requests */
         uint32_t virgin_head[CORE_ORDERS];
         uint32_t n_virgin[CORE_ORDERS], n_creating[CORE_ORDERS]; /* extents */
-        uint32_t want[CORE_ORDERS];    /* extents that admitted requests still need */
-        uint8_t filling[CORE_ORDERS];  /* making ahead: from half of the target up to it */
+        uint32_t want[CORE_ORDERS];                              /* extents that admitted requests still need */
+        uint8_t filling[CORE_ORDERS];                            /* making ahead: from half of the target up to it */
         uint32_t wait_head[CORE_ORDERS], wait_tail[CORE_ORDERS]; /* workers whose next extent is of that size */
-        uint32_t retry_head;           /* RETURNING extents whose destruction failed */
-        uint64_t retry_at_usec;        /* UINT64_MAX: none */
+        uint32_t retry_head;                                     /* RETURNING extents whose destruction failed */
+        uint64_t retry_at_usec;                                  /* UINT64_MAX: none */
 };
 
 struct core {
         struct core_params params;
         uint64_t now_usec, next_deadline_usec, request_sequence;
-        uint64_t extents_at, rows_at, caches_at, workers_at, tenants_at, requests_at, granules_at, row_slots_at; /* offsets */
+        uint64_t extents_at, rows_at, caches_at, workers_at, tenants_at, requests_at, granules_at,
+                row_slots_at; /* offsets */
         uint64_t size;
         uint32_t granule_mask, row_mask; /* hash sizes - 1 */
-        uint32_t n_granules, n_rows, n_extents, n_caches, n_workers, n_requests, n_waiting, n_tenants, n_devices; /* in use */
+        uint32_t n_granules, n_rows, n_extents, n_caches, n_workers, n_requests, n_waiting, n_tenants,
+                n_devices;                                                     /* in use */
         uint32_t free_extent, free_row, free_cache, free_worker, free_request; /* free lists */
-        uint32_t top_extent, top_row, top_cache, top_worker, top_request, top_tenant, top_granules, top_rows; /* high-water marks */
+        uint32_t top_extent, top_row, top_cache, top_worker, top_request, top_tenant, top_granules,
+                top_rows;                /* high-water marks */
         uint32_t reap_head, reap_tail;   /* caches */
         uint32_t ready_head, ready_tail; /* workers that may have something to be delivered */
         uint32_t busy_devices;           /* bit mask: to be pumped */
@@ -190,38 +205,88 @@ struct run {
         uint32_t limit; /* stop starting work at so many actions */
 };
 
-static inline void *core_at(const struct core *core, uint64_t offset) { return (char *)(uintptr_t)core + offset; }
-static inline struct extent *extent_get(const struct core *c, uint32_t i) { return (struct extent *)core_at(c, c->extents_at) + i; }
-static inline struct row *row_get(const struct core *c, uint32_t i) { return (struct row *)core_at(c, c->rows_at) + i; }
-static inline struct cache *cache_get(const struct core *c, uint32_t i) { return (struct cache *)core_at(c, c->caches_at) + i; }
-static inline struct worker *worker_get(const struct core *c, uint32_t i) { return (struct worker *)core_at(c, c->workers_at) + i; }
-static inline struct tenant *tenant_get(const struct core *c, uint32_t i) { return (struct tenant *)core_at(c, c->tenants_at) + i; }
-static inline struct request *request_get(const struct core *c, uint32_t i) { return (struct request *)core_at(c, c->requests_at) + i; }
-static inline struct device *device_get(struct core *c, uint32_t i) { return &c->devices[i]; }
+static inline void *core_at(const struct core *core, uint64_t offset)
+{
+        return (char *)(uintptr_t)core + offset;
+}
+static inline struct extent *extent_get(const struct core *c, uint32_t i)
+{
+        return (struct extent *)core_at(c, c->extents_at) + i;
+}
+static inline struct row *row_get(const struct core *c, uint32_t i)
+{
+        return (struct row *)core_at(c, c->rows_at) + i;
+}
+static inline struct cache *cache_get(const struct core *c, uint32_t i)
+{
+        return (struct cache *)core_at(c, c->caches_at) + i;
+}
+static inline struct worker *worker_get(const struct core *c, uint32_t i)
+{
+        return (struct worker *)core_at(c, c->workers_at) + i;
+}
+static inline struct tenant *tenant_get(const struct core *c, uint32_t i)
+{
+        return (struct tenant *)core_at(c, c->tenants_at) + i;
+}
+static inline struct request *request_get(const struct core *c, uint32_t i)
+{
+        return (struct request *)core_at(c, c->requests_at) + i;
+}
+static inline struct device *device_get(struct core *c, uint32_t i)
+{
+        return &c->devices[i];
+}
 
-static inline uint32_t extent_order_index(const struct extent *e) { return e->where >> 4; }
-static inline uint32_t extent_device(const struct extent *e) { return e->where & 15u; }
-static inline uint32_t order_pages(uint32_t order_index) { return 1u << core_order_shift(order_index); }
-static inline uint32_t extent_pages(const struct extent *e) { return order_pages(extent_order_index(e)); }
-static inline uint64_t extent_id(const struct core *c, uint32_t i) { return (uint64_t)extent_get(c, i)->generation << 32 | i; }
-static inline uint32_t slot_id(uint32_t slot, uint32_t generation) { return generation << 16 | slot; }
+static inline uint32_t extent_order_index(const struct extent *e)
+{
+        return e->where >> 4;
+}
+static inline uint32_t extent_device(const struct extent *e)
+{
+        return e->where & 15u;
+}
+static inline uint32_t order_pages(uint32_t order_index)
+{
+        return 1u << core_order_shift(order_index);
+}
+static inline uint32_t extent_pages(const struct extent *e)
+{
+        return order_pages(extent_order_index(e));
+}
+static inline uint64_t extent_id(const struct core *c, uint32_t i)
+{
+        return (uint64_t)extent_get(c, i)->generation << 32 | i;
+}
+static inline uint32_t slot_id(uint32_t slot, uint32_t generation)
+{
+        return generation << 16 | slot;
+}
 
 /* What may be promised to a new request; never negative (check.c). */
-static inline uint32_t device_available(const struct device *d) {
+static inline uint32_t device_available(const struct device *d)
+{
         return d->free + d->creating + d->virgin + d->reclassing - d->reserved_pages;
 }
 
-static inline bool run_has_room(const struct run *run) { return run->actions->n < run->limit; }
-static inline void core_count(struct core *c, enum core_counter counter, uint64_t n) { c->counters[counter] += n; }
-static inline void core_deadline_at(struct core *c, uint64_t usec) {
+static inline bool run_has_room(const struct run *run)
+{
+        return run->actions->n < run->limit;
+}
+static inline void core_count(struct core *c, enum core_counter counter, uint64_t n)
+{
+        c->counters[counter] += n;
+}
+static inline void core_deadline_at(struct core *c, uint64_t usec)
+{
         if (usec < c->next_deadline_usec)
                 c->next_deadline_usec = usec;
 }
 
 /* core.c */
 struct core_action *run_action(struct run *run, enum core_action_type type, uint32_t worker_slot);
-void run_transition(struct run *run, enum core_object object, uint64_t id, unsigned from, unsigned to, uint32_t a, uint32_t b,
-                    uint32_t c);
+void run_transition(struct run *run, enum core_object object, uint64_t id, unsigned from, unsigned to, uint32_t a,
+                    uint32_t b, uint32_t c);
 void run_reply_error(struct run *run, uint32_t worker_slot, uint32_t request, enum core_error error);
 void run_drop(struct run *run, uint32_t worker_slot, enum core_error error);
 void core_pump_later(struct core *core, uint32_t device);
@@ -230,8 +295,8 @@ void core_pump_later(struct core *core, uint32_t device);
 bool extent_create(struct run *run, uint32_t device, uint32_t order_index);
 void extent_created(struct run *run, uint32_t extent);
 void extent_create_failed(struct run *run, uint32_t extent);
-uint32_t extent_grant(struct run *run, uint32_t device, uint32_t order_index, uint32_t worker, uint32_t row, uint32_t plane,
-                      uint32_t first);
+uint32_t extent_grant(struct run *run, uint32_t device, uint32_t order_index, uint32_t worker, uint32_t row,
+                      uint32_t plane, uint32_t first);
 void extent_mapped(struct run *run, uint32_t extent);
 void extent_return(struct run *run, uint32_t extent);
 void extent_reclass(struct run *run, uint32_t device, uint32_t order_index);
@@ -240,8 +305,9 @@ uint32_t extent_find(const struct core *core, uint64_t id); /* index, or NIL: no
 
 /* ptable.c: from (cache, row, plane, page) to extents. */
 uint32_t ptable_row_find(const struct core *core, uint32_t cache, uint32_t number);
-uint32_t ptable_row_get(struct core *core, uint32_t cache, uint32_t number); /* made where there is none; NIL: table full */
-void ptable_row_put(struct core *core, uint32_t row);                        /* freed where nothing is left in it */
+uint32_t ptable_row_get(struct core *core, uint32_t cache,
+                        uint32_t number);             /* made where there is none; NIL: table full */
+void ptable_row_put(struct core *core, uint32_t row); /* freed where nothing is left in it */
 void ptable_row_hold(struct core *core, uint32_t row, bool held);
 bool ptable_is_free(const struct core *core, uint32_t row, uint32_t plane, uint32_t first, uint32_t pages);
 void ptable_insert(struct core *core, uint32_t extent);
@@ -273,13 +339,14 @@ void cache_destroy(struct run *run, const struct core_ev_cache_destroy *event);
 void cache_row(struct run *run, const struct core_ev_row *event);
 void cache_kill(struct run *run, uint32_t cache);
 void cache_reap(struct run *run);
-uint32_t cache_find(const struct core *core, uint32_t worker, uint32_t id); /* slot of a live cache of the worker, or NIL */
+uint32_t cache_find(const struct core *core, uint32_t worker,
+                    uint32_t id); /* slot of a live cache of the worker, or NIL */
 
 /* request.c */
 void request_grow(struct run *run, const struct core_ev_grow *event);
 void request_admit_waiting(struct run *run, uint32_t device);
 void request_fail(struct run *run, uint32_t request, enum core_error error);
-void request_cancel(struct run *run, uint32_t request); /* silently: its worker or cache went */
+void request_cancel(struct run *run, uint32_t request);                    /* silently: its worker or cache went */
 uint32_t request_wanted(const struct core *core, const struct request *r); /* pages over all planes, as asked */
 
 /* deliver.c */
@@ -302,11 +369,11 @@ void reclaim_tick(struct run *run, uint32_t worker);
 /* policy.c: who gives way. */
 struct core_policy {
         const char *name;
-        /* The worker to ask for pages of `device` at `level` on behalf of worker `requester` (NIL: in the background), and how many it can
-         * be hoped to have; NIL: nobody. Asked again and again until the shortage is covered or nobody is left. tenant_only: only
-         * workers of the requester's tenant. */
-        uint32_t (*victim)(const struct core *core, uint32_t device, uint32_t requester, uint32_t level, bool tenant_only,
-                           uint64_t *ret_pages);
+        /* The worker to ask for pages of `device` at `level` on behalf of worker `requester` (NIL: in the background),
+         * and how many it can be hoped to have; NIL: nobody. Asked again and again until the shortage is covered or
+         * nobody is left. tenant_only: only workers of the requester's tenant. */
+        uint32_t (*victim)(const struct core *core, uint32_t device, uint32_t requester, uint32_t level,
+                           bool tenant_only, uint64_t *ret_pages);
         /* Whether memory is so short that rounding up and look-ahead must stop. */
         bool (*is_short)(const struct core *core, uint32_t device, uint32_t pages);
 };

@@ -2,14 +2,16 @@
  *
  * policy.c -- who gives way when memory is short, and when it counts as short.
  *
- * The default policy is the order of the rules: the requester's own idle rows, idle rows of tenants above their memory.low, then
- * (by SLACK) whole extents beyond the live lengths of held rows, the requester's first, then (by LIVE) the application's pressure
- * handler in tenants above their memory.high. Among several, the one with the most.
+ * The default policy is the order of the rules: the requester's own idle rows, idle rows of tenants above their
+ * memory.low, then (by SLACK) whole extents beyond the live lengths of held rows, the requester's first, then (by LIVE)
+ * the application's pressure handler in tenants above their memory.high. Among several, the one with the most.
  */
 #include "internal.h"
 
 /* What the worker could give at this level, by what the core knows; 0: do not ask. */
-static uint64_t could_give(const struct core *c, const struct worker *w, uint32_t device, uint32_t level, bool is_requester) {
+static uint64_t could_give(const struct core *c, const struct worker *w, uint32_t device, uint32_t level,
+                           bool is_requester)
+{
         const struct tenant *t = tenant_get(c, w->tenant);
 
         if (w->state != WORKER_LIVE || w->revoke.id != 0 || w->dry[level])
@@ -24,8 +26,9 @@ static uint64_t could_give(const struct core *c, const struct worker *w, uint32_
         }
 }
 
-static uint32_t default_victim(const struct core *c, uint32_t device, uint32_t requester, uint32_t level, bool tenant_only,
-                               uint64_t *ret_pages) {
+static uint32_t default_victim(const struct core *c, uint32_t device, uint32_t requester, uint32_t level,
+                               bool tenant_only, uint64_t *ret_pages)
+{
         uint32_t best = requester;
         uint64_t most = requester == NIL ? 0 : could_give(c, worker_get(c, requester), device, level, true);
 
@@ -51,13 +54,17 @@ static uint32_t default_victim(const struct core *c, uint32_t device, uint32_t r
         return best;
 }
 
-/* Short: with so many pages more taken, less than an eighth would be left, idle rows counted as what can be had; or less than a
- * sixty-fourth without touching anybody's. */
-static bool default_is_short(const struct core *c, uint32_t device, uint32_t pages) {
+/* Short: with so many pages more taken, less than an eighth would be left, idle rows counted as what can be had; or
+ * less than a sixty-fourth without touching anybody's. */
+static bool default_is_short(const struct core *c, uint32_t device, uint32_t pages)
+{
         const struct device *d = &c->devices[device];
         const uint64_t available = device_available(d);
 
-        return available < (uint64_t)pages + d->pages / 64 || available + d->idle_pages < (uint64_t)pages + d->pages / 8;
+        return available < (uint64_t)pages + d->pages / 64 ||
+               available + d->idle_pages < (uint64_t)pages + d->pages / 8;
 }
 
-const struct core_policy core_policy_default = {.name = "default", .victim = default_victim, .is_short = default_is_short};
+const struct core_policy core_policy_default = { .name = "default",
+                                                 .victim = default_victim,
+                                                 .is_short = default_is_short };

@@ -2,14 +2,14 @@
  *
  * ptable.c -- the page table: which extent backs page p of plane q of row r of cache c.
  *
- * Sparse, two hash tables of indices with linear probing and deletion by shifting back (Knuth, TAOCP 6.4, algorithm R), so a
- * reservation costs nothing until pages are in it:
+ * Sparse, two hash tables of indices with linear probing and deletion by shifting back (Knuth, TAOCP 6.4, algorithm R),
+ * so a reservation costs nothing until pages are in it:
  *
  *      (cache, row number)          -> row record
  *      (row record, plane, granule) -> the extents of that granule, chained
  *
- * A granule is 64 pages, the largest extent. Extents are naturally aligned, so each lies within one granule, and a chain has at
- * most 64. Keys are not stored: they are in the records that the slots point to.
+ * A granule is 64 pages, the largest extent. Extents are naturally aligned, so each lies within one granule, and a
+ * chain has at most 64. Keys are not stored: they are in the records that the slots point to.
  */
 #include "internal.h"
 
@@ -17,20 +17,32 @@
 
 _Static_assert((CORE_ORDERS - 1) * 2u <= GRANULE_SHIFT, "the largest extent fits a granule");
 
-static uint32_t *granule_slots(const struct core *c) { return core_at(c, c->granules_at); }
-static uint32_t *row_slots(const struct core *c) { return core_at(c, c->row_slots_at); }
+static uint32_t *granule_slots(const struct core *c)
+{
+        return core_at(c, c->granules_at);
+}
+static uint32_t *row_slots(const struct core *c)
+{
+        return core_at(c, c->row_slots_at);
+}
 
 /* A slot holds index + 1, so that zeroed memory is an empty table. */
-static uint64_t row_hash(uint32_t cache, uint32_t number) { return bits_mix((uint64_t)cache << 32 | number); }
-static uint64_t granule_hash(uint32_t row, uint32_t plane, uint32_t granule) {
+static uint64_t row_hash(uint32_t cache, uint32_t number)
+{
+        return bits_mix((uint64_t)cache << 32 | number);
+}
+static uint64_t granule_hash(uint32_t row, uint32_t plane, uint32_t granule)
+{
         return bits_mix(((uint64_t)row << 32 | granule) ^ (uint64_t)plane << 52 ^ (uint64_t)plane << 20);
 }
-static uint64_t row_slot_hash(const struct core *c, uint32_t value) {
+static uint64_t row_slot_hash(const struct core *c, uint32_t value)
+{
         const struct row *row = row_get(c, value - 1);
 
         return row_hash(row->cache, row->number);
 }
-static uint64_t granule_slot_hash(const struct core *c, uint32_t value) {
+static uint64_t granule_slot_hash(const struct core *c, uint32_t value)
+{
         const struct extent *e = extent_get(c, value - 1);
 
         return granule_hash(e->row, e->plane, e->first >> GRANULE_SHIFT);
@@ -38,7 +50,8 @@ static uint64_t granule_slot_hash(const struct core *c, uint32_t value) {
 
 /* Empties slot `at` and closes the gap. */
 static void slots_remove(const struct core *c, uint32_t *slots, uint32_t mask, uint32_t at,
-                         uint64_t (*hash)(const struct core *, uint32_t)) {
+                         uint64_t (*hash)(const struct core *, uint32_t))
+{
         uint32_t gap = at;
 
         slots[gap] = 0;
@@ -54,7 +67,8 @@ static void slots_remove(const struct core *c, uint32_t *slots, uint32_t mask, u
 }
 
 /* The slot of the granule's chain, or the empty one where it would go. */
-static uint32_t granule_slot(const struct core *c, uint32_t row, uint32_t plane, uint32_t granule) {
+static uint32_t granule_slot(const struct core *c, uint32_t row, uint32_t plane, uint32_t granule)
+{
         const uint32_t *slots = granule_slots(c);
         uint32_t i = (uint32_t)granule_hash(row, plane, granule) & c->granule_mask;
 
@@ -67,7 +81,8 @@ static uint32_t granule_slot(const struct core *c, uint32_t row, uint32_t plane,
         return i;
 }
 
-static uint32_t row_slot(const struct core *c, uint32_t cache, uint32_t number) {
+static uint32_t row_slot(const struct core *c, uint32_t cache, uint32_t number)
+{
         const uint32_t *slots = row_slots(c);
         uint32_t i = (uint32_t)row_hash(cache, number) & c->row_mask;
 
@@ -80,11 +95,13 @@ static uint32_t row_slot(const struct core *c, uint32_t cache, uint32_t number) 
         return i;
 }
 
-uint32_t ptable_row_find(const struct core *c, uint32_t cache, uint32_t number) {
+uint32_t ptable_row_find(const struct core *c, uint32_t cache, uint32_t number)
+{
         return row_slots(c)[row_slot(c, cache, number)] - 1; /* 0 - 1 is NIL */
 }
 
-uint32_t ptable_row_get(struct core *c, uint32_t cache, uint32_t number) {
+uint32_t ptable_row_get(struct core *c, uint32_t cache, uint32_t number)
+{
         const uint32_t slot = row_slot(c, cache, number);
         struct cache *owner = cache_get(c, cache);
         struct row *row;
@@ -100,7 +117,9 @@ uint32_t ptable_row_get(struct core *c, uint32_t cache, uint32_t number) {
         else
                 return NIL;
         row = row_get(c, index);
-        *row = (struct row){.cache = cache, .number = number, .next = owner->first_row, .prev = NIL, .head = NIL, .used = 1};
+        *row = (struct row){
+                .cache = cache, .number = number, .next = owner->first_row, .prev = NIL, .head = NIL, .used = 1
+        };
         if (owner->first_row != NIL)
                 row_get(c, owner->first_row)->prev = index;
         owner->first_row = index;
@@ -111,7 +130,8 @@ uint32_t ptable_row_get(struct core *c, uint32_t cache, uint32_t number) {
         return index;
 }
 
-void ptable_row_put(struct core *c, uint32_t index) {
+void ptable_row_put(struct core *c, uint32_t index)
+{
         struct row *row = row_get(c, index);
         struct cache *owner = cache_get(c, row->cache);
 
@@ -134,7 +154,8 @@ void ptable_row_put(struct core *c, uint32_t index) {
 }
 
 /* Live bytes become idle, or the other way round. */
-void ptable_row_hold(struct core *c, uint32_t index, bool held) {
+void ptable_row_hold(struct core *c, uint32_t index, bool held)
+{
         struct row *row = row_get(c, index);
         struct cache *cache = cache_get(c, row->cache);
         struct worker *w = worker_get(c, cache->worker);
@@ -159,7 +180,8 @@ void ptable_row_hold(struct core *c, uint32_t index, bool held) {
 }
 
 /* The extent lies in one granule: order_pages(...) pages, naturally aligned. */
-bool ptable_is_free(const struct core *c, uint32_t row, uint32_t plane, uint32_t first, uint32_t pages) {
+bool ptable_is_free(const struct core *c, uint32_t row, uint32_t plane, uint32_t first, uint32_t pages)
+{
         uint32_t i = granule_slots(c)[granule_slot(c, row, plane, first >> GRANULE_SHIFT)] - 1;
 
         for (; i != NIL; i = extent_get(c, i)->granule_next) {
@@ -171,7 +193,8 @@ bool ptable_is_free(const struct core *c, uint32_t row, uint32_t plane, uint32_t
         return true;
 }
 
-uint32_t ptable_find(const struct core *c, uint32_t row, uint32_t plane, uint32_t page) {
+uint32_t ptable_find(const struct core *c, uint32_t row, uint32_t plane, uint32_t page)
+{
         uint32_t i = granule_slots(c)[granule_slot(c, row, plane, page >> GRANULE_SHIFT)] - 1;
 
         for (; i != NIL; i = extent_get(c, i)->granule_next) {
@@ -183,7 +206,8 @@ uint32_t ptable_find(const struct core *c, uint32_t row, uint32_t plane, uint32_
         return NIL;
 }
 
-void ptable_insert(struct core *c, uint32_t index) {
+void ptable_insert(struct core *c, uint32_t index)
+{
         struct extent *e = extent_get(c, index);
         const uint32_t slot = granule_slot(c, e->row, e->plane, e->first >> GRANULE_SHIFT);
         uint32_t *slots = granule_slots(c);
@@ -198,7 +222,8 @@ void ptable_insert(struct core *c, uint32_t index) {
         row_get(c, e->row)->extents++;
 }
 
-void ptable_remove(struct core *c, uint32_t index) {
+void ptable_remove(struct core *c, uint32_t index)
+{
         struct extent *e = extent_get(c, index);
         const uint32_t slot = granule_slot(c, e->row, e->plane, e->first >> GRANULE_SHIFT);
         uint32_t *slots = granule_slots(c);

@@ -2,20 +2,23 @@
  *
  * reclaim.c -- gets memory back: revokes by amount, one under way a worker, each with a deadline.
  *
- * A waiting request asks for its shortage. What is coming back anyway (extents being returned, revokes not yet answered) counts
- * against it; for the rest the policy names victims, level by level. A worker that gave less than it was asked for is dry at that level until
- * something changes for it, so that the search ends: no victim left and nothing on its way means that the request is hopeless.
+ * A waiting request asks for its shortage. What is coming back anyway (extents being returned, revokes not yet
+ * answered) counts against it; for the rest the policy names victims, level by level. A worker that gave less than it
+ * was asked for is dry at that level until something changes for it, so that the search ends: no victim left and
+ * nothing on its way means that the request is hopeless.
  */
 #include "internal.h"
 
 enum { TRACE_NONE, TRACE_SENT, TRACE_ANSWERED, TRACE_OVERDUE, TRACE_VOID };
 
-static void trace(struct run *run, uint32_t worker, const struct revoke *v, unsigned from, unsigned to) {
+static void trace(struct run *run, uint32_t worker, const struct revoke *v, unsigned from, unsigned to)
+{
         if (run->core->params.trace)
                 run_transition(run, CORE_OBJ_REVOKE, v->id, from, to, worker, v->level, (uint32_t)v->remaining);
 }
 
-static void revoke_send(struct run *run, uint32_t worker, uint32_t device, uint32_t level, uint64_t pages) {
+static void revoke_send(struct run *run, uint32_t worker, uint32_t device, uint32_t level, uint64_t pages)
+{
         struct core *c = run->core;
         struct worker *w = worker_get(c, worker);
         const uint64_t patience = tenant_get(c, w->tenant)->reclaim_deadline_usec;
@@ -24,11 +27,11 @@ static void revoke_send(struct run *run, uint32_t worker, uint32_t device, uint3
         assert(w->revoke.id == 0 && pages > 0);
         if (++w->revoke_counter == 0)
                 w->revoke_counter = 1;
-        w->revoke = (struct revoke){.id = w->revoke_counter,
-                                    .level = (uint16_t)level,
-                                    .device = (uint16_t)device,
-                                    .remaining = pages,
-                                    .deadline_usec = c->now_usec + (patience ? patience : RECLAIM_DEADLINE_USEC)};
+        w->revoke = (struct revoke){ .id = w->revoke_counter,
+                                     .level = (uint16_t)level,
+                                     .device = (uint16_t)device,
+                                     .remaining = pages,
+                                     .deadline_usec = c->now_usec + (patience ? patience : RECLAIM_DEADLINE_USEC) };
         action->revoke.revoke = w->revoke.id;
         action->revoke.level = (uint16_t)level;
         action->revoke.device = (uint16_t)device;
@@ -41,7 +44,8 @@ static void revoke_send(struct run *run, uint32_t worker, uint32_t device, uint3
 }
 
 /* Pages of the device that are on their way back and may serve the request. */
-static uint64_t coming(const struct core *c, uint32_t device, uint32_t tenant, bool tenant_only) {
+static uint64_t coming(const struct core *c, uint32_t device, uint32_t tenant, bool tenant_only)
+{
         uint64_t pages = tenant_only ? tenant_get(c, tenant)->returning[device] : c->devices[device].returning;
 
         for (uint32_t i = 0; i < c->top_worker; i++) {
@@ -54,7 +58,8 @@ static uint64_t coming(const struct core *c, uint32_t device, uint32_t tenant, b
         return pages;
 }
 
-enum reclaim_result reclaim_for(struct run *run, uint32_t request, uint64_t shortage, bool tenant_only) {
+enum reclaim_result reclaim_for(struct run *run, uint32_t request, uint64_t shortage, bool tenant_only)
+{
         struct core *c = run->core;
         const struct request *r = request_get(c, request);
         const uint32_t device = cache_get(c, r->cache)->device;
@@ -62,7 +67,8 @@ enum reclaim_result reclaim_for(struct run *run, uint32_t request, uint64_t shor
 
         for (uint32_t level = 0; level < 3 && covered < shortage; level++)
                 while (covered < shortage && run_has_room(run)) {
-                        const uint32_t victim = core_policy_default.victim(c, device, r->worker, level, tenant_only, &pages);
+                        const uint32_t victim = core_policy_default.victim(c, device, r->worker, level, tenant_only,
+                                                                           &pages);
 
                         if (victim == NIL)
                                 break;
@@ -77,9 +83,10 @@ enum reclaim_result reclaim_for(struct run *run, uint32_t request, uint64_t shor
         return covered > 0 ? RECLAIM_WAIT : RECLAIM_HOPELESS;
 }
 
-/* The kernel's watermarks, for a device: below the low one idle rows are revoked in the background up to the high one, so that growth
- * finds free memory and look-ahead is not refused while rows lie idle. */
-void reclaim_ahead(struct run *run, uint32_t device) {
+/* The kernel's watermarks, for a device: below the low one idle rows are revoked in the background up to the high one,
+ * so that growth finds free memory and look-ahead is not refused while rows lie idle. */
+void reclaim_ahead(struct run *run, uint32_t device)
+{
         struct core *c = run->core;
         const struct device *d = device_get(c, device);
         const uint64_t low = d->pages / 64, high = d->pages / 32, available = device_available(d);
@@ -100,7 +107,8 @@ void reclaim_ahead(struct run *run, uint32_t device) {
 }
 
 /* Pages that came back count against what the worker was asked for, whyever it gave them. */
-void reclaim_returned(struct core *c, uint32_t worker, uint32_t device, uint32_t pages) {
+void reclaim_returned(struct core *c, uint32_t worker, uint32_t device, uint32_t pages)
+{
         struct revoke *v = &worker_get(c, worker)->revoke;
 
         if (v->id != 0 && v->device == device)
@@ -108,7 +116,8 @@ void reclaim_returned(struct core *c, uint32_t worker, uint32_t device, uint32_t
         core_pump_later(c, device);
 }
 
-static void revoke_end(struct run *run, uint32_t worker, unsigned how) {
+static void revoke_end(struct run *run, uint32_t worker, unsigned how)
+{
         struct core *c = run->core;
         struct worker *w = worker_get(c, worker);
         const uint32_t highest = how == TRACE_OVERDUE ? 2 : w->revoke.level;
@@ -121,7 +130,8 @@ static void revoke_end(struct run *run, uint32_t worker, unsigned how) {
         memset(&w->revoke, 0, sizeof w->revoke);
 }
 
-void reclaim_revoked(struct run *run, const struct core_ev_revoked *event) {
+void reclaim_revoked(struct run *run, const struct core_ev_revoked *event)
+{
         struct core *c = run->core;
         const uint32_t worker = worker_find(c, event->worker);
         struct worker *w;
@@ -135,7 +145,8 @@ void reclaim_revoked(struct run *run, const struct core_ev_revoked *event) {
                 run_drop(run, worker, CORE_E_BAD_REVOKE); /* never sent; an overdue one's late answer is fine */
 }
 
-void reclaim_tick(struct run *run, uint32_t worker) {
+void reclaim_tick(struct run *run, uint32_t worker)
+{
         struct core *c = run->core;
         struct worker *w = worker_get(c, worker);
 

@@ -1,34 +1,42 @@
 /* SPDX-License-Identifier: MIT
  *
- * request.c -- growth requests: checked, admitted when memory may be promised, queued while it is reclaimed, failed otherwise.
+ * request.c -- growth requests: checked, admitted when memory may be promised, queued while it is reclaimed, failed
+ * otherwise.
  *
  *      new -> waiting -> admitted -> done
  *       |        |           |
  *       +--------+-----------+-----> failed (a reply) or cancelled (its worker or cache went)
  *
- * Requests wait in one queue a tenant and device, by age. A tenant at its memory.max blocks only itself. Among the others the
- * oldest head is served first and nobody passes it, so that a large request is not starved by small ones; it fails as
- * soon as nothing is left to reclaim, or at its timeout, so that it does not hold up the small ones either.
+ * Requests wait in one queue a tenant and device, by age. A tenant at its memory.max blocks only itself. Among the
+ * others the oldest head is served first and nobody passes it, so that a large request is not starved by small ones; it
+ * fails as soon as nothing is left to reclaim, or at its timeout, so that it does not hold up the small ones either.
  */
 #include "internal.h"
 
 enum { TRACE_NEW, TRACE_WAITING, TRACE_ADMITTED, TRACE_DONE, TRACE_FAILED, TRACE_CANCELLED };
 
-static void trace(struct run *run, const struct request *r, unsigned from, unsigned to, enum core_error error) {
+static void trace(struct run *run, const struct request *r, unsigned from, unsigned to, enum core_error error)
+{
         if (run->core->params.trace)
                 run_transition(run, CORE_OBJ_REQUEST, (uint64_t)r->wire << 32 | r->entry, from, to, r->worker,
                                request_wanted(run->core, r), (uint32_t)error);
 }
 
-static uint32_t device_of(const struct core *c, const struct request *r) { return cache_get(c, r->cache)->device; }
+static uint32_t device_of(const struct core *c, const struct request *r)
+{
+        return cache_get(c, r->cache)->device;
+}
 
-uint32_t request_wanted(const struct core *c, const struct request *r) {
-        return (r->state == REQUEST_ADMITTED ? r->total : r->need) * cache_get(c, r->cache)->classes[r->plane_class].planes;
+uint32_t request_wanted(const struct core *c, const struct request *r)
+{
+        return (r->state == REQUEST_ADMITTED ? r->total : r->need) *
+               cache_get(c, r->cache)->classes[r->plane_class].planes;
 }
 
 /* ---- the table ---- */
 
-static uint32_t request_take(struct core *c, uint32_t worker) {
+static uint32_t request_take(struct core *c, uint32_t worker)
+{
         struct worker *w = worker_get(c, worker);
         uint32_t index = c->free_request;
         struct request *r;
@@ -40,7 +48,9 @@ static uint32_t request_take(struct core *c, uint32_t worker) {
         else
                 return NIL;
         r = request_get(c, index);
-        *r = (struct request){.worker = worker, .next = NIL, .prev = NIL, .of_worker_next = w->first_request, .of_worker_prev = NIL};
+        *r = (struct request){
+                .worker = worker, .next = NIL, .prev = NIL, .of_worker_next = w->first_request, .of_worker_prev = NIL
+        };
         if (w->first_request != NIL)
                 request_get(c, w->first_request)->of_worker_prev = index;
         w->first_request = index;
@@ -50,7 +60,8 @@ static uint32_t request_take(struct core *c, uint32_t worker) {
         return index;
 }
 
-static void request_put(struct core *c, uint32_t index) {
+static void request_put(struct core *c, uint32_t index)
+{
         struct request *r = request_get(c, index);
         struct worker *w = worker_get(c, r->worker);
 
@@ -69,7 +80,8 @@ static void request_put(struct core *c, uint32_t index) {
         c->free_request = index;
 }
 
-static void queue_add(struct core *c, uint32_t index) {
+static void queue_add(struct core *c, uint32_t index)
+{
         struct request *r = request_get(c, index);
         const uint32_t device = device_of(c, r);
         struct tenant *t = tenant_get(c, worker_get(c, r->worker)->tenant);
@@ -87,7 +99,8 @@ static void queue_add(struct core *c, uint32_t index) {
         core_deadline_at(c, r->deadline_usec);
 }
 
-static void queue_remove(struct core *c, uint32_t index) {
+static void queue_remove(struct core *c, uint32_t index)
+{
         struct request *r = request_get(c, index);
         const uint32_t device = device_of(c, r);
         struct tenant *t = tenant_get(c, worker_get(c, r->worker)->tenant);
@@ -107,7 +120,8 @@ static void queue_remove(struct core *c, uint32_t index) {
 
 /* ---- ends ---- */
 
-static void count_failure(struct core *c, enum core_error error) {
+static void count_failure(struct core *c, enum core_error error)
+{
         if (error == CORE_E_DEVICE_FULL || error == CORE_E_DEVICE_FAILED)
                 core_count(c, CORE_COUNT_REQUESTS_FAILED_DEVICE, 1);
         else if (error == CORE_E_TENANT_FULL)
@@ -118,7 +132,8 @@ static void count_failure(struct core *c, enum core_error error) {
                 core_count(c, CORE_COUNT_REQUESTS_OPTIONAL_REFUSED, 1);
 }
 
-static void emit_failed(struct run *run, uint32_t worker, uint32_t wire, uint16_t entry, enum core_error error) {
+static void emit_failed(struct run *run, uint32_t worker, uint32_t wire, uint16_t entry, enum core_error error)
+{
         struct core_action *action = run_action(run, CORE_ACT_GROW_FAILED, worker);
 
         action->failed.request = wire;
@@ -127,7 +142,8 @@ static void emit_failed(struct run *run, uint32_t worker, uint32_t wire, uint16_
         count_failure(run->core, error);
 }
 
-static void leave(struct run *run, uint32_t index) {
+static void leave(struct run *run, uint32_t index)
+{
         struct core *c = run->core;
         struct request *r = request_get(c, index);
 
@@ -139,7 +155,8 @@ static void leave(struct run *run, uint32_t index) {
         }
 }
 
-void request_fail(struct run *run, uint32_t index, enum core_error error) {
+void request_fail(struct run *run, uint32_t index, enum core_error error)
+{
         const struct request *r = request_get(run->core, index);
 
         trace(run, r, r->state, TRACE_FAILED, error);
@@ -148,9 +165,11 @@ void request_fail(struct run *run, uint32_t index, enum core_error error) {
         request_put(run->core, index);
 }
 
-void request_cancel(struct run *run, uint32_t index) {
+void request_cancel(struct run *run, uint32_t index)
+{
         const struct request *r = request_get(run->core, index);
-        const bool complete = r->state == REQUEST_ADMITTED && r->plane == cache_get(run->core, r->cache)->classes[r->plane_class].planes;
+        const bool complete = r->state == REQUEST_ADMITTED &&
+                              r->plane == cache_get(run->core, r->cache)->classes[r->plane_class].planes;
 
         trace(run, r, r->state, complete ? TRACE_DONE : TRACE_CANCELLED, CORE_E_NONE);
         leave(run, index);
@@ -159,14 +178,16 @@ void request_cancel(struct run *run, uint32_t index) {
 
 /* ---- admission ---- */
 
-static bool tenant_fits(const struct core *c, const struct request *r, uint64_t pages) {
+static bool tenant_fits(const struct core *c, const struct request *r, uint64_t pages)
+{
         const struct tenant *t = tenant_get(c, worker_get(c, r->worker)->tenant);
         const uint64_t bytes = pages << c->devices[device_of(c, r)].page_shift;
 
         return t->current_bytes <= t->max_bytes && bytes <= t->max_bytes - t->current_bytes;
 }
 
-static void admit(struct run *run, uint32_t index) {
+static void admit(struct run *run, uint32_t index)
+{
         struct core *c = run->core;
         struct request *r = request_get(c, index);
         const uint32_t device = device_of(c, r), planes = cache_get(c, r->cache)->classes[r->plane_class].planes;
@@ -180,8 +201,10 @@ static void admit(struct run *run, uint32_t index) {
         trace(run, r, from, TRACE_ADMITTED, CORE_E_NONE);
 }
 
-/* The oldest waiting request of the device whose tenant may have more; those whose tenant may not are reclaimed for, or failed. */
-static uint32_t oldest_admissible(struct run *run, uint32_t device) {
+/* The oldest waiting request of the device whose tenant may have more; those whose tenant may not are reclaimed for, or
+ * failed. */
+static uint32_t oldest_admissible(struct run *run, uint32_t device)
+{
         struct core *c = run->core;
         const uint32_t shift = c->devices[device].page_shift;
         uint32_t oldest = NIL;
@@ -197,7 +220,8 @@ static uint32_t oldest_admissible(struct run *run, uint32_t device) {
                         if (tenant_fits(c, request_get(c, head), pages))
                                 break;
                         over = t->current_bytes + (pages << shift) - t->max_bytes;
-                        if (reclaim_for(run, head, (over + (UINT64_C(1) << shift) - 1) >> shift, true) == RECLAIM_WAIT) {
+                        if (reclaim_for(run, head, (over + (UINT64_C(1) << shift) - 1) >> shift, true) ==
+                            RECLAIM_WAIT) {
                                 head = NIL;
                                 break;
                         }
@@ -209,7 +233,8 @@ static uint32_t oldest_admissible(struct run *run, uint32_t device) {
         return oldest;
 }
 
-void request_admit_waiting(struct run *run, uint32_t device) {
+void request_admit_waiting(struct run *run, uint32_t device)
+{
         struct core *c = run->core;
         struct device *d = device_get(c, device);
 
@@ -238,7 +263,9 @@ void request_admit_waiting(struct run *run, uint32_t device) {
 /* ---- arrival ---- */
 
 /* What is wrong with the request in itself, or with asking for it ever. */
-static enum core_error grow_check(const struct core *c, uint32_t worker, const struct core_ev_grow *event, uint32_t cache_slot) {
+static enum core_error grow_check(const struct core *c, uint32_t worker, const struct core_ev_grow *event,
+                                  uint32_t cache_slot)
+{
         const struct worker *w = worker_get(c, worker);
         const struct cache *cache;
         const struct core_plane_class *class;
@@ -249,7 +276,8 @@ static enum core_error grow_check(const struct core *c, uint32_t worker, const s
                 return CORE_E_NO_CACHE;
         cache = cache_get(c, cache_slot);
         d = &c->devices[cache->device];
-        if (event->plane_class >= cache->n_classes || event->row >= cache->rows || event->need == 0 || event->need > event->max)
+        if (event->plane_class >= cache->n_classes || event->row >= cache->rows || event->need == 0 ||
+            event->need > event->max)
                 return CORE_E_BAD_RANGE;
         class = &cache->classes[event->plane_class];
         if ((uint64_t)event->first + event->max > class->row_pages)
@@ -263,7 +291,8 @@ static enum core_error grow_check(const struct core *c, uint32_t worker, const s
 }
 
 /* Look-ahead takes what is free, never what somebody waits for or what would have to be taken from anybody. */
-static enum core_error optional_check(const struct core *c, const struct request *r) {
+static enum core_error optional_check(const struct core *c, const struct request *r)
+{
         const uint32_t device = device_of(c, r), wanted = request_wanted(c, r);
 
         if (c->devices[device].n_waiting > 0 || wanted > device_available(&c->devices[device]) ||
@@ -272,7 +301,8 @@ static enum core_error optional_check(const struct core *c, const struct request
         return tenant_fits(c, r, wanted) ? CORE_E_NONE : CORE_E_TENANT_FULL;
 }
 
-static void arrive(struct run *run, uint32_t index, const struct core_ev_grow *event) {
+static void arrive(struct run *run, uint32_t index, const struct core_ev_grow *event)
+{
         struct core *c = run->core;
         struct request *r = request_get(c, index);
         const struct device *d = device_get(c, device_of(c, r));
@@ -297,7 +327,8 @@ static void arrive(struct run *run, uint32_t index, const struct core_ev_grow *e
         }
 }
 
-void request_grow(struct run *run, const struct core_ev_grow *event) {
+void request_grow(struct run *run, const struct core_ev_grow *event)
+{
         struct core *c = run->core;
         const uint32_t worker = worker_find(c, event->worker);
         enum core_error error;

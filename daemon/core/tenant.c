@@ -4,7 +4,8 @@
  */
 #include "internal.h"
 
-void tenant_set(struct run *run, const struct core_ev_tenant_set *event) {
+void tenant_set(struct run *run, const struct core_ev_tenant_set *event)
+{
         struct core *c = run->core;
         struct tenant *t;
 
@@ -33,7 +34,8 @@ void tenant_set(struct run *run, const struct core_ev_tenant_set *event) {
                 core_pump_later(c, i); /* who waited at memory.max may fit now */
 }
 
-void tenant_put(struct core *c, uint32_t tenant) {
+void tenant_put(struct core *c, uint32_t tenant)
+{
         struct tenant *t = tenant_get(c, tenant);
 
         if (!t->removed || t->workers > 0 || t->current_bytes > 0)
@@ -42,7 +44,8 @@ void tenant_put(struct core *c, uint32_t tenant) {
         c->n_tenants--;
 }
 
-void tenant_remove(struct run *run, const struct core_ev_tenant_remove *event) {
+void tenant_remove(struct run *run, const struct core_ev_tenant_remove *event)
+{
         struct core *c = run->core;
 
         if (event->tenant >= CORE_MAX_TENANTS || !tenant_get(c, event->tenant)->used)

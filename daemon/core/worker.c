@@ -4,24 +4,29 @@
  *
  *      free -> live -> gone -> free
  *
- * A worker that is gone keeps its slot until the last of its extents is destroyed, for they are charged to its tenant until then.
+ * A worker that is gone keeps its slot until the last of its extents is destroyed, for they are charged to its tenant
+ * until then.
  */
 #include "internal.h"
 
-static void trace(struct run *run, uint32_t worker, unsigned from, unsigned to) {
+static void trace(struct run *run, uint32_t worker, unsigned from, unsigned to)
+{
         if (run->core->params.trace)
                 run_transition(run, CORE_OBJ_WORKER, worker, from, to, worker_get(run->core, worker)->tenant, 0, 0);
 }
 
-uint32_t worker_find(const struct core *c, uint32_t id) {
+uint32_t worker_find(const struct core *c, uint32_t id)
+{
         const uint32_t slot = id & 0xffffu;
 
-        if (slot >= c->top_worker || worker_get(c, slot)->state != WORKER_LIVE || worker_get(c, slot)->generation != id >> 16)
+        if (slot >= c->top_worker || worker_get(c, slot)->state != WORKER_LIVE ||
+            worker_get(c, slot)->generation != id >> 16)
                 return NIL;
         return slot;
 }
 
-static uint32_t slot_take(struct core *c) {
+static uint32_t slot_take(struct core *c)
+{
         uint32_t slot = c->free_worker;
 
         if (slot != NIL)
@@ -31,9 +36,11 @@ static uint32_t slot_take(struct core *c) {
         return slot;
 }
 
-void worker_add(struct run *run, const struct core_ev_worker_add *event) {
+void worker_add(struct run *run, const struct core_ev_worker_add *event)
+{
         struct core *c = run->core;
-        const bool known = event->tenant < CORE_MAX_TENANTS && tenant_get(c, event->tenant)->used && !tenant_get(c, event->tenant)->removed;
+        const bool known = event->tenant < CORE_MAX_TENANTS && tenant_get(c, event->tenant)->used &&
+                           !tenant_get(c, event->tenant)->removed;
         const uint32_t slot = known ? slot_take(c) : NIL;
         struct core_action *action;
         struct worker *w;
@@ -65,7 +72,8 @@ void worker_add(struct run *run, const struct core_ev_worker_add *event) {
 }
 
 /* Frees the slot of a worker that is gone once nothing is charged to it. */
-void worker_put(struct core *c, uint32_t slot) {
+void worker_put(struct core *c, uint32_t slot)
+{
         struct worker *w = worker_get(c, slot);
         const uint32_t tenant = w->tenant, generation = (w->generation + 1) & 0xffffu;
 
@@ -80,7 +88,8 @@ void worker_put(struct core *c, uint32_t slot) {
         tenant_put(c, tenant);
 }
 
-static void unready(struct core *c, uint32_t slot) {
+static void unready(struct core *c, uint32_t slot)
+{
         uint32_t before = NIL;
         struct worker *w = worker_get(c, slot);
 
@@ -98,7 +107,8 @@ static void unready(struct core *c, uint32_t slot) {
         w->next = NIL;
 }
 
-void worker_gone(struct run *run, const struct core_ev_worker *event) {
+void worker_gone(struct run *run, const struct core_ev_worker *event)
+{
         struct core *c = run->core;
         const uint32_t slot = worker_find(c, event->worker);
         struct worker *w;
@@ -122,7 +132,8 @@ void worker_gone(struct run *run, const struct core_ev_worker *event) {
         worker_put(c, slot);
 }
 
-void worker_ready(struct core *c, uint32_t slot) {
+void worker_ready(struct core *c, uint32_t slot)
+{
         struct worker *w = worker_get(c, slot);
 
         if (w->ready || w->state != WORKER_LIVE)
@@ -138,7 +149,8 @@ void worker_ready(struct core *c, uint32_t slot) {
 
 /* ---- grants and their acknowledgement ---- */
 
-void worker_granted(struct core *c, uint32_t slot, uint32_t extent) {
+void worker_granted(struct core *c, uint32_t slot, uint32_t extent)
+{
         struct worker *w = worker_get(c, slot);
         struct extent *e = extent_get(c, extent);
 
@@ -154,7 +166,8 @@ void worker_granted(struct core *c, uint32_t slot, uint32_t extent) {
         }
 }
 
-void worker_ack(struct run *run, const struct core_ev_ack *event) {
+void worker_ack(struct run *run, const struct core_ev_ack *event)
+{
         struct core *c = run->core;
         const uint32_t slot = worker_find(c, event->worker);
         struct worker *w;
@@ -181,7 +194,8 @@ void worker_ack(struct run *run, const struct core_ev_ack *event) {
                 worker_ready(c, slot); /* the window is open again */
 }
 
-void worker_return(struct run *run, const struct core_ev_return *event) {
+void worker_return(struct run *run, const struct core_ev_return *event)
+{
         struct core *c = run->core;
         const uint32_t slot = worker_find(c, event->worker);
         const uint32_t extent = extent_find(c, event->extent);
@@ -198,7 +212,8 @@ void worker_return(struct run *run, const struct core_ev_return *event) {
         extent_return(run, extent);
 }
 
-void worker_tick(struct run *run, uint32_t slot) {
+void worker_tick(struct run *run, uint32_t slot)
+{
         struct core *c = run->core;
         struct worker *w = worker_get(c, slot);
 
