@@ -1,0 +1,442 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * config.c -- kvpagerd.conf through inih, strictly.
+ *
+ * inih splits lines into keys and values. What it is lenient about is caught in the reader that it pulls its lines
+ * from: sections (it does not tell of empty ones and cuts long names), lines that are too long for it, lines that are
+ * neither a key nor a section, continuation lines (none: a line says all it has to say), and line numbers, which its
+ * handler is not told.
+ */
+#include "config.h"
+
+#include <assert.h>
+#include <ctype.h>
+#include <errno.h>
+#include <ini.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "config-value.h"
+#include "log.h"
+#include "owner.h"
+
+enum section { SECTION_NONE, SECTION_DAEMON, SECTION_DEVICE, SECTION_TENANT, SECTION_REFUSED };
+
+/* One key: where it may stand, what its value becomes, and what to say of a value that is none. */
+struct key {
+        enum section section;
+        const char *name;
+        int (*parse)(const char *text, void *field);
+        size_t offset;
+        const char *expected;
+};
+
+#define DAEMON(field) offsetof(struct config_daemon, field)
+#define DEVICE(field) offsetof(struct config_device, field)
+#define TENANT(field) offsetof(struct config_tenant, field)
+#define AN_AMOUNT     "a size (bytes, 512M, 2G), a share (50%) or max"
+#define A_DURATION    "a time from 1ms to 60min (500ms, 2s, 1min)"
+
+/* clang-format off */
+static const struct key keys[] = {
+        {SECTION_DAEMON, "socket-mode", config_value_mode, DAEMON(socket_mode), "an octal mode such as 0660"},
+        {SECTION_DAEMON, "socket-group", config_value_group, DAEMON(socket_group), "a group's name or number"},
+        {SECTION_DAEMON, "max-workers", config_value_workers, DAEMON(max_workers), "a number from 1 to 60000"},
+        {SECTION_DAEMON, "log-level", config_value_level, DAEMON(log_level), "error, warning, notice, info or debug"},
+        {SECTION_DAEMON, "slow-reader-deadline", config_value_duration, DAEMON(slow_reader_deadline_usec), A_DURATION},
+        {SECTION_DEVICE, "backend", config_value_backend, DEVICE(backend), "host"},
+        {SECTION_DEVICE, "uuid", config_value_uuid, DEVICE(uuid), "a device's uuid, up to 47 characters"},
+        {SECTION_DEVICE, "capacity", config_value_capacity, DEVICE(capacity), "a size (bytes, 512M, 2G) or a share (50%), not 0"},
+        {SECTION_DEVICE, "page-size", config_value_size, DEVICE(page_size), "a size (64K, 2M)"},
+        {SECTION_DEVICE, "virgin-pages", config_value_count, DEVICE(virgin_pages), "a number of pages"},
+        {SECTION_DEVICE, "hugepages", config_value_bool, DEVICE(hugepages), "yes or no"},
+        {SECTION_DEVICE, "populate", config_value_bool, DEVICE(populate), "yes or no"},
+        {SECTION_TENANT, "match", config_value_matches, 0, "uid:USER, gid:GROUP or any, several separated by blanks"},
+        {SECTION_TENANT, "memory.min", config_value_amount, TENANT(min), AN_AMOUNT},
+        {SECTION_TENANT, "memory.low", config_value_amount, TENANT(low), AN_AMOUNT},
+        {SECTION_TENANT, "memory.high", config_value_amount, TENANT(high), AN_AMOUNT},
+        {SECTION_TENANT, "memory.max", config_value_amount, TENANT(max), AN_AMOUNT},
+        {SECTION_TENANT, "weight", config_value_weight, TENANT(weight), "a number from 1 to 10000"},
+        {SECTION_TENANT, "reclaim-deadline", config_value_duration, TENANT(reclaim_deadline_usec), A_DURATION},
+        {SECTION_TENANT, "on-overdue", config_value_overdue, TENANT(kill_overdue), "deny or kill"},
+};
+/* clang-format on */
+#define N_KEYS (sizeof(keys) / sizeof(keys[0]))
+_Static_assert(N_KEYS <= 64, "the keys seen in a section are a mask of 64 bits");
+
+struct parser {
+        FILE *file;
+        const char *path;
+        struct config *config;
+        config_complain_fn *complain;
+        void *userdata;
+        char *buffer; /* getline's */
+        size_t buffer_size;
+        unsigned line;
+        bool wants_key; /* the last line given to inih is a key, but its handler was not called yet */
+        bool failed;
+        bool daemon_seen;
+        enum section section;
+        void *object; /* struct config_daemon, _device or _tenant of the section */
+        char title[CONFIG_NAME_MAX + 16];
+        uint64_t seen; /* keys of the section, by row of `keys` */
+};
+
+static void parser_complain(struct parser *p, unsigned line, const char *format, ...)
+        __attribute__((format(printf, 3, 4)));
+static void parser_complain(struct parser *p, unsigned line, const char *format, ...)
+{
+        char text[512], sentence[1024];
+        va_list list;
+
+        va_start(list, format);
+        (void)vsnprintf(text, sizeof(text), format, list);
+        va_end(list);
+        (void)snprintf(sentence, sizeof(sentence), "%.400s:%u: %s", p->path, line, text);
+        p->complain(p->userdata, sentence);
+        p->failed = true;
+}
+
+static void device_init(struct config_device *device, const char *name, unsigned line)
+{
+        *device = (struct config_device){ .line = line, .backend = "host", .virgin_pages = UINT32_MAX };
+        (void)snprintf(device->name, sizeof(device->name), "%s", name);
+}
+
+static void tenant_init(struct config_tenant *tenant, const char *name, unsigned line)
+{
+        *tenant = (struct config_tenant){
+                .line = line,
+                .high = { .bytes = CONFIG_NO_LIMIT },
+                .max = { .bytes = CONFIG_NO_LIMIT },
+                .weight = 100,
+                .reclaim_deadline_usec = 1000000,
+        };
+        (void)snprintf(tenant->name, sizeof(tenant->name), "%s", name);
+}
+
+static struct config *config_new(void)
+{
+        struct config *config = calloc(1, sizeof(*config));
+
+        if (config)
+                config->daemon = (struct config_daemon){ .socket_mode = 0666,
+                                                         .socket_group = (gid_t)-1,
+                                                         .max_workers = 1024,
+                                                         .log_level = LOG_LEVEL_INFO,
+                                                         .slow_reader_deadline_usec = 5000000 };
+        return config;
+}
+
+/* What a file leaves out. */
+static void config_complete(struct config *config)
+{
+        if (config->n_devices == 0)
+                device_init(&config->devices[config->n_devices++], "host", 0);
+        if (config->n_tenants == 0) {
+                struct config_tenant *tenant = &config->tenants[config->n_tenants++];
+
+                tenant_init(tenant, "default", 0);
+                tenant->matches[tenant->n_matches++] = (struct config_match){ .kind = CONFIG_MATCH_ANY };
+        }
+}
+
+static bool name_is_valid(const char *name)
+{
+        for (const char *c = name; *c; c++)
+                if (!isalnum((unsigned char)*c) && !strchr("._-@", *c))
+                        return false;
+        return *name && strlen(name) < CONFIG_NAME_MAX;
+}
+
+static struct config_device *parser_add_device(struct parser *p, const char *name)
+{
+        struct config *config = p->config;
+
+        for (uint32_t i = 0; i < config->n_devices; i++)
+                if (strcmp(config->devices[i].name, name) == 0) {
+                        parser_complain(p, p->line, "[device %s] stands a second time; the first is in line %u", name,
+                                        config->devices[i].line);
+                        return NULL;
+                }
+        if (config->n_devices == CONFIG_MAX_DEVICES) {
+                parser_complain(p, p->line, "more than %u devices", CONFIG_MAX_DEVICES);
+                return NULL;
+        }
+        device_init(&config->devices[config->n_devices], name, p->line);
+        return &config->devices[config->n_devices++];
+}
+
+static struct config_tenant *parser_add_tenant(struct parser *p, const char *name)
+{
+        struct config *config = p->config;
+
+        for (uint32_t i = 0; i < config->n_tenants; i++)
+                if (strcmp(config->tenants[i].name, name) == 0) {
+                        parser_complain(p, p->line, "[tenant %s] stands a second time; the first is in line %u", name,
+                                        config->tenants[i].line);
+                        return NULL;
+                }
+        if (config->n_tenants == CONFIG_MAX_TENANTS) {
+                parser_complain(p, p->line, "more than %u tenants", CONFIG_MAX_TENANTS);
+                return NULL;
+        }
+        tenant_init(&config->tenants[config->n_tenants], name, p->line);
+        return &config->tenants[config->n_tenants++];
+}
+
+/* Enters a section; `kind` and `name` are its two words, `name` empty where there is one. SECTION_REFUSED: complained
+ * of, and its keys are passed over. */
+static enum section parser_open_section(struct parser *p, const char *kind, const char *name)
+{
+        bool device = strcmp(kind, "device") == 0, tenant = strcmp(kind, "tenant") == 0;
+
+        if (strcmp(kind, "daemon") == 0 && !*name) {
+                if (p->daemon_seen) {
+                        parser_complain(p, p->line, "[daemon] stands a second time");
+                        return SECTION_REFUSED;
+                }
+                p->daemon_seen = true;
+                p->object = &p->config->daemon;
+                return SECTION_DAEMON;
+        }
+        if (!device && !tenant) {
+                parser_complain(p, p->line,
+                                "unknown section [%s%s%.200s]: there are [daemon], [device NAME] and [tenant NAME]",
+                                kind, *name ? " " : "", name);
+                return SECTION_REFUSED;
+        }
+        if (!name_is_valid(name)) {
+                parser_complain(p, p->line, "[%s %.100s]: the name must be 1 to %u letters, digits, or any of . _ - @",
+                                kind, name, CONFIG_NAME_MAX - 1);
+                return SECTION_REFUSED;
+        }
+        p->object = device ? (void *)parser_add_device(p, name) : (void *)parser_add_tenant(p, name);
+        if (!p->object)
+                return SECTION_REFUSED;
+        return device ? SECTION_DEVICE : SECTION_TENANT;
+}
+
+/* "[kind name]", then nothing but a comment. */
+static void parser_section(struct parser *p, char *line)
+{
+        char *end = strchr(line, ']'), *kind = line + 1, *name, *last;
+
+        p->seen = 0;
+        p->object = NULL;
+        p->section = SECTION_REFUSED;
+        if (!end) {
+                parser_complain(p, p->line, "a section without ]");
+                return;
+        }
+        for (last = end + 1; isspace((unsigned char)*last); last++)
+                ;
+        if (*last && *last != ';' && *last != '#') {
+                parser_complain(p, p->line, "something follows the section's ]");
+                return;
+        }
+        while (end > kind && isspace((unsigned char)end[-1]))
+                end--;
+        *end = '\0';
+        while (isspace((unsigned char)*kind))
+                kind++;
+        name = kind + strcspn(kind, " \t");
+        if (*name) {
+                *name++ = '\0';
+                name += strspn(name, " \t");
+        }
+        p->section = parser_open_section(p, kind, name);
+        (void)snprintf(p->title, sizeof(p->title), "[%s%s%s]", kind, *name ? " " : "", name);
+}
+
+/* A line that was neither comment nor section must have become a key. */
+static void parser_check_last(struct parser *p)
+{
+        if (p->wants_key)
+                parser_complain(p, p->line, "neither KEY = VALUE nor [SECTION]");
+        p->wants_key = false;
+}
+
+/* inih's fgets: gives it one line, without leading blanks. A line that is dealt with here is given as an empty one. */
+static char *parser_read(char *str, int num, void *stream)
+{
+        struct parser *p = stream;
+        ssize_t length;
+        char *line;
+
+        assert(num > 2);
+
+        parser_check_last(p);
+        length = getline(&p->buffer, &p->buffer_size, p->file);
+        if (length < 0)
+                return NULL;
+        p->line++;
+        line = p->buffer;
+        if (p->line == 1 && strncmp(line, "\xef\xbb\xbf", 3) == 0)
+                line += 3;
+        line += strspn(line, " \t\r\n\f\v");
+
+        if (memchr(p->buffer, 0, (size_t)length)) {
+                parser_complain(p, p->line, "a NUL byte");
+                line = p->buffer + length;
+        } else if (*line != ';' && *line != '#' && strlen(line) > (size_t)num - 1) {
+                parser_complain(p, p->line, "a line of more than %d characters", num - 2);
+                line = p->buffer + length;
+        } else if (*line == '[') {
+                parser_section(p, line);
+                line = p->buffer + length;
+        }
+        p->wants_key = *line && *line != ';' && *line != '#';
+        (void)snprintf(str, (size_t)num, "%s", p->wants_key ? line : "\n");
+        return str;
+}
+
+static void parser_complain_value(struct parser *p, const struct key *key, const char *value, int error)
+{
+        const char *why = error == -ERANGE       ? "out of range"
+                          : error == -ENOENT     ? "unknown to this machine"
+                          : error == -EOPNOTSUPP ? "not supported yet"
+                          : error == -ENOMEM     ? "out of memory"
+                                                 : "not valid";
+
+        parser_complain(p, p->line, "%s %s = %.100s: %s; expected %s", p->title, key->name, value, why, key->expected);
+}
+
+static int parser_key(void *userdata, const char *section, const char *name, const char *value)
+{
+        struct parser *p = userdata;
+        int r;
+
+        (void)section; /* cut to 49 characters: ours is in the parser */
+        p->wants_key = false;
+        if (p->section == SECTION_REFUSED)
+                return 1;
+        if (p->section == SECTION_NONE) {
+                parser_complain(p, p->line, "key %s stands before the first section", name);
+                return 1;
+        }
+        for (size_t i = 0; i < N_KEYS; i++) {
+                if (keys[i].section != p->section || strcmp(keys[i].name, name) != 0)
+                        continue;
+                if (p->seen & UINT64_C(1) << i) {
+                        parser_complain(p, p->line, "%s %s stands a second time", p->title, name);
+                        return 1;
+                }
+                p->seen |= UINT64_C(1) << i;
+                r = keys[i].parse(value, (char *)p->object + keys[i].offset);
+                if (r < 0)
+                        parser_complain_value(p, &keys[i], value, r);
+                return 1;
+        }
+        parser_complain(p, p->line, "unknown key %s in %s", name, p->title);
+        return 1;
+}
+
+/* More of `low` than of `high`, where both are told in the same unit. */
+static bool amount_exceeds(const struct config_amount *low, const struct config_amount *high)
+{
+        if (high->bytes == CONFIG_NO_LIMIT || (low->percent > 0) != (high->percent > 0))
+                return false;
+        return low->percent > 0 ? low->percent > high->percent : low->bytes > high->bytes;
+}
+
+/* What one key alone cannot show. */
+static void parser_check_whole(struct parser *p)
+{
+        for (uint32_t i = 0; i < p->config->n_tenants; i++) {
+                const struct config_tenant *t = &p->config->tenants[i];
+
+                if (t->n_matches == 0)
+                        parser_complain(p, t->line, "[tenant %s] has no match: nobody would ever belong to it",
+                                        t->name);
+                if (t->min.bytes == CONFIG_NO_LIMIT)
+                        parser_complain(p, t->line, "[tenant %s] memory.min cannot be max", t->name);
+                else if (amount_exceeds(&t->min, &t->max))
+                        parser_complain(p, t->line, "[tenant %s] memory.min is more than memory.max", t->name);
+                if (amount_exceeds(&t->high, &t->max) && t->high.bytes != CONFIG_NO_LIMIT)
+                        parser_complain(p, t->line, "[tenant %s] memory.high is more than memory.max", t->name);
+        }
+}
+
+int config_parse(FILE *file, const char *path, config_complain_fn *complain, void *userdata, struct config **ret)
+{
+        _cleanup_(cleanup_free) struct config *config = config_new();
+        struct parser p = { .file = file, .path = path, .config = config, .complain = complain, .userdata = userdata };
+        int r;
+
+        assert(file && path && complain && ret);
+
+        if (!config)
+                return -ENOMEM;
+        r = ini_parse_stream(parser_read, &p, parser_key, &p);
+        free(p.buffer);
+        if (ferror(file)) {
+                parser_complain(&p, p.line, "cannot be read on: %s", strerror(errno));
+                return -EIO;
+        }
+        if (r != 0 && !p.failed)
+                parser_complain(&p, r > 0 ? (unsigned)r : p.line, "not understood");
+        parser_check_whole(&p);
+        if (p.failed)
+                return -EINVAL;
+        config_complete(config);
+        *ret = TAKE_PTR(config);
+        return 0;
+}
+
+int config_load(const char *path, config_complain_fn *complain, void *userdata, struct config **ret)
+{
+        char sentence[600];
+        FILE *file;
+        int r;
+
+        assert(path && complain && ret);
+
+        file = fopen(path, "re");
+        if (!file) {
+                r = -errno;
+                (void)snprintf(sentence, sizeof(sentence), "%.400s: cannot be opened: %s", path, strerror(-r));
+                complain(userdata, sentence);
+                return r;
+        }
+        r = config_parse(file, path, complain, userdata, ret);
+        (void)fclose(file);
+        return r;
+}
+
+struct config *config_default(void)
+{
+        struct config *config = config_new();
+
+        if (config)
+                config_complete(config);
+        return config;
+}
+
+uint64_t config_amount_bytes(const struct config_amount *amount, uint64_t whole)
+{
+        assert(amount);
+
+        if (amount->percent == 0)
+                return amount->bytes;
+        return whole / 100 * amount->percent + whole % 100 * amount->percent / 100;
+}
+
+bool config_same_devices(const struct config *a, const struct config *b)
+{
+        assert(a && b);
+
+        if (a->n_devices != b->n_devices)
+                return false;
+        for (uint32_t i = 0; i < a->n_devices; i++) {
+                const struct config_device *x = &a->devices[i], *y = &b->devices[i];
+
+                if (strcmp(x->name, y->name) != 0 || strcmp(x->backend, y->backend) != 0 ||
+                    strcmp(x->uuid, y->uuid) != 0 || x->capacity.bytes != y->capacity.bytes ||
+                    x->capacity.percent != y->capacity.percent || x->page_size != y->page_size ||
+                    x->virgin_pages != y->virgin_pages || x->hugepages != y->hugepages || x->populate != y->populate)
+                        return false;
+        }
+        return true;
+}

@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * config.h -- what kvpagerd.conf(5) says, checked.
+ *
+ * Strict: an unknown or repeated section or key, or a value that is not what its key takes, is a complaint with file
+ * and line, and all complaints of a file are made before it is refused. A struct config is never changed after
+ * config_load().
+ */
+#ifndef SHELL_CONFIG_H
+#define SHELL_CONFIG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <sys/types.h>
+
+#define CONFIG_DEFAULT_PATH "/etc/kvpager/kvpagerd.conf"
+#define CONFIG_NAME_MAX     64u /* bytes, NUL included */
+#define CONFIG_MAX_DEVICES  16u
+#define CONFIG_MAX_TENANTS  256u
+#define CONFIG_MAX_MATCHES  32u
+
+#define CONFIG_NO_LIMIT UINT64_MAX
+
+/* Bytes, or a share of something that is not known before the devices are open. */
+struct config_amount {
+        uint64_t bytes;   /* CONFIG_NO_LIMIT: `max` */
+        uint32_t percent; /* not 0: this counts, not bytes */
+};
+
+struct config_daemon {
+        mode_t socket_mode;
+        gid_t socket_group; /* (gid_t)-1: not changed */
+        uint32_t max_workers;
+        uint32_t log_level; /* enum log_level */
+        uint64_t slow_reader_deadline_usec;
+};
+
+struct config_device {
+        char name[CONFIG_NAME_MAX];
+        unsigned line;
+        char backend[16], uuid[48];
+        struct config_amount capacity; /* 0: the backend's default */
+        uint64_t page_size;            /* 0: the backend's default */
+        uint32_t virgin_pages;         /* UINT32_MAX: chosen from the capacity */
+        bool hugepages, populate;
+};
+
+enum config_match_kind { CONFIG_MATCH_ANY, CONFIG_MATCH_UID, CONFIG_MATCH_GID };
+
+struct config_match {
+        enum config_match_kind kind;
+        uint32_t id;
+};
+
+struct config_tenant {
+        char name[CONFIG_NAME_MAX];
+        unsigned line;
+        uint32_t n_matches;
+        struct config_match matches[CONFIG_MAX_MATCHES];
+        struct config_amount min, low, high, max;
+        uint64_t reclaim_deadline_usec;
+        uint32_t weight;
+        bool kill_overdue;
+};
+
+struct config {
+        struct config_daemon daemon;
+        uint32_t n_devices, n_tenants;
+        struct config_device devices[CONFIG_MAX_DEVICES];
+        struct config_tenant tenants[CONFIG_MAX_TENANTS];
+};
+
+/* Gets each complaint as one sentence without newline, "FILE:LINE: ..." */
+typedef void config_complain_fn(void *userdata, const char *sentence);
+
+/* Reads `path`. -EINVAL: it was complained of; other negative errno: it could not be read (complained of as well). Free
+ * with free(). */
+int config_load(const char *path, config_complain_fn *complain, void *userdata, struct config **ret);
+
+/* The same from an open file; `path` is its name in complaints. */
+int config_parse(FILE *file, const char *path, config_complain_fn *complain, void *userdata, struct config **ret);
+
+/* What holds without a file: one device `host`, one tenant `default` that takes anybody. NULL: out of memory. */
+struct config *config_default(void);
+
+/* Bytes of `amount`, of which `whole` is 100 %. */
+uint64_t config_amount_bytes(const struct config_amount *amount, uint64_t whole);
+
+/* Whether both describe the same devices, so that a daemon that runs with one can take the other. */
+bool config_same_devices(const struct config *a, const struct config *b);
+
+#endif

@@ -1,0 +1,298 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * test-config.c -- kvpagerd.conf: what it may say, and the exact complaint, with file and line, about what it may not.
+ */
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "config-value.h"
+#include "config.h"
+#include "log.h"
+
+static char complaints[16384];
+
+static void complain(void *userdata, const char *sentence)
+{
+        (void)userdata;
+        snprintf(complaints + strlen(complaints), sizeof(complaints) - strlen(complaints), "%s\n", sentence);
+}
+
+static int parse(const char *text, size_t size, struct config **ret)
+{
+        FILE *file = fmemopen((void *)(uintptr_t)text, size, "r");
+        int r;
+
+        cr_assert_not_null(file);
+        complaints[0] = 0;
+        r = config_parse(file, "a.conf", complain, NULL, ret);
+        fclose(file);
+        return r;
+}
+
+static struct config *good(const char *text)
+{
+        struct config *config = NULL;
+
+        cr_assert_eq(parse(text, strlen(text), &config), 0, "%s", complaints);
+        cr_assert_str_eq(complaints, "");
+        return config;
+}
+
+static void bad(const char *text, const char *expected)
+{
+        struct config *config = NULL;
+
+        cr_expect_eq(parse(text, strlen(text), &config), -EINVAL, "%s", text);
+        cr_expect_null(config);
+        cr_expect_str_eq(complaints, expected);
+}
+
+Test(config, everything_there_is)
+{
+        struct config *c = good("\xef\xbb\xbf# a comment\n"
+                                "[daemon]\n"
+                                "socket-mode = 0660\n"
+                                "socket-group = root\n"
+                                "max-workers = 12\n"
+                                "log-level = debug\n"
+                                "slow-reader-deadline = 500ms\n"
+                                "\n"
+                                "  [device gpu0]   ; the only one\n"
+                                "    backend = host\n"
+                                "    capacity = 2G\n"
+                                "page-size=64K\n"
+                                "virgin-pages = 32 ; ahead\n"
+                                "hugepages = no\n"
+                                "populate = yes\n"
+                                "[device gpu1]\r\n"
+                                "capacity = 50%\r\n"
+                                "[tenant a.b-c_1]\n"
+                                "match = uid:0, gid:root\n"
+                                "memory.min = 512M\n"
+                                "memory.low = 1GiB\n"
+                                "memory.high = 90%\n"
+                                "memory.max = max\n"
+                                "weight = 10000\n"
+                                "reclaim-deadline = 2 s\n"
+                                "on-overdue = kill\n"
+                                "[tenant rest]\n"
+                                "match = any");
+
+        cr_expect_eq(c->daemon.socket_mode, 0660);
+        cr_expect_eq(c->daemon.socket_group, 0);
+        cr_expect_eq(c->daemon.max_workers, 12);
+        cr_expect_eq(c->daemon.log_level, LOG_LEVEL_DEBUG);
+        cr_expect_eq(c->daemon.slow_reader_deadline_usec, 500000);
+        cr_assert_eq(c->n_devices, 2);
+        cr_expect_str_eq(c->devices[0].name, "gpu0");
+        cr_expect_eq(c->devices[0].line, 9);
+        cr_expect_eq(c->devices[0].capacity.bytes, 2ull << 30);
+        cr_expect_eq(c->devices[0].page_size, 65536);
+        cr_expect_eq(c->devices[0].virgin_pages, 32);
+        cr_expect(!c->devices[0].hugepages && c->devices[0].populate);
+        cr_expect_eq(c->devices[1].capacity.percent, 50);
+        cr_expect_eq(c->devices[1].page_size, 0);
+        cr_expect_eq(c->devices[1].virgin_pages, UINT32_MAX);
+        cr_assert_eq(c->n_tenants, 2);
+        cr_expect_str_eq(c->tenants[0].name, "a.b-c_1");
+        cr_assert_eq(c->tenants[0].n_matches, 2);
+        cr_expect_eq(c->tenants[0].matches[0].kind, CONFIG_MATCH_UID);
+        cr_expect_eq(c->tenants[0].matches[1].kind, CONFIG_MATCH_GID);
+        cr_expect_eq(c->tenants[0].min.bytes, 512ull << 20);
+        cr_expect_eq(c->tenants[0].low.bytes, 1ull << 30);
+        cr_expect_eq(c->tenants[0].high.percent, 90);
+        cr_expect_eq(c->tenants[0].max.bytes, CONFIG_NO_LIMIT);
+        cr_expect_eq(c->tenants[0].weight, 10000);
+        cr_expect_eq(c->tenants[0].reclaim_deadline_usec, 2000000);
+        cr_expect(c->tenants[0].kill_overdue);
+        cr_expect_eq(c->tenants[1].matches[0].kind, CONFIG_MATCH_ANY);
+        cr_expect_eq(c->tenants[1].weight, 100);
+        cr_expect_not(c->tenants[1].kill_overdue);
+        free(c);
+}
+
+Test(config, what_is_left_out)
+{
+        struct config *empty = good("\n"), *none = config_default(), *tenant = good("[tenant t]\nmatch=any\n");
+
+        for (int i = 0; i < 2; i++) {
+                struct config *c = i ? empty : none;
+
+                cr_assert_eq(c->n_devices, 1);
+                cr_expect_str_eq(c->devices[0].name, "host");
+                cr_expect_str_eq(c->devices[0].backend, "host");
+                cr_assert_eq(c->n_tenants, 1);
+                cr_expect_str_eq(c->tenants[0].name, "default");
+                cr_assert_eq(c->tenants[0].n_matches, 1);
+                cr_expect_eq(c->tenants[0].matches[0].kind, CONFIG_MATCH_ANY);
+                cr_expect_eq(c->tenants[0].max.bytes, CONFIG_NO_LIMIT);
+                cr_expect_eq(c->daemon.socket_mode, 0666);
+                cr_expect_eq(c->daemon.socket_group, (gid_t)-1);
+        }
+        cr_expect_eq(tenant->n_tenants, 1);
+        cr_expect_eq(tenant->n_devices, 1);
+        cr_expect(config_same_devices(empty, tenant));
+        free(empty);
+        free(none);
+        free(tenant);
+}
+
+Test(config, sections)
+{
+        bad("x = 1\n", "a.conf:1: key x stands before the first section\n");
+        bad("[deamon]\nlog-level = info\n",
+            "a.conf:1: unknown section [deamon]: there are [daemon], [device NAME] and [tenant NAME]\n");
+        bad("[daemon x]\n",
+            "a.conf:1: unknown section [daemon x]: there are [daemon], [device NAME] and [tenant NAME]\n");
+        bad("[daemon]\n[daemon]\n", "a.conf:2: [daemon] stands a second time\n");
+        bad("[device d]\n\n[device d]\n", "a.conf:3: [device d] stands a second time; the first is in line 1\n");
+        bad("[tenant t]\nmatch = any\n[tenant  t]\nmatch = any\n",
+            "a.conf:3: [tenant t] stands a second time; the first is in line 1\n");
+        bad("[tenant a b]\n", "a.conf:1: [tenant a b]: the name must be 1 to 63 letters, digits, or any of . _ - @\n");
+        bad("[device]\n", "a.conf:1: [device ]: the name must be 1 to 63 letters, digits, or any of . _ - @\n");
+        bad("[daemon\n", "a.conf:1: a section without ]\n");
+        bad("[daemon] log-level = info\n", "a.conf:1: something follows the section's ]\n");
+}
+
+Test(config, keys)
+{
+        bad("[daemon]\nloglevel = info\n", "a.conf:2: unknown key loglevel in [daemon]\n");
+        bad("[daemon]\nlog-level = info\nlog-level = info\n", "a.conf:3: [daemon] log-level stands a second time\n");
+        bad("[device d]\nmatch = any\n", "a.conf:2: unknown key match in [device d]\n");
+        bad("[tenant t]\nmatch = any\nmemory.maximum = 1G\n", "a.conf:3: unknown key memory.maximum in [tenant t]\n");
+        bad("[daemon]\nlog-level\n", "a.conf:2: neither KEY = VALUE nor [SECTION]\n");
+        bad("[daemon]\nnonsense", "a.conf:2: neither KEY = VALUE nor [SECTION]\n");
+        bad("[tenant t]\nmatch = uid:0\n  gid:0\n", "a.conf:3: unknown key gid in [tenant t]\n");
+        bad("[tenant t]\n", "a.conf:1: [tenant t] has no match: nobody would ever belong to it\n");
+}
+
+Test(config, values)
+{
+        static const char *const amount = "expected a size (bytes, 512M, 2G), a share (50%) or max";
+        static const char *const values[] = { "",    "1X",     "-1",    "1.5G", "0x10", "1 M", "maximum",
+                                              "1MB", "99999E", "512M ", "5 0%", "%",    "G" };
+        char text[256], expected[512];
+
+        for (size_t i = 0; i < sizeof(values) / sizeof(values[0]); i++) {
+                if (strcmp(values[i], "512M ") == 0)
+                        continue; /* blanks at the end are none */
+                snprintf(text, sizeof(text), "[tenant t]\nmatch = any\nmemory.max = %s\n", values[i]);
+                snprintf(expected, sizeof(expected), "a.conf:3: [tenant t] memory.max = %s: not valid; %s\n", values[i],
+                         amount);
+                bad(text, expected);
+        }
+        bad("[tenant t]\nmatch=any\nmemory.max = 99999999999999999999\n",
+            "a.conf:3: [tenant t] memory.max = 99999999999999999999: out of range; expected a size (bytes, 512M, 2G), a share "
+            "(50%) or max\n");
+        bad("[device d]\ncapacity = 0\n",
+            "a.conf:2: [device d] capacity = 0: out of range; expected a size (bytes, 512M, 2G) or "
+            "a share (50%), not 0\n");
+        bad("[device d]\nbackend = cuda\n", "a.conf:2: [device d] backend = cuda: not supported yet; expected host\n");
+        bad("[device d]\nbackend = gpu\n", "a.conf:2: [device d] backend = gpu: not valid; expected host\n");
+        bad("[device d]\npopulate = maybe\n", "a.conf:2: [device d] populate = maybe: not valid; expected yes or no\n");
+        bad("[tenant t]\nmatch = unit:x.service\n",
+            "a.conf:2: [tenant t] match = unit:x.service: not supported yet; expected uid:USER, gid:GROUP or any, several "
+            "separated by blanks\n"
+            "a.conf:1: [tenant t] has no match: nobody would ever belong to it\n");
+        bad("[daemon]\nsocket-mode = 1777\n",
+            "a.conf:2: [daemon] socket-mode = 1777: out of range; expected an octal mode such as 0660\n");
+        bad("[daemon]\nsocket-group = no-such-group\n",
+            "a.conf:2: [daemon] socket-group = no-such-group: unknown to this machine; expected a group's name or number\n");
+        bad("[daemon]\nmax-workers = 0\n",
+            "a.conf:2: [daemon] max-workers = 0: out of range; expected a number from 1 to 60000\n");
+        bad("[tenant t]\nmatch = any\nmemory.min = 2G\nmemory.max = 1G\n",
+            "a.conf:1: [tenant t] memory.min is more than memory.max\n");
+        bad("[tenant t]\nmatch = any\nmemory.min = max\n", "a.conf:1: [tenant t] memory.min cannot be max\n");
+        bad("[tenant t]\nmatch = any\nmemory.high = 20%\nmemory.max = 10%\n",
+            "a.conf:1: [tenant t] memory.high is more than memory.max\n");
+}
+
+Test(config, every_complaint_is_made)
+{
+        bad("[daemon]\nx = 1\ny = 2\nlog-level = loud\n[bogus]\nz = 1\n[tenant t]\nmatch = uid:no-such-user\n",
+            "a.conf:2: unknown key x in [daemon]\n"
+            "a.conf:3: unknown key y in [daemon]\n"
+            "a.conf:4: [daemon] log-level = loud: not valid; expected error, warning, notice, info or debug\n"
+            "a.conf:5: unknown section [bogus]: there are [daemon], [device NAME] and [tenant NAME]\n"
+            "a.conf:8: [tenant t] match = uid:no-such-user: unknown to this machine; expected uid:USER, gid:GROUP or any, several "
+            "separated by blanks\n"
+            "a.conf:7: [tenant t] has no match: nobody would ever belong to it\n");
+}
+
+Test(config, lines_that_are_too_long_or_hold_a_nul)
+{
+        static const char nul[] = "[daemon]\nlog-level = info\0x\n";
+        char text[1024];
+        struct config *config = NULL;
+
+        snprintf(text, sizeof(text), "[daemon]\n# %0300d\nlog-level = %0300d\n", 0, 0);
+        bad(text, "a.conf:3: a line of more than 198 characters\n");
+        snprintf(text, sizeof(text), "[device d]\nuuid = %040d%*s\n", 7, 198 - 7 - 40, "");
+        config = good(text); /* as long as a line may be */
+        cr_expect_eq(strlen(config->devices[0].uuid), 40);
+        free(config);
+        config = NULL;
+        cr_expect_eq(parse(nul, sizeof(nul) - 1, &config), -EINVAL);
+        cr_expect_str_eq(complaints, "a.conf:2: a NUL byte\n");
+}
+
+Test(config, too_many_of_a_kind)
+{
+        static char text[CONFIG_MAX_TENANTS * 64];
+        size_t n = 0;
+
+        for (unsigned i = 0; i <= CONFIG_MAX_TENANTS; i++)
+                n += (size_t)snprintf(text + n, sizeof(text) - n, "[tenant t%u]\nmatch = any\n", i);
+        bad(text, "a.conf:513: more than 256 tenants\n");
+        n = 0;
+        for (unsigned i = 0; i <= CONFIG_MAX_DEVICES; i++)
+                n += (size_t)snprintf(text + n, sizeof(text) - n, "[device t%u]\n", i);
+        bad(text, "a.conf:17: more than 16 devices\n");
+}
+
+Test(config, a_file_that_is_not_there)
+{
+        struct config *config = NULL;
+
+        complaints[0] = 0;
+        cr_expect_eq(config_load("/no/such/file", complain, NULL, &config), -ENOENT);
+        cr_expect_str_eq(complaints, "/no/such/file: cannot be opened: No such file or directory\n");
+        complaints[0] = 0;
+        cr_expect_lt(config_load("/", complain, NULL, &config), 0);
+        cr_expect_neq(complaints[0], 0);
+        cr_expect_null(config);
+}
+
+Test(config, devices_are_compared)
+{
+        struct config *a = good("[device d]\ncapacity = 1G\n"), *b = good("[device d]\ncapacity = 1024M\n"),
+                      *c = good("[device d]\ncapacity = 2G\n"), *d = good("[device e]\ncapacity = 1G\n");
+
+        cr_expect(config_same_devices(a, b));
+        cr_expect_not(config_same_devices(a, c));
+        cr_expect_not(config_same_devices(a, d));
+        free(a);
+        free(b);
+        free(c);
+        free(d);
+}
+
+Test(config, amounts)
+{
+        struct config_amount half = { .percent = 50 }, fixed = { .bytes = 7 }, none = { .bytes = CONFIG_NO_LIMIT };
+        uint64_t size = 0;
+
+        cr_expect_eq(config_amount_bytes(&half, 1001), 500);
+        cr_expect_eq(config_amount_bytes(&half, UINT64_MAX), UINT64_MAX / 100 * 50 + UINT64_MAX % 100 / 2);
+        cr_expect_eq(config_amount_bytes(&fixed, 1001), 7);
+        cr_expect_eq(config_amount_bytes(&none, 1001), CONFIG_NO_LIMIT);
+        cr_expect_eq(config_value_size("3T", &size), 0);
+        cr_expect_eq(size, 3ull << 40);
+        cr_expect_eq(config_value_size("4k", &size), 0);
+        cr_expect_eq(size, 4096);
+        cr_expect_eq(config_value_size("17592186044417G", &size), -ERANGE);
+        cr_expect_eq(size, 4096, "untouched on failure");
+}
