@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * main.c -- kvpagerctl: looks at a running kvpagerd.
+ *
+ * commands.c turns words into an exit status, snapshot.c and print.c show what the daemon said, link.c speaks to it.
+ */
+#include <stdio.h>
+
+#include "commands.h"
+
+int main(int argc, char **argv)
+{
+        return ctl_main(argc, argv, stdout, stderr);
+}
