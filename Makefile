@@ -254,7 +254,7 @@ $(FUZZ_T): $(TESTS)/%: $(OBJ)/tests/fuzz/%.o $(FUZZ_P) $(SIM_P) $(ALL_A) \
 # ---- Tests -----------------------------------------------------------------------------------------------------------
 
 names = $(notdir $(1))
-scripts = $(patsubst tests/$(1)/%.sh,%,$(wildcard tests/$(1)/[0-9a-z]*.sh))
+scripts = $(notdir $(basename $(wildcard tests/$(1)/[0-9a-z]*.sh tests/$(1)/[0-9]*.py)))
 # What tests/run gets: KIND:BUILD-FOLDER:NAME.
 CHECK_JOBS = \
 	$(addprefix sim:build/release:,$(call names,$(SIM_T)) $(call scripts,sim)) \

@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: MIT
+"""What the system tests share: a private daemon, workers that obey (test-worker), kvpagerctl, and the kernel's own count.
+
+Every wait is bounded and ends in an assertion; nothing sleeps where it can wait for an event.
+"""
+
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+BIN = os.environ["KVP_BIN"]
+TESTS = os.environ["KVP_TESTS"]
+MIB = 1 << 20
+
+
+def until(condition, what, seconds=10.0):
+    """Polls what no event tells of (another process's state); fails with `what` after `seconds`."""
+    end = time.monotonic() + seconds
+    while True:
+        value = condition()
+        if value:
+            return value
+        assert time.monotonic() < end, "timed out: %s" % (what() if callable(what) else what)
+        time.sleep(0.002)
+
+
+def shmem_kib():
+    with open("/proc/meminfo") as f:
+        return next(int(line.split()[1]) for line in f if line.startswith("Shmem:"))
+
+
+class Daemon:
+    """kvpagerd with a configuration of its own, ready when this returns."""
+
+    def __init__(self, config=None, capacity="512M", page_size="2M", tenants=("default",), extra="", program=None, wrap=()):
+        self.folder = tempfile.mkdtemp(prefix="kvp-")
+        self.socket = os.path.join(self.folder, "s")
+        if config is None:
+            config = "[device host0]\nbackend = host\ncapacity = %s\npage-size = %s\n%s" % (capacity, page_size, extra)
+            config += "".join("[tenant %s]\nmatch = any\n" % t for t in tenants)
+        self.config = os.path.join(self.folder, "kvpagerd.conf")
+        with open(self.config, "w") as f:
+            f.write(config)
+        self.start(program, wrap)
+
+    def start(self, program=None, wrap=()):
+        import socket
+
+        notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+        path = os.path.join(self.folder, "notify")
+        if os.path.exists(path):
+            os.unlink(path)
+        notify.bind(path)
+        notify.settimeout(10)
+        self.log = open(os.path.join(self.folder, "log"), "a+")
+        env = dict(os.environ, KVPAGER_SOCKET=self.socket, NOTIFY_SOCKET=path)
+        self.process = subprocess.Popen(list(wrap) + [program or BIN + "/kvpagerd", "--config", self.config], env=env,
+                                        stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
+        try:
+            while b"READY=1" not in notify.recv(4096):
+                pass
+        except socket.timeout:
+            raise AssertionError("kvpagerd did not become ready:\n" + self.text())
+        self.pid = self.process.pid
+        notify.close()
+
+    def text(self):
+        with open(os.path.join(self.folder, "log")) as f:
+            return f.read()
+
+    def fds(self):
+        return len(os.listdir("/proc/%d/fd" % self.pid))
+
+    def ctl(self, *args, check=True):
+        done = subprocess.run([BIN + "/kvpagerctl", *args, "--json"], env=dict(os.environ, KVPAGER_SOCKET=self.socket),
+                              capture_output=True, text=True, timeout=20)
+        assert not check or done.returncode == 0, "kvpagerctl %s: %s" % (args, done.stderr)
+        return json.loads(done.stdout) if done.stdout else {}
+
+    def tenant(self, name="default"):
+        return next(t for t in self.ctl("tenants")["tenants"] if t["name"] == name)
+
+    def counter(self, name):
+        return next(c["value"] for c in self.ctl("counters")["counters"] if c["name"] == name)
+
+    def check(self):
+        done = subprocess.run([BIN + "/kvpagerctl", "check"], env=dict(os.environ, KVPAGER_SOCKET=self.socket),
+                              capture_output=True, text=True, timeout=20)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    def worker(self, tenant=None, wrap=(), expect="connected"):
+        return Worker(self, tenant, wrap, expect)
+
+    def empty(self):
+        """Nobody holds anything, by our count."""
+        return all(t["current_bytes"] == 0 for t in self.ctl("tenants")["tenants"])
+
+    def stop(self):
+        self.process.send_signal(signal.SIGTERM)
+        assert self.process.wait(20) == 0, "kvpagerd ended with %s:\n%s" % (self.process.returncode, self.text())
+
+
+class Worker:
+    def __init__(self, daemon, tenant, wrap, expect):
+        env = dict(os.environ, KVPAGER_SOCKET=daemon.socket)
+        self.process = subprocess.Popen(list(wrap) + [TESTS + "/test-worker"] + ([tenant] if tenant else []), env=env,
+                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
+        self.pid = self.process.pid
+        self.buffer = b""
+        self.greeting = self.read()
+        assert self.greeting.startswith(expect), self.greeting
+
+    def read(self, seconds=30.0):
+        end = time.monotonic() + seconds
+        while b"\n" not in self.buffer:
+            ready, _, _ = select.select([self.process.stdout], [], [], max(0, end - time.monotonic()))
+            assert ready, "worker %d does not answer" % self.pid
+            data = os.read(self.process.stdout.fileno(), 65536)
+            assert data, "worker %d ended with %s" % (self.pid, self.process.wait(5))
+            self.buffer += data
+        line, self.buffer = self.buffer.split(b"\n", 1)
+        return line.decode()
+
+    def send(self, *words):
+        self.process.stdin.write((" ".join(str(w) for w in words) + "\n").encode())
+
+    def tell(self, *words):
+        self.send(*words)
+        return self.read()
+
+    def ok(self, *words):
+        answer = self.tell(*words)
+        assert answer == "ok", "%s: %s" % (words, answer)
+
+    def create(self, rows=8, tokens=65536, layout=2, layers=4, heads=2, dim=64, bits=16):
+        self.ok("create", rows, tokens, layout, layers, heads, dim, bits)
+
+    def acquire(self, expected):
+        answer = self.tell("acquire", expected)
+        assert answer.startswith("seq "), answer
+        return int(answer[4:])
+
+    def step(self, *pairs, timeout=5000000):
+        """Returns (error name or "0", [(status, ready), ...])."""
+        words = self.tell("step", timeout, *(x for pair in pairs for x in pair)).split()
+        assert words[0] == "step", words
+        return words[1], [(words[i], int(words[i + 1])) for i in range(2, len(words), 2)]
+
+    def grow(self, seq, tokens, timeout=5000000):
+        rc, rows = self.step((seq, tokens), timeout=timeout)
+        assert rc == "0" and rows[0][1] >= tokens, (rc, rows)
+
+    def stats(self):
+        words = self.tell("stats").split()
+        assert words[0] == "stats", words
+        return {k: int(v) for k, v in (w.split("=") for w in words[1:])}
+
+    def quit(self):
+        self.send("quit")
+        assert self.process.wait(20) == 0
+        self.process.stdin.close()
+        self.process.stdout.close()
+
+    def kill(self, number=signal.SIGKILL):
+        self.process.send_signal(number)
+        self.process.wait(20)
+        self.process.stdin.close()
+        self.process.stdout.close()
+
+
+def say(text):
+    print(text)
+    sys.stdout.flush()

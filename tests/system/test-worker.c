@@ -1,0 +1,219 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * test-worker.c -- a worker that does what it is told, for the system tests: one command a line on stdin, one answer a line on
+ * stdout. It is an ordinary user of libkvpager and knows nothing of the daemon.
+ *
+ *      create ROWS TOKENS LAYOUT LAYERS HEADS DIM BITS   ok | error ERRNO
+ *      acquire EXPECTED                                  seq N | error ERRNO
+ *      step TIMEOUT_USEC SEQ TOKENS [SEQ TOKENS]...      step RC STATUS READY [STATUS READY]...
+ *      steady COUNT SEQ TOKENS                           ok | error ERRNO     (the same step COUNT times)
+ *      fill SEQ BYTE FROM TO | check SEQ BYTE FROM TO    ok | bad OFFSET      (every byte of the tokens in every plane, by layer)
+ *      release SEQ | trim SEQ TOKENS | destroy | settle  ok | error ERRNO
+ *      stats                                             stats NAME=VALUE...
+ *      quit
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <kvpager.h>
+
+#define MAX_STEPS 256
+
+static struct kvp_conn *conn;
+static struct kvp_cache *cache;
+static struct kvp_layer_group group;
+
+static void answer(int rc)
+{
+        if (rc == 0)
+                puts("ok");
+        else
+                printf("error %s\n", strerrorname_np(-rc));
+}
+
+static int create(const char *args)
+{
+        struct kvp_geometry geometry = { .size = sizeof geometry, .n_groups = 1, .groups = &group };
+
+        group = (struct kvp_layer_group){ 0 };
+        if (sscanf(args, "%" SCNu32 " %" SCNu64 " %" SCNu32 " %" SCNu32 " %" SCNu32 " %" SCNu32 " %" SCNu32,
+                   &geometry.max_seqs, &geometry.max_tokens, &geometry.layout, &group.layers, &group.kv_heads,
+                   &group.head_dim, &group.element_bits) != 7)
+                return -EINVAL;
+        return kvp_cache_create(conn, &geometry, &cache);
+}
+
+static void step(char *args)
+{
+        struct kvp_seq_step steps[MAX_STEPS];
+        char *rest = args;
+        const uint64_t timeout = strtoull(rest, &rest, 10);
+        size_t n = 0;
+        int rc;
+
+        while (n < MAX_STEPS && *rest == ' ') {
+                steps[n] = (struct kvp_seq_step){ .seq = (uint32_t)strtoul(rest, &rest, 10) };
+                steps[n++].tokens = strtoull(rest, &rest, 10);
+        }
+        rc = kvp_step(cache, steps, n, timeout);
+        printf("step %s", rc ? strerrorname_np(-rc) : "0");
+        for (size_t i = 0; i < n; i++)
+                printf(" %s %" PRIu64, steps[i].ret_status ? strerrorname_np(-steps[i].ret_status) : "0", steps[i].ret_ready);
+        putchar('\n');
+}
+
+static int steady(const char *args)
+{
+        struct kvp_seq_step one = { 0 };
+        uint64_t count, tokens;
+
+        if (sscanf(args, "%" SCNu64 " %" SCNu32 " %" SCNu64, &count, &one.seq, &tokens) != 3)
+                return -EINVAL;
+        for (int rc; count > 0; count--) {
+                one.tokens = tokens;
+                rc = kvp_step(cache, &one, 1, 0);
+                if (rc < 0)
+                        return rc;
+        }
+        return 0;
+}
+
+/* Writes or compares every byte of tokens [from, to) of a row. */
+static void bytes(const char *args, bool compare)
+{
+        uint32_t seq;
+        unsigned byte;
+        uint64_t from, to;
+
+        if (sscanf(args, "%" SCNu32 " %u %" SCNu64 " %" SCNu64, &seq, &byte, &from, &to) != 4) {
+                answer(-EINVAL);
+                return;
+        }
+        for (uint32_t layer = 0; layer < group.layers; layer++)
+                for (unsigned part = KVP_K; part <= KVP_V; part++) {
+                        struct kvp_tensor t;
+
+                        if (kvp_cache_tensor(cache, 0, layer, (enum kvp_part)part, &t) < 0) {
+                                answer(-ENOENT);
+                                return;
+                        }
+                        for (uint64_t token = from; token < to; token++) {
+                                unsigned char *at = (unsigned char *)t.data +
+                                                    (seq * t.stride[0] + token * t.stride[1]) * t.element_bits / 8;
+                                const uint64_t size = t.shape[2] * t.shape[3] * t.element_bits / 8;
+
+                                if (!compare) {
+                                        memset(at, (int)byte, size);
+                                        continue;
+                                }
+                                for (uint64_t i = 0; i < size; i++)
+                                        if (at[i] != byte) {
+                                                printf("bad layer %u part %u token %" PRIu64 " byte %" PRIu64 " is %u\n", layer,
+                                                       part, token, i, at[i]);
+                                                return;
+                                        }
+                        }
+                }
+        answer(0);
+}
+
+static void stats(void)
+{
+        struct kvp_cache_stats s = { .size = sizeof s };
+        const int rc = kvp_cache_stats(cache, &s);
+
+        if (rc < 0) {
+                answer(rc);
+                return;
+        }
+        printf("stats virtual_bytes=%" PRIu64 " live_bytes=%" PRIu64 " idle_bytes=%" PRIu64 " rows=%u held_rows=%u steps=%" PRIu64
+               " steps_waited=%" PRIu64 " steps_with_syscalls=%" PRIu64 " messages=%" PRIu64 " grants=%" PRIu64
+               " granted_bytes=%" PRIu64 " requests=%" PRIu64 " returns=%" PRIu64 " refusals=%" PRIu64 " mapper_wakes=%" PRIu64 "\n",
+               s.virtual_bytes, s.live_bytes, s.idle_bytes, s.rows, s.held_rows, s.steps, s.steps_waited,
+               s.steps_with_syscalls, s.messages, s.grants, s.granted_bytes, s.requests, s.returns, s.refusals, s.mapper_wakes);
+}
+
+static void acquire(const char *args)
+{
+        uint32_t seq;
+        const int rc = kvp_seq_acquire(cache, strtoull(args, NULL, 10), 0, &seq);
+
+        if (rc < 0)
+                answer(rc);
+        else
+                printf("seq %u\n", seq);
+}
+
+static void trim(const char *args)
+{
+        char *rest;
+        const uint32_t seq = (uint32_t)strtoul(args, &rest, 10);
+
+        answer(kvp_seq_trim(cache, seq, strtoull(rest, NULL, 10)));
+}
+
+/* Returns false at `quit`. */
+static bool obey(char *line)
+{
+        char *args = strchr(line, ' ');
+
+        if (args)
+                *args++ = '\0';
+        else
+                args = line + strlen(line);
+        if (!strcmp(line, "quit"))
+                return false;
+        if (!strcmp(line, "create"))
+                answer(create(args));
+        else if (!cache)
+                answer(-ENXIO);
+        else if (!strcmp(line, "acquire"))
+                acquire(args);
+        else if (!strcmp(line, "step"))
+                step(args);
+        else if (!strcmp(line, "steady"))
+                answer(steady(args));
+        else if (!strcmp(line, "fill") || !strcmp(line, "check"))
+                bytes(args, line[0] == 'c');
+        else if (!strcmp(line, "release"))
+                answer(kvp_seq_release(cache, (uint32_t)strtoul(args, NULL, 10)));
+        else if (!strcmp(line, "trim"))
+                trim(args);
+        else if (!strcmp(line, "settle"))
+                answer(kvp_cache_settle(cache, 5000000));
+        else if (!strcmp(line, "stats"))
+                stats();
+        else if (!strcmp(line, "destroy")) {
+                kvp_cache_destroy(cache);
+                cache = NULL;
+                answer(0);
+        } else
+                answer(-EOPNOTSUPP);
+        return true;
+}
+
+int main(int argc, char **argv)
+{
+        const struct kvp_connect_options options = { .size = sizeof options, .tenant = argc > 1 ? argv[1] : NULL };
+        char line[8192];
+        int rc;
+
+        setvbuf(stdout, NULL, _IOLBF, 0);
+        rc = kvp_connect(&options, &conn);
+        if (rc < 0) {
+                answer(rc);
+                return 1;
+        }
+        printf("connected %s\n", kvp_tenant(conn));
+        while (fgets(line, sizeof line, stdin)) {
+                line[strcspn(line, "\n")] = '\0';
+                if (!obey(line))
+                        break;
+        }
+        kvp_disconnect(conn);
+        return 0;
+}
