@@ -24,7 +24,9 @@ MANDIR ?= $(PREFIX)/share/man
 UNITDIR ?= $(PREFIX)/lib/systemd/system
 SYSUSERSDIR ?= $(PREFIX)/lib/sysusers.d
 TMPFILESDIR ?= $(PREFIX)/lib/tmpfiles.d
-COMPLETIONDIR ?= $(PREFIX)/share/bash-completion/completions
+BASHCOMPDIR ?= $(PREFIX)/share/bash-completion/completions
+ZSHCOMPDIR ?= $(PREFIX)/share/zsh/site-functions
+FISHCOMPDIR ?= $(PREFIX)/share/fish/vendor_completions.d
 
 # A folder with public serving traces for tests and demo; without one they use a seeded load of the same kind.
 KVPAGER_TRACES ?= $(abspath $(wildcard ../shared/traces))
@@ -96,6 +98,7 @@ $(OBJ)/client/lib/%: FLAGS := -fPIC -fvisibility=hidden -pthread $(CLIENT_I) -Ic
 $(OBJ)/client/cli/%: FLAGS := -fPIE $(CLIENT_I) -Iclient/cli
 $(OBJ)/client/replay/%: FLAGS := -fPIE -pthread $(CLIENT_I) -Iclient/replay -Ikernels/ref
 $(OBJ)/kernels/ref/%: FLAGS := -fPIE -Ikernels/ref
+$(OBJ)/man/%: FLAGS := -fPIE -Iclient/proto
 $(OBJ)/tests/%: FLAGS := -fPIE -pthread $(TEST_I)
 
 # ---- What there is to build ------------------------------------------------------------------------------------------
@@ -134,6 +137,8 @@ PROGRAMS := $(if $(wildcard daemon/shell/main.c),$(BIN)/kvpagerd) \
             $(if $(wildcard client/cli/main.c),$(BIN)/kvpagerctl) \
             $(if $(wildcard client/replay/main.c),$(BIN)/kvpager-replay)
 
+MADE_PAGES := $(patsubst man/%.in,$(O)/man/%,$(wildcard man/*.in))
+
 # Tests. In each folder the files named after it are programs; the others are parts that any of them may use.
 mains = $(patsubst tests/$(1)/%.c,$(TESTS)/%,$(wildcard tests/$(1)/$(2)-*.c))
 helpers = $(filter-out $(OBJ)/tests/$(1)/$(2)-%.o %/main.o,$(call objects,tests/$(1)))
@@ -162,7 +167,7 @@ endif
 .PHONY: all tests check check-long check-unit deps demo bench install uninstall deb gpu-bundle fuzz format tidy coverage \
         clean help FORCE
 
-all: $(PROGRAMS) $(ALL_A) $(CLIENT_SO) $(if $(CLIENT_O),$(LIB)/kvpager.pc) ## programs and library, in build/<variant>
+all: $(PROGRAMS) $(ALL_A) $(CLIENT_SO) $(MADE_PAGES) $(if $(CLIENT_O),$(LIB)/kvpager.pc) ## programs and library, in build/<variant>
 tests: all $(UNIT_T) $(SYSTEM_T) $(BENCH_T) $(SIM_T) $(TSAN_T) ## all test programs of a variant
 
 # ---- Rules -----------------------------------------------------------------------------------------------------------
@@ -214,6 +219,13 @@ $(BIN)/kvpagerd: $(OBJ)/daemon/shell/main.o $(DAEMON_A)
 	@mkdir -p $(@D)
 	$(link) $(DAEMON_LIBS) -pthread
 
+# Pages whose tables are those that the code is made from.
+$(O)/man/tables: $(OBJ)/man/tables.o $(PROTO_A)
+	@mkdir -p $(@D)
+	$(link)
+$(MADE_PAGES): $(O)/man/%: man/%.in $(O)/man/tables
+	$(call quiet,MAN)$(O)/man/tables <$< >$@
+
 # Programs that use libkvpager.so find it beside them in the build tree. What is installed is linked again, without rpath.
 RPATH := -Wl,-rpath,'$$ORIGIN/../lib'
 $(BIN)/kvpagerctl: $(OBJ)/client/cli/main.o $(CLI_A) $(PROTO_A) $(CLIENT_SO)
@@ -230,9 +242,10 @@ $(OBJ)/install/kvpagerctl $(OBJ)/install/kvpager-replay:
 $(UNIT_T): $(TESTS)/%: $(OBJ)/tests/unit/%.o $(UNIT_P) $(SIM_P) $(ALL_A)
 	@mkdir -p $(@D)
 	$(link) -lcriterion $(TEST_LIBS) -pthread
-$(SIM_T): $(OBJ)/tests/sim/main.o $(SIM_P) $(ALL_A)
+# The simulation is the core and its own world; that it needs nothing else is the point of it.
+$(SIM_T): $(OBJ)/tests/sim/main.o $(SIM_P) $(CORE_A) $(BASE_A)
 	@mkdir -p $(@D)
-	$(link) $(TEST_LIBS) -pthread
+	$(link)
 $(BENCH_T): $(TESTS)/%: $(OBJ)/tests/bench/%.o $(BENCH_P) $(SIM_P) $(ALL_A)
 	@mkdir -p $(@D)
 	$(link) $(TEST_LIBS) -pthread
@@ -324,11 +337,14 @@ demo: ## builds, replays a serving load of two tenants through real attention, v
 
 INSTALLED_PROGRAMS := $(patsubst $(BIN)/kvpager-replay,$(OBJ)/install/kvpager-replay, \
                       $(patsubst $(BIN)/kvpagerctl,$(OBJ)/install/kvpagerctl,$(PROGRAMS)))
-MAN_PAGES := $(wildcard man/*.[1-8])
+MAN_PAGES := $(wildcard man/*.[1-8]) $(MADE_PAGES)
 UNITS := $(wildcard systemd/*.service systemd/*.socket)
 SYSUSERS := $(wildcard systemd/*sysusers*.conf)
 TMPFILES := $(wildcard systemd/*tmpfiles*.conf)
-COMPLETIONS := $(wildcard client/completions/*)
+# FILE:FOLDER that it goes to
+COMPLETIONS := $(patsubst %,%:$(BASHCOMPDIR),$(wildcard client/completions/bash/*)) \
+               $(patsubst %,%:$(ZSHCOMPDIR),$(wildcard client/completions/zsh/*)) \
+               $(patsubst %,%:$(FISHCOMPDIR),$(wildcard client/completions/fish/*))
 D = $(DESTDIR)
 
 install: all $(INSTALLED_PROGRAMS) ## into $(DESTDIR)$(PREFIX)
@@ -342,7 +358,8 @@ install: all $(INSTALLED_PROGRAMS) ## into $(DESTDIR)$(PREFIX)
 		sed 's|@BINDIR@|$(BINDIR)|g' "$$f" >"$(D)$(UNITDIR)/$${f##*/}"; done
 	@set -e; for f in $(SYSUSERS); do install -D -m 644 "$$f" "$(D)$(SYSUSERSDIR)/kvpager.conf"; done
 	@set -e; for f in $(TMPFILES); do install -D -m 644 "$$f" "$(D)$(TMPFILESDIR)/kvpager.conf"; done
-	@set -e; for f in $(COMPLETIONS); do install -D -m 644 "$$f" "$(D)$(COMPLETIONDIR)/$${f##*/}"; done
+	@set -e; for f in $(COMPLETIONS); do file=$${f%%:*}; \
+		install -D -m 644 "$$file" "$(D)$${f#*:}/$${file##*/}"; done
 
 uninstall: ## takes away what install put there
 	rm -f $(addprefix $(D)$(BINDIR)/,$(notdir $(PROGRAMS))) $(D)$(LIBDIR)/libkvpager.so $(D)$(LIBDIR)/libkvpager.so.0 \
@@ -350,7 +367,7 @@ uninstall: ## takes away what install put there
 		$(foreach p,$(MAN_PAGES),$(D)$(MANDIR)/man$(patsubst .%,%,$(suffix $(p)))/$(notdir $(p))) \
 		$(addprefix $(D)$(UNITDIR)/,$(notdir $(UNITS))) \
 		$(if $(SYSUSERS),$(D)$(SYSUSERSDIR)/kvpager.conf) $(if $(TMPFILES),$(D)$(TMPFILESDIR)/kvpager.conf) \
-		$(addprefix $(D)$(COMPLETIONDIR)/,$(notdir $(COMPLETIONS)))
+		$(foreach f,$(COMPLETIONS),$(D)$(word 2,$(subst :, ,$(f)))/$(notdir $(firstword $(subst :, ,$(f)))))
 
 deb: ## Debian packages, into the folder above
 	dpkg-buildpackage --unsigned-source --unsigned-changes --build=binary
