@@ -205,7 +205,7 @@ void cache_row(struct run *run, const struct core_ev_row *event)
                                row_get(c, row)->pages);
         if (!event->held) {
                 w = worker_get(c, worker);
-                w->dry[0] = w->dry[1] = w->dry[2] = 0;
+                memset(w->dry, 0, sizeof w->dry);
                 if (c->n_waiting > 0)
                         core_pump_later(c, cache_get(c, slot)->device);
         }

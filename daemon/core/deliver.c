@@ -131,7 +131,7 @@ void deliver_forget(struct run *run, uint32_t index)
         for (uint32_t i = 0; i < CORE_ORDERS; i++)
                 d->want[i] -= count[i];
         w->current_bytes -= (uint64_t)pages << d->page_shift;
-        tenant_get(c, w->tenant)->current_bytes -= (uint64_t)pages << d->page_shift;
+        tenant_refund(c, w->tenant, (uint64_t)pages << d->page_shift);
         if (r->prev != NIL)
                 request_get(c, r->prev)->next = r->next;
         else

@@ -218,6 +218,9 @@ void extent_mapped(struct run *run, uint32_t index)
         w->unacked_bytes -= (uint64_t)extent_pages(e) << c->devices[extent_device(e)].page_shift;
         e->state = EXTENT_MAPPED;
         account(c, e, true);
+        memset(w->dry, 0, sizeof w->dry); /* it has something new to give */
+        if (c->n_waiting > 0)
+                core_pump_later(c, extent_device(e));
         trace(run, index, EXTENT_GRANTED, EXTENT_MAPPED);
 }
 
@@ -291,13 +294,12 @@ void extent_destroyed(struct run *run, uint32_t index)
         }
 
         struct worker *w = worker_get(c, worker);
-        struct tenant *t = tenant_get(c, w->tenant);
 
-        assert(w->current_bytes >= bytes && t->current_bytes >= bytes);
+        assert(w->current_bytes >= bytes);
         d->held -= pages;
         d->returning -= pages;
-        t->returning[device] -= pages;
-        t->current_bytes -= bytes;
+        tenant_get(c, w->tenant)->returning[device] -= pages;
+        tenant_refund(c, w->tenant, bytes);
         w->current_bytes -= bytes;
         worker_put(c, worker);
 }

@@ -107,9 +107,9 @@ enum worker_state { WORKER_FREE, WORKER_LIVE, WORKER_GONE };
 struct worker {
         uint32_t generation; /* 16 bits used */
         uint8_t state;
-        uint8_t ready, synced;
-        uint8_t dry[3]; /* by level: the last revoke got less than it asked for */
-        uint16_t reserved;
+        uint8_t ready, synced, reserved;
+        uint16_t dry[3]; /* by level, a bit a device: the last revoke got less than it asked for */
+        uint16_t reserved2;
         uint32_t tenant;
         uint32_t next;      /* FREE: free list. else ready list */
         uint32_t wait_next; /* list of those that wait for a size class */
@@ -324,6 +324,7 @@ void device_tick(struct run *run, uint32_t device);
 /* tenant.c, worker.c, cache.c */
 void tenant_set(struct run *run, const struct core_ev_tenant_set *event);
 void tenant_remove(struct run *run, const struct core_ev_tenant_remove *event);
+void tenant_refund(struct core *core, uint32_t tenant, uint64_t bytes);
 void tenant_put(struct core *core, uint32_t tenant);
 void worker_add(struct run *run, const struct core_ev_worker_add *event);
 void worker_gone(struct run *run, const struct core_ev_worker *event);

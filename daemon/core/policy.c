@@ -14,7 +14,7 @@ static uint64_t could_give(const struct core *c, const struct worker *w, uint32_
 {
         const struct tenant *t = tenant_get(c, w->tenant);
 
-        if (w->state != WORKER_LIVE || w->revoke.id != 0 || w->dry[level])
+        if (w->state != WORKER_LIVE || w->revoke.id != 0 || (w->dry[level] & 1u << device))
                 return 0;
         switch (level) {
         case 0:

@@ -58,12 +58,27 @@ static uint64_t coming(const struct core *c, uint32_t device, uint32_t tenant, b
         return pages;
 }
 
+/* A worker answers one revoke at a time: one that has more than it is being asked for is asked again after that. */
+static bool somebody_is_busy(const struct core *c, uint32_t device, uint32_t tenant, bool tenant_only)
+{
+        for (uint32_t i = 0; i < c->top_worker; i++) {
+                const struct worker *w = worker_get(c, i);
+
+                if (w->state != WORKER_LIVE || w->revoke.id == 0 || (tenant_only && w->tenant != tenant))
+                        continue;
+                if ((w->idle_pages[device] > 0 && !(w->dry[0] & 1u << device)) ||
+                    (w->held_pages[device] > 0 && !(w->dry[1] & 1u << device)))
+                        return true;
+        }
+        return false;
+}
+
 enum reclaim_result reclaim_for(struct run *run, uint32_t request, uint64_t shortage, bool tenant_only)
 {
         struct core *c = run->core;
         const struct request *r = request_get(c, request);
-        const uint32_t device = cache_get(c, r->cache)->device;
-        uint64_t covered = coming(c, device, worker_get(c, r->worker)->tenant, tenant_only), pages = 0;
+        const uint32_t device = cache_get(c, r->cache)->device, tenant = worker_get(c, r->worker)->tenant;
+        uint64_t covered = coming(c, device, tenant, tenant_only), pages = 0;
 
         for (uint32_t level = 0; level < 3 && covered < shortage; level++)
                 while (covered < shortage && run_has_room(run)) {
@@ -80,7 +95,7 @@ enum reclaim_result reclaim_for(struct run *run, uint32_t request, uint64_t shor
                 core_pump_later(c, device);
                 return RECLAIM_WAIT;
         }
-        return covered > 0 ? RECLAIM_WAIT : RECLAIM_HOPELESS;
+        return covered > 0 || somebody_is_busy(c, device, tenant, tenant_only) ? RECLAIM_WAIT : RECLAIM_HOPELESS;
 }
 
 /* The kernel's watermarks, for a device: below the low one idle rows are revoked in the background up to the high one,
@@ -124,9 +139,10 @@ static void revoke_end(struct run *run, uint32_t worker, unsigned how)
 
         if (w->revoke.remaining > 0)
                 for (uint32_t level = 0; level <= highest; level++)
-                        w->dry[level] = 1;
+                        w->dry[level] |= (uint16_t)(1u << w->revoke.device);
         trace(run, worker, &w->revoke, TRACE_SENT, how);
-        core_pump_later(c, w->revoke.device);
+        for (uint32_t i = 0; i < c->n_devices; i++)
+                core_pump_later(c, i); /* the worker may be asked for pages of any of them */
         memset(&w->revoke, 0, sizeof w->revoke);
 }
 

@@ -290,12 +290,39 @@ static enum core_error grow_check(const struct core *c, uint32_t worker, const s
         return pages > d->pages ? CORE_E_DEVICE_FULL : CORE_E_NONE;
 }
 
+/* memory.max stands in the way of the request, or of one that its tenant made before. */
+static bool tenant_is_full(const struct core *c, const struct request *r)
+{
+        const uint32_t head = tenant_get(c, worker_get(c, r->worker)->tenant)->waiting_head[device_of(c, r)];
+        const struct request *older = head == NIL ? r : request_get(c, head);
+
+        return !tenant_fits(c, r, request_wanted(c, r)) || !tenant_fits(c, older, request_wanted(c, older));
+}
+
+/* Somebody waits for the device's memory, or stands in the requester's own queue. Other tenants at their memory.max
+ * wait for themselves alone, and hold up nobody. */
+static bool must_queue(const struct core *c, const struct request *r)
+{
+        const uint32_t device = device_of(c, r), own = worker_get(c, r->worker)->tenant;
+
+        for (uint32_t i = 0; c->devices[device].n_waiting > 0 && i < c->top_tenant; i++) {
+                const struct tenant *t = tenant_get(c, i);
+                const uint32_t head = t->used ? t->waiting_head[device] : NIL;
+
+                if (head == NIL)
+                        continue;
+                if (i == own || tenant_fits(c, request_get(c, head), request_wanted(c, request_get(c, head))))
+                        return true;
+        }
+        return false;
+}
+
 /* Look-ahead takes what is free, never what somebody waits for or what would have to be taken from anybody. */
 static enum core_error optional_check(const struct core *c, const struct request *r)
 {
         const uint32_t device = device_of(c, r), wanted = request_wanted(c, r);
 
-        if (c->devices[device].n_waiting > 0 || wanted > device_available(&c->devices[device]) ||
+        if (must_queue(c, r) || wanted > device_available(&c->devices[device]) ||
             core_policy_default.is_short(c, device, wanted))
                 return CORE_E_BUSY;
         return tenant_fits(c, r, wanted) ? CORE_E_NONE : CORE_E_TENANT_FULL;
@@ -307,7 +334,7 @@ static void arrive(struct run *run, uint32_t index, const struct core_ev_grow *e
         struct request *r = request_get(c, index);
         const struct device *d = device_get(c, device_of(c, r));
         const uint32_t wanted = request_wanted(c, r);
-        const bool fits = d->n_waiting == 0 && wanted <= device_available(d) && tenant_fits(c, r, wanted);
+        const bool fits = wanted <= device_available(d) && tenant_fits(c, r, wanted) && !must_queue(c, r);
 
         if (event->flags & CORE_GROW_OPTIONAL) {
                 const enum core_error error = optional_check(c, r);
@@ -319,7 +346,7 @@ static void arrive(struct run *run, uint32_t index, const struct core_ev_grow *e
         } else if (fits) {
                 admit(run, index);
         } else if (event->timeout_usec == 0) {
-                request_fail(run, index, tenant_fits(c, r, wanted) ? CORE_E_DEVICE_FULL : CORE_E_TENANT_FULL);
+                request_fail(run, index, tenant_is_full(c, r) ? CORE_E_TENANT_FULL : CORE_E_DEVICE_FULL);
         } else {
                 core_count(c, CORE_COUNT_REQUESTS_WAITED, 1);
                 queue_add(c, index);

@@ -34,6 +34,18 @@ void tenant_set(struct run *run, const struct core_ev_tenant_set *event)
                 core_pump_later(c, i); /* who waited at memory.max may fit now */
 }
 
+/* Who waited at memory.max, for whatever device, may fit now. */
+void tenant_refund(struct core *c, uint32_t tenant, uint64_t bytes)
+{
+        struct tenant *t = tenant_get(c, tenant);
+
+        assert(t->current_bytes >= bytes);
+        t->current_bytes -= bytes;
+        for (uint32_t i = 0; i < c->n_devices; i++)
+                if (t->waiting_head[i] != NIL)
+                        core_pump_later(c, i);
+}
+
 void tenant_put(struct core *c, uint32_t tenant)
 {
         struct tenant *t = tenant_get(c, tenant);

@@ -159,7 +159,6 @@ void worker_granted(struct core *c, uint32_t slot, uint32_t extent)
         w->ring[e->ring] = extent;
         w->granted++;
         w->unacked_bytes += (uint64_t)extent_pages(e) << c->devices[extent_device(e)].page_shift;
-        w->dry[1] = w->dry[2] = 0;
         if (w->ack_at_usec == UINT64_MAX) {
                 w->ack_at_usec = c->now_usec + ACK_SYNC_USEC;
                 core_deadline_at(c, w->ack_at_usec);
