@@ -41,13 +41,14 @@
         X(DEVICE_FAILED, ENOMEM, "the device could not create memory")                                                 \
         X(OVERDUE, ENOTCONN, "the worker did not acknowledge grants within the deadline")                              \
         X(SLOW_READER, ENOTCONN, "the worker does not read what it is sent")                                           \
-        X(SHUTTING_DOWN, ENOTCONN, "the daemon is stopping")
+        X(SHUTTING_DOWN, ENOTCONN, "the daemon is stopping")                                                           \
+        X(TAMPERED, EPERM, "the worker sealed memory that it was lent, so that it cannot be taken back")
 
 /* Those that end the connection: what was sent is not this protocol, or the peer has no place here (any longer). The others answer
  * one request, and the connection goes on. */
 #define WIRE_FATAL_ERRORS(X)                                                                                           \
         X(TOO_SHORT) X(TOO_LONG) X(BAD_OPCODE) X(BAD_RESERVED) X(BAD_VALUE) X(BAD_TEXT) X(BAD_COUNT) X(BAD_FDS)        \
         X(TRUNCATED) X(BAD_VERSION) X(NOT_GREETED) X(NO_TENANT) X(WRONG_TENANT) X(TOO_MANY_WORKERS) X(BAD_ACK)         \
-        X(OVERDUE) X(SLOW_READER) X(SHUTTING_DOWN)
+        X(BAD_REVOKE) X(OVERDUE) X(SLOW_READER) X(SHUTTING_DOWN) X(TAMPERED)
 
 #endif

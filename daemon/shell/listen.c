@@ -48,10 +48,6 @@ int listen_path(char path[LISTEN_PATH_MAX], char *error, size_t error_size)
                         n, LISTEN_PATH_MAX - 1, buffer);
                 return -ENAMETOOLONG;
         }
-        if (buffer[0] != '/') {
-                (void)snprintf(error, error_size, "KVPAGER_SOCKET must be an absolute path, and is %s", buffer);
-                return -EINVAL;
-        }
         memcpy(path, buffer, (size_t)n + 1);
         return 0;
 }

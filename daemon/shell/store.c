@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * extents.c -- see extents.h.
+ * store.c -- see store.h.
  *
  * A slot belongs to the loop while it is empty or ready, and to its device's thread while it is at work: the loop does
  * not look into it then, so no lock is needed beyond the thread's own queue.
  */
-#include "extents.h"
+#include "store.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -17,7 +17,7 @@
 
 enum slot_state { SLOT_EMPTY, SLOT_READY, SLOT_AT_WORK };
 
-struct extents_slot {
+struct store_slot {
         struct dev_job job; /* first, so that a job leads to its slot */
         uint64_t id;
         uint32_t worker;
@@ -42,8 +42,7 @@ static uint32_t device_default_virgin_pages(const struct dev_info *info)
         return pages < 1024 ? (uint32_t)pages : 1024;
 }
 
-static int device_open(struct extents_device *device, const struct config_device *config, char *error,
-                       size_t error_size)
+static int device_open(struct store_device *device, const struct config_device *config, char *error, size_t error_size)
 {
         struct dev_options options = {
                 .name = config->name,
@@ -74,45 +73,45 @@ static int device_open(struct extents_device *device, const struct config_device
         return r;
 }
 
-int extents_open(struct extents *extents, const struct config *config, char *error, size_t error_size)
+int store_open(struct store *store, const struct config *config, char *error, size_t error_size)
 {
         int r;
 
-        assert(extents && config && error);
+        assert(store && config && error);
         assert(config->n_devices <= CONFIG_MAX_DEVICES);
 
         for (uint32_t i = 0; i < config->n_devices; i++) {
-                extents->n_devices = i + 1;
-                r = device_open(&extents->devices[i], &config->devices[i], error, error_size);
+                store->n_devices = i + 1;
+                r = device_open(&store->devices[i], &config->devices[i], error, error_size);
                 if (r < 0)
                         return r;
         }
         return 0;
 }
 
-int extents_reserve(struct extents *extents, uint32_t n_slots)
+int store_reserve(struct store *store, uint32_t n_slots)
 {
         void *slots;
 
-        assert(extents && !extents->slots && n_slots > 0);
+        assert(store && !store->slots && n_slots > 0);
 
-        slots = mmap(NULL, n_slots * sizeof(struct extents_slot), PROT_READ | PROT_WRITE,
+        slots = mmap(NULL, n_slots * sizeof(struct store_slot), PROT_READ | PROT_WRITE,
                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
         if (slots == MAP_FAILED)
                 return -errno;
-        extents->slots = slots;
-        extents->n_slots = n_slots;
+        store->slots = slots;
+        store->n_slots = n_slots;
         return 0;
 }
 
-void extents_close(struct extents *extents, uint64_t timeout_usec)
+void store_close(struct store *store, uint64_t timeout_usec)
 {
         bool stuck = false;
 
-        assert(extents);
+        assert(store);
 
-        for (uint32_t i = 0; i < extents->n_devices; i++) {
-                struct extents_device *device = &extents->devices[i];
+        for (uint32_t i = 0; i < store->n_devices; i++) {
+                struct store_device *device = &store->devices[i];
 
                 if (dev_thread_free(device->thread, timeout_usec) < 0) {
                         stuck = true; /* in its driver; it may still write to a slot */
@@ -123,99 +122,99 @@ void extents_close(struct extents *extents, uint64_t timeout_usec)
                         device->backend->close(device->dev);
                 device->dev = NULL;
         }
-        if (stuck || !extents->slots)
+        if (stuck || !store->slots)
                 return;
-        for (uint32_t i = 0; i < extents->top; i++)
-                if (extents->slots[i].state != SLOT_EMPTY)
-                        fd_close(extents->slots[i].job.extent.fd);
-        (void)munmap(extents->slots, extents->n_slots * sizeof(struct extents_slot));
-        extents->slots = NULL;
+        for (uint32_t i = 0; i < store->top; i++)
+                if (store->slots[i].state != SLOT_EMPTY)
+                        fd_close(store->slots[i].job.extent.fd);
+        (void)munmap(store->slots, store->n_slots * sizeof(struct store_slot));
+        store->slots = NULL;
 }
 
-uint64_t extents_capacity(const struct extents *extents)
+uint64_t store_capacity(const struct store *store)
 {
         uint64_t bytes = 0;
 
-        for (uint32_t i = 0; i < extents->n_devices; i++)
-                bytes += extents->devices[i].info.capacity;
+        for (uint32_t i = 0; i < store->n_devices; i++)
+                bytes += store->devices[i].info.capacity;
         return bytes;
 }
 
-uint64_t extents_capacity_pages(const struct extents *extents)
+uint64_t store_capacity_pages(const struct store *store)
 {
         uint64_t pages = 0;
 
-        for (uint32_t i = 0; i < extents->n_devices; i++)
-                pages += extents->devices[i].info.capacity / extents->devices[i].info.page_size;
+        for (uint32_t i = 0; i < store->n_devices; i++)
+                pages += store->devices[i].info.capacity / store->devices[i].info.page_size;
         return pages;
 }
 
-static struct extents_slot *slot_get(const struct extents *extents, uint64_t extent)
+static struct store_slot *slot_get(const struct store *store, uint64_t extent)
 {
         uint32_t index = (uint32_t)extent;
 
-        assert(index < extents->n_slots); /* the core's own word */
-        return &extents->slots[index];
+        assert(index < store->n_slots); /* the core's own word */
+        return &store->slots[index];
 }
 
-void extents_create(struct extents *extents, uint32_t device, uint64_t extent, uint32_t order)
+void store_create(struct store *store, uint32_t device, uint64_t extent, uint32_t order)
 {
-        struct extents_slot *slot = slot_get(extents, extent);
+        struct store_slot *slot = slot_get(store, extent);
 
-        assert(device < extents->n_devices);
+        assert(device < store->n_devices);
         assert(slot->state == SLOT_EMPTY);
 
-        if ((uint32_t)extent >= extents->top)
-                extents->top = (uint32_t)extent + 1;
-        *slot = (struct extents_slot){
+        if ((uint32_t)extent >= store->top)
+                store->top = (uint32_t)extent + 1;
+        *slot = (struct store_slot){
                 .job = { .kind = DEV_JOB_CREATE, .extent = { .fd = -1, .order = order } },
                 .id = extent,
                 .state = SLOT_AT_WORK,
         };
-        dev_thread_submit(extents->devices[device].thread, &slot->job);
+        dev_thread_submit(store->devices[device].thread, &slot->job);
 }
 
-void extents_destroy(struct extents *extents, uint32_t device, uint64_t extent)
+void store_destroy(struct store *store, uint32_t device, uint64_t extent)
 {
-        struct extents_slot *slot = slot_get(extents, extent);
+        struct store_slot *slot = slot_get(store, extent);
 
-        assert(device < extents->n_devices);
+        assert(device < store->n_devices);
         assert(slot->state == SLOT_READY && slot->id == extent);
 
         slot->state = SLOT_AT_WORK;
         slot->job.kind = DEV_JOB_DESTROY;
-        dev_thread_submit(extents->devices[device].thread, &slot->job);
+        dev_thread_submit(store->devices[device].thread, &slot->job);
 }
 
-void extents_granted(struct extents *extents, uint64_t extent, uint32_t worker)
+void store_granted(struct store *store, uint64_t extent, uint32_t worker)
 {
-        struct extents_slot *slot = slot_get(extents, extent);
+        struct store_slot *slot = slot_get(store, extent);
 
         assert(slot->state == SLOT_READY && slot->id == extent);
         slot->worker = worker;
 }
 
-int extents_fd(const struct extents *extents, uint64_t extent)
+int store_fd(const struct store *store, uint64_t extent)
 {
-        const struct extents_slot *slot = slot_get(extents, extent);
+        const struct store_slot *slot = slot_get(store, extent);
 
         return slot->state == SLOT_READY && slot->id == extent ? slot->job.extent.fd : -1;
 }
 
-unsigned extents_collect(struct extents *extents, uint32_t device, struct extents_result *results, unsigned max)
+unsigned store_collect(struct store *store, uint32_t device, struct store_result *results, unsigned max)
 {
         struct dev_job *job, *next;
         unsigned n = 0;
 
-        assert(device < extents->n_devices && results && max > 0);
+        assert(device < store->n_devices && results && max > 0);
 
-        for (job = dev_thread_collect(extents->devices[device].thread, max); job; job = next) {
-                struct extents_slot *slot = (struct extents_slot *)(void *)job;
+        for (job = dev_thread_collect(store->devices[device].thread, max); job; job = next) {
+                struct store_slot *slot = (struct store_slot *)(void *)job;
                 bool exists = job->kind == DEV_JOB_CREATE ? job->status >= 0 : job->status < 0;
 
                 next = job->next;
                 slot->state = exists ? SLOT_READY : SLOT_EMPTY;
-                results[n++] = (struct extents_result){
+                results[n++] = (struct store_result){
                         .extent = slot->id,
                         .kind = job->kind,
                         .status = job->status < 0 ? job->status : 0,

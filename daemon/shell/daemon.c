@@ -1,0 +1,465 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * daemon.c -- see daemon.h: putting it together, the loop's own sources, and taking it apart.
+ *
+ * At the end extents are closed, not truncated: what workers have mapped is theirs for as long as they live, and what
+ * nobody has is freed by the kernel. A daemon that stops must not be a SIGBUS for anybody.
+ */
+#include "daemon.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <linux/capability.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <systemd/sd-daemon.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "log.h"
+#include "owner.h"
+
+#define STOP_USEC              UINT64_C(2000000) /* for a driver call under way */
+#define DEADLINE_ACCURACY_USEC UINT64_C(1000)
+#define COLLECT_MAX            64u /* results of a device a turn */
+#define MAX_EXTENTS            (1u << 24)
+#define MAX_CACHES             8192u
+#define MAX_ROWS               (1u << 20)
+#define MAX_REQUESTS           (1u << 16)
+#define FDS_SPARE              64u /* for the loop, the log, the devices, accept() */
+
+uint64_t daemon_now_usec(void)
+{
+        struct timespec now;
+
+        (void)clock_gettime(CLOCK_MONOTONIC, &now);
+        return (uint64_t)now.tv_sec * 1000000u + (uint64_t)now.tv_nsec / 1000u;
+}
+
+/* ---- Events and what follows ---- */
+
+void daemon_event(struct daemon *d, const struct core_event *event)
+{
+        if (d->actions.capacity - d->actions.n < CORE_ACTIONS_MAX)
+                apply_actions(d);
+        core_apply(d->core, event, &d->actions);
+}
+
+static void daemon_bury(struct daemon *d, struct peer *peer)
+{
+        struct core_event event;
+
+        if (peer->state == PEER_WORKER) {
+                core_event_init(&event, CORE_EV_WORKER_GONE, daemon_now_usec());
+                event.worker_gone.worker = peer->worker;
+                daemon_event(d, &event);
+                peer_log(peer, LOG_LEVEL_DEBUG, "is gone");
+        }
+        peer_free(peer);
+}
+
+/* A timer that fires too early costs one wake-up, so a later deadline does not move it. */
+static void daemon_arm(struct daemon *d)
+{
+        uint64_t deadline = core_next_deadline(d->core);
+
+        if (deadline >= d->armed_usec)
+                return;
+        d->armed_usec = deadline;
+        (void)sd_event_source_set_time(d->deadline_source, deadline);
+        (void)sd_event_source_set_enabled(d->deadline_source, SD_EVENT_ONESHOT);
+}
+
+void daemon_settle(struct daemon *d)
+{
+        struct peer *peer;
+
+        apply_actions(d);
+        while ((peer = d->ended)) {
+                d->ended = peer->next_ended;
+                daemon_bury(d, peer);
+                apply_actions(d);
+        }
+        daemon_arm(d);
+        if (core_pending(d->core))
+                (void)sd_event_source_set_enabled(d->pending_source, SD_EVENT_ONESHOT);
+}
+
+static void daemon_tick(struct daemon *d)
+{
+        struct core_event event;
+
+        core_event_init(&event, CORE_EV_TICK, daemon_now_usec());
+        daemon_event(d, &event);
+        daemon_settle(d);
+}
+
+static int daemon_on_deadline(sd_event_source *source, uint64_t usec, void *userdata)
+{
+        struct daemon *d = userdata;
+
+        (void)source;
+        (void)usec;
+        d->armed_usec = UINT64_MAX;
+        daemon_tick(d);
+        return 0;
+}
+
+/* Work that was left over so that peers get their turn in between. */
+static int daemon_on_pending(sd_event_source *source, void *userdata)
+{
+        (void)source;
+        daemon_tick(userdata);
+        return 0;
+}
+
+/* Whoever sealed an extent can use it although it was taken back: the account is right again, but he is not trusted any
+ * further. */
+static void daemon_tampered(struct daemon *d, const struct store_result *result)
+{
+        struct peer *peer = peers_find_worker(d, result->worker);
+
+        if (peer)
+                peer_fail(peer, 0, WIRE_E_TAMPERED, NULL);
+        else
+                log_warning("extent %" PRIu64 " was sealed by worker %" PRIu32
+                            ", which is gone: its memory is free once its last process is",
+                            result->extent, result->worker);
+}
+
+static int daemon_on_device(sd_event_source *source, int fd, uint32_t events, void *userdata)
+{
+        struct daemon *d = userdata;
+        struct store_result results[COLLECT_MAX];
+        struct core_event event;
+
+        (void)source;
+        (void)events;
+        for (uint32_t i = 0; i < d->store.n_devices; i++) {
+                unsigned n;
+
+                if (dev_thread_fd(d->store.devices[i].thread) != fd)
+                        continue;
+                n = store_collect(&d->store, i, results, COLLECT_MAX);
+                for (unsigned k = 0; k < n; k++) {
+                        if (results[k].status < 0)
+                                log_debug("[device %s] %s failed: %s", d->store.devices[i].name,
+                                          results[k].kind == DEV_JOB_CREATE ? "creating an extent" : "destroying one",
+                                          strerror(-results[k].status));
+                        if (results[k].tampered)
+                                daemon_tampered(d, &results[k]);
+                        core_event_init(&event, results[k].kind == DEV_JOB_CREATE ? CORE_EV_CREATED : CORE_EV_DESTROYED,
+                                        daemon_now_usec());
+                        event.created.extent = results[k].extent;
+                        event.created.status = results[k].status;
+                        daemon_event(d, &event);
+                }
+        }
+        daemon_settle(d);
+        return 0;
+}
+
+/* ---- Signals ---- */
+
+static int daemon_on_stop(sd_event_source *source, const struct signalfd_siginfo *info, void *userdata)
+{
+        struct daemon *d = userdata;
+
+        (void)source;
+        log_info("stops: %s", strsignal((int)info->ssi_signo));
+        (void)sd_notify(0, "STOPPING=1");
+        return sd_event_exit(d->event, 0);
+}
+
+static int daemon_on_reload(sd_event_source *source, const struct signalfd_siginfo *info, void *userdata)
+{
+        struct daemon *d = userdata;
+
+        (void)source;
+        (void)info;
+        (void)sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%" PRIu64, daemon_now_usec());
+        if (reload_config(d) == 0)
+                d->counters[WIRE_COUNTER_reloads]++;
+        else
+                d->counters[WIRE_COUNTER_reloads_failed]++;
+        (void)sd_notify(0, "READY=1");
+        daemon_settle(d);
+        return 0;
+}
+
+/* ---- Setting up ---- */
+
+/* As many open files as we may have. Returns how many that is. */
+static uint64_t daemon_raise_nofile(void)
+{
+        struct rlimit limit;
+
+        if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+                return 1024;
+        limit.rlim_cur = limit.rlim_max;
+        if (setrlimit(RLIMIT_NOFILE, &limit) < 0 && getrlimit(RLIMIT_NOFILE, &limit) < 0)
+                return 1024;
+        return limit.rlim_cur;
+}
+
+/* Each extent is an fd here, and each peer two. Where the limit does not allow what the configuration asks for, both
+ * give way. */
+static void daemon_bounds(struct daemon *d, struct core_params *ret)
+{
+        uint64_t nofile = daemon_raise_nofile(), pages = store_capacity_pages(&d->store), extents, workers;
+
+        workers = d->config->daemon.max_workers;
+        if (workers > nofile / 8)
+                workers = nofile / 8 > 0 ? nofile / 8 : 1;
+        if (workers < d->config->daemon.max_workers)
+                log_warning("at most %" PRIu64 " workers at once, not max-workers = %" PRIu32 ": %" PRIu64
+                            " open files are allowed (LimitNOFILE=)",
+                            workers, d->config->daemon.max_workers, nofile);
+        d->max_peers = (uint32_t)workers + DAEMON_MAX_GREETING + 2 * DAEMON_MAX_ADMINS;
+
+        extents = pages < MAX_EXTENTS ? pages : MAX_EXTENTS;
+        if (nofile < extents + 2 * d->max_peers + FDS_SPARE) {
+                uint64_t left = nofile > 2 * (workers + 16) + FDS_SPARE ? nofile - 2 * (workers + 16) - FDS_SPARE : 0;
+
+                extents = left > 64 ? left : 64;
+                if (extents < pages / 8)
+                        log_warning("at most %" PRIu64 " extents at once for %" PRIu64
+                                    " pages: each is an open file, and %" PRIu64
+                                    " are allowed; raise the limit (LimitNOFILE=) or the page-size",
+                                    extents, pages, nofile);
+        }
+        *ret = (struct core_params){ .max_extents = (uint32_t)extents,
+                                     .max_workers = (uint32_t)workers,
+                                     .max_caches = MAX_CACHES,
+                                     .max_rows = MAX_ROWS,
+                                     .max_requests = MAX_REQUESTS };
+}
+
+static int daemon_make_core(struct daemon *d)
+{
+        struct core_params params;
+        void *arena;
+        int r;
+
+        daemon_bounds(d, &params);
+        d->core_bytes = core_size(&params);
+        assert(d->core_bytes > 0);
+        arena = mmap(NULL, d->core_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        if (arena == MAP_FAILED) {
+                r = -errno;
+                log_error("no address space for %zu bytes of tables: %s", d->core_bytes, strerror(-r));
+                return r;
+        }
+        d->core = core_init(arena, &params);
+        d->actions.capacity = DAEMON_ACTIONS;
+        d->actions.v = calloc(d->actions.capacity, sizeof(d->actions.v[0]));
+        d->peers = calloc(d->max_peers, sizeof(struct peer *));
+        d->peer_of_worker = calloc(0x10000, sizeof(struct peer *));
+        if (!d->actions.v || !d->peers || !d->peer_of_worker)
+                return -ENOMEM;
+        return store_reserve(&d->store, params.max_extents);
+}
+
+static int daemon_add_devices(struct daemon *d)
+{
+        struct core_event event;
+        sd_event_source *source;
+        int r;
+
+        for (uint32_t i = 0; i < d->store.n_devices; i++) {
+                const struct store_device *device = &d->store.devices[i];
+
+                r = sd_event_add_io(d->event, &source, dev_thread_fd(device->thread), EPOLLIN, daemon_on_device, d);
+                if (r < 0)
+                        return r;
+                (void)sd_event_source_set_floating(source, true);
+                sd_event_source_unref(source);
+                core_event_init(&event, CORE_EV_DEVICE_ADD, daemon_now_usec());
+                event.device_add.device = i;
+                event.device_add.page_shift = (uint32_t)__builtin_ctzll(device->info.page_size);
+                event.device_add.pages = (uint32_t)(device->info.capacity / device->info.page_size);
+                event.device_add.virgin_pages = device->virgin_pages;
+                daemon_event(d, &event);
+                log_info("[device %s] %s: %" PRIu64 " MiB in %" PRIu32 " pages of %" PRIu64 " KiB", device->name,
+                         device->info.backend, device->info.capacity >> 20, event.device_add.pages,
+                         device->info.page_size >> 10);
+                if (device->info.warning[0])
+                        log_warning("[device %s] %s", device->name, device->info.warning);
+        }
+        return 0;
+}
+
+/* Signals are blocked before any thread is there to inherit them. */
+static int daemon_watch_signals(struct daemon *d)
+{
+        static const struct {
+                int number;
+                sd_event_signal_handler_t handler;
+        } signals[] = { { SIGTERM, daemon_on_stop }, { SIGINT, daemon_on_stop }, { SIGHUP, daemon_on_reload } };
+        sigset_t set;
+        int r = 0;
+
+        (void)signal(SIGPIPE, SIG_IGN);
+        (void)sigemptyset(&set);
+        for (size_t i = 0; i < sizeof(signals) / sizeof(signals[0]); i++)
+                (void)sigaddset(&set, signals[i].number);
+        if (sigprocmask(SIG_BLOCK, &set, NULL) < 0)
+                return -errno;
+        for (size_t i = 0; i < sizeof(signals) / sizeof(signals[0]) && r >= 0; i++)
+                r = sd_event_add_signal(d->event, NULL, signals[i].number, signals[i].handler, d);
+        return r < 0 ? r : 0;
+}
+
+static int daemon_make_loop(struct daemon *d)
+{
+        int r = sd_event_new(&d->event);
+
+        if (r >= 0)
+                r = daemon_watch_signals(d);
+        if (r >= 0)
+                r = sd_event_add_time(d->event, &d->deadline_source, CLOCK_MONOTONIC, 0, DEADLINE_ACCURACY_USEC,
+                                      daemon_on_deadline, d);
+        if (r >= 0)
+                r = sd_event_source_set_enabled(d->deadline_source, SD_EVENT_OFF);
+        if (r >= 0)
+                r = sd_event_add_defer(d->event, &d->pending_source, daemon_on_pending, d);
+        if (r >= 0)
+                r = sd_event_source_set_enabled(d->pending_source, SD_EVENT_OFF);
+        if (r >= 0)
+                r = sd_event_set_watchdog(d->event, true);
+        if (r < 0)
+                log_error("the event loop cannot be set up: %s", strerror(-r));
+        return r < 0 ? r : 0;
+}
+
+/* Whether signals may be sent to other users' processes, which on-overdue = kill is about. */
+static bool daemon_may_kill(void)
+{
+        struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
+        struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3] = { 0 };
+
+        return syscall(SYS_capget, &header, data) == 0 && (data[0].effective & (1u << CAP_KILL));
+}
+
+int daemon_check_kill(const struct config *config)
+{
+        for (uint32_t i = 0; i < config->n_tenants; i++)
+                if (config->tenants[i].kill_overdue && !daemon_may_kill()) {
+                        log_error("[tenant %s] on-overdue = kill needs the capability CAP_KILL: grant it "
+                                  "(AmbientCapabilities=CAP_KILL), or set on-overdue = deny",
+                                  config->tenants[i].name);
+                        return -EPERM;
+                }
+        return 0;
+}
+
+static int daemon_set_up(struct daemon *d)
+{
+        char error[512] = "";
+        int r;
+
+        r = daemon_check_kill(d->config);
+        if (r < 0)
+                return r;
+        r = daemon_make_loop(d);
+        if (r < 0)
+                return r;
+        r = listen_open(&d->listener, d->config->daemon.socket_mode, d->config->daemon.socket_group, error,
+                        sizeof(error));
+        if (r == 0)
+                r = store_open(&d->store, d->config, error, sizeof(error));
+        if (r < 0) {
+                log_error("%s", error[0] ? error : strerror(-r));
+                return r;
+        }
+        r = daemon_make_core(d);
+        if (r == 0)
+                r = daemon_add_devices(d);
+        if (r == 0)
+                r = reload_tenants(d, d->config);
+        if (r == 0)
+                r = accept_start(d);
+        if (r < 0)
+                log_error("cannot start: %s", strerror(-r));
+        else
+                daemon_settle(d);
+        return r;
+}
+
+int daemon_new(struct config *config, const char *config_path, int log_level, struct daemon **ret)
+{
+        struct daemon *d = calloc(1, sizeof(*d));
+        int r;
+
+        assert(config && config_path && ret);
+
+        if (!d) {
+                free(config);
+                return -ENOMEM;
+        }
+        d->config = config;
+        d->log_level = log_level;
+        d->listener = (struct listener){ .fd = -1, .lock_fd = -1 };
+        d->start_usec = daemon_now_usec();
+        d->armed_usec = UINT64_MAX;
+        d->complaints = (struct ratelimit){ .interval_usec = 10000000, .burst = 30 };
+        (void)snprintf(d->config_path, sizeof(d->config_path), "%s", config_path);
+        log_set_level(log_level >= 0 ? (enum log_level)log_level : (enum log_level)config->daemon.log_level);
+        r = daemon_set_up(d);
+        if (r < 0) {
+                daemon_free(d);
+                return r;
+        }
+        *ret = d;
+        return 0;
+}
+
+int daemon_run(struct daemon *d)
+{
+        int r;
+
+        assert(d && d->core);
+
+        log_info("serves %s", d->listener.path);
+        (void)sd_notifyf(0, "READY=1\nSTATUS=Serves %s", d->listener.path);
+        r = sd_event_loop(d->event);
+        if (r < 0)
+                log_error("the event loop failed: %s", strerror(-r));
+        return r;
+}
+
+void daemon_free(struct daemon *d)
+{
+        if (!d)
+                return;
+        for (uint32_t i = 0; d->peers && i < d->max_peers; i++)
+                if (d->peers[i])
+                        peer_fail(d->peers[i], 0, WIRE_E_SHUTTING_DOWN, NULL);
+        while (d->ended) {
+                struct peer *peer = d->ended;
+
+                d->ended = peer->next_ended;
+                peer_free(peer);
+        }
+        sd_event_source_unref(d->listen_source);
+        sd_event_source_unref(d->listen_again);
+        sd_event_source_unref(d->deadline_source);
+        sd_event_source_unref(d->pending_source);
+        sd_event_unref(d->event); /* before the fds that it watches */
+        listen_close(&d->listener);
+        store_close(&d->store, STOP_USEC);
+        if (d->core)
+                (void)munmap(d->core, d->core_bytes);
+        free(d->actions.v);
+        free(d->peers);
+        free(d->peer_of_worker);
+        free(d->config);
+        free(d);
+}

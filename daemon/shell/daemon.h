@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * daemon.h -- the daemon as a whole: one loop, one core, the peers and the devices around it.
+ *
+ * The flow is always the same. Something happens (a packet, a finished device call, a deadline): it becomes core events
+ * by daemon_event(); the actions that come out are collected; daemon_settle() carries them out, buries the peers that
+ * ended on the way, and sets the timer for the core's next deadline. Everything here runs on the loop's thread.
+ */
+#ifndef SHELL_DAEMON_H
+#define SHELL_DAEMON_H
+
+#include <systemd/sd-event.h>
+
+#include "config.h"
+#include "core.h"
+#include "listen.h"
+#include "peer.h"
+#include "ratelimit.h"
+#include "store.h"
+#include "tenants.h"
+#include "wire.h"
+
+#define DAEMON_MAX_GREETING 64u /* connections that have not said HELLO */
+#define DAEMON_MAX_ADMINS   64u /* connections of kvpagerctl and its like */
+#define DAEMON_ACTIONS      (4u * CORE_ACTIONS_MAX)
+
+struct daemon {
+        sd_event *event;
+        sd_event_source *listen_source, *listen_again, *deadline_source, *pending_source;
+        struct config *config;
+        char config_path[256]; /* empty: none was found, the defaults hold */
+        int log_level;         /* from the command line; -1: the configuration's */
+        struct listener listener;
+        struct store store;
+        struct tenants tenants;
+        struct core *core;
+        size_t core_bytes;
+        struct core_actions actions;
+        uint64_t start_usec, armed_usec; /* armed_usec: when deadline_source fires; UINT64_MAX: it is off */
+
+        struct peer **peers; /* by index; NULL: free */
+        uint32_t max_peers, n_greeting, n_admins;
+        struct peer **peer_of_worker; /* by the low half of the core's worker id */
+        uint64_t next_serial;
+        struct peer *ended;     /* to be buried */
+        struct peer *gathering; /* with a GRANT or GROW_FAILED begun */
+
+        uint64_t counters[WIRE_COUNTER_MAX_]; /* those of the shell */
+        struct ratelimit complaints;          /* lines about peers that misbehave, all together */
+        _Alignas(8) unsigned char packet_in[WIRE_MAX_PACKET];
+        _Alignas(8) unsigned char packet_out[WIRE_MAX_PACKET];
+};
+
+uint64_t daemon_now_usec(void);
+
+/* Sets up everything up to the socket; what goes wrong is logged. Takes `config` in either case. `config_path` empty:
+ * none. */
+int daemon_new(struct config *config, const char *config_path, int log_level, struct daemon **ret);
+void daemon_free(struct daemon *daemon);
+
+/* Serves until SIGTERM or SIGINT; 0 or a negative errno. */
+int daemon_run(struct daemon *daemon);
+
+/* Applies an event, carrying out earlier actions first where there is no room for its own. Frees nobody. */
+void daemon_event(struct daemon *daemon, const struct core_event *event);
+
+/* Carries out what is to be done. Peers that ended are freed: no peer may be used afterwards. */
+void daemon_settle(struct daemon *daemon);
+
+/* apply.c: carries out the actions that have come out so far. */
+void apply_actions(struct daemon *daemon);
+
+/* accept.c: peers come and go. */
+int accept_start(struct daemon *daemon);
+struct peer *peers_find_cookie(const struct daemon *daemon, uint64_t cookie);
+struct peer *peers_find_worker(const struct daemon *daemon, uint32_t worker);
+
+/* dispatch.c: what a decoded message of a peer means. */
+void dispatch_message(struct peer *peer, const struct wire_view *view);
+
+/* answer.c: messages that only ask. */
+void answer_query(struct peer *peer, const struct wire_view *view);
+
+/* -EPERM: some tenant is to be killed when overdue, and we may not; logged. */
+int daemon_check_kill(const struct config *config);
+
+/* reload.c: the core's tenants become those of `config`; and the whole configuration is read anew, or none of it. */
+int reload_tenants(struct daemon *daemon, const struct config *config);
+int reload_config(struct daemon *daemon);
+
+#endif

@@ -1,0 +1,220 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * dispatch.c -- from messages to core events. The codec has checked the form; whether what is named exists is the
+ * core's to check.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "daemon.h"
+#include "identity.h"
+#include "log.h"
+
+_Static_assert(WIRE_MAX_CLASSES == CORE_MAX_CLASSES && WIRE_MAX_PLANES == CORE_MAX_PLANES, "bounds of a cache");
+_Static_assert(WIRE_MAX_UNACKED == CORE_MAX_UNACKED, "the window of grants");
+_Static_assert(sizeof(struct wire_item_class) == sizeof(struct core_plane_class), "a plane class");
+_Static_assert(WIRE_GROW_OPTIONAL == CORE_GROW_OPTIONAL, "flags of GROW");
+
+/* An admin belongs to no tenant; only listings are open to it. */
+static void dispatch_hello_admin(struct peer *peer)
+{
+        struct wire_welcome welcome = { .version = WIRE_VERSION, .features = WIRE_FEATURES };
+        int ours, theirs;
+
+        if (peer_make_event_channel(peer, &ours, &theirs) < 0)
+                return;
+        peer_greeted(peer, PEER_ADMIN);
+        peer->event_fd = ours;
+        peer_send(peer, WIRE_WELCOME, peer->hello_request, &welcome, NULL, 0, theirs);
+}
+
+static void dispatch_hello_worker(struct peer *peer, const struct wire_hello *hello)
+{
+        struct daemon *d = peer->daemon;
+        struct identity identity;
+        struct core_event event;
+        char detail[160];
+        int r;
+
+        r = identity_of_socket(peer->fd, &identity);
+        if (r < 0) {
+                peer_log(peer, LOG_LEVEL_ERROR, "the kernel does not say who it is: %s", strerror(-r));
+                peer_end(peer);
+                return;
+        }
+        r = identity_find_tenant(&identity, d->config, hello->tenant);
+        if (r < 0) {
+                (void)snprintf(detail, sizeof(detail), "%s%suid %u, gid %u", hello->tenant,
+                               hello->tenant[0] ? ", " : "", (unsigned)identity.uid, (unsigned)identity.gid);
+                peer_fail(peer, peer->hello_request, r == -ESRCH ? WIRE_E_WRONG_TENANT : WIRE_E_NO_TENANT, detail);
+                return;
+        }
+        peer_greeted(peer, PEER_JOINING);
+        memcpy(peer->tenant, d->config->tenants[r].name, sizeof(peer->tenant));
+        core_event_init(&event, CORE_EV_WORKER_ADD, daemon_now_usec());
+        event.worker_add.cookie = peer->cookie;
+        event.worker_add.pid = (uint64_t)identity.pid;
+        event.worker_add.uid = identity.uid;
+        event.worker_add.tenant = d->tenants.of_config[r];
+        daemon_event(d, &event);
+}
+
+static void dispatch_hello(struct peer *peer, const struct wire_view *view)
+{
+        const struct wire_hello *hello = view->fixed;
+
+        peer->hello_request = view->header.request;
+        if (hello->role == WIRE_ROLE_ADMIN)
+                dispatch_hello_admin(peer);
+        else
+                dispatch_hello_worker(peer, hello);
+}
+
+/* The acknowledgement in the header, before what the message itself says: a RETURN may name what it acknowledges. */
+static void dispatch_ack(struct peer *peer, uint64_t ack)
+{
+        struct core_event event;
+
+        if (ack <= peer->acknowledged)
+                return;
+        peer->acknowledged = ack;
+        core_event_init(&event, CORE_EV_ACK, daemon_now_usec());
+        event.ack.worker = peer->worker;
+        event.ack.granted = ack;
+        daemon_event(peer->daemon, &event);
+}
+
+static void dispatch_cache_create(struct peer *peer, const struct wire_view *view)
+{
+        const struct wire_cache_create *create = view->fixed;
+        struct core_event event;
+
+        core_event_init(&event, CORE_EV_CACHE_CREATE, daemon_now_usec());
+        event.cache_create.worker = peer->worker;
+        event.cache_create.request = view->header.request;
+        event.cache_create.device = create->device;
+        event.cache_create.rows = create->rows;
+        event.cache_create.n_classes = view->n_items;
+        memcpy(event.cache_create.classes, view->items, view->n_items * sizeof(event.cache_create.classes[0]));
+        event.size = (uint16_t)core_event_size(&event);
+        daemon_event(peer->daemon, &event);
+}
+
+static void dispatch_cache_destroy(struct peer *peer, const struct wire_view *view)
+{
+        const struct wire_cache_destroy *destroy = view->fixed;
+        struct core_event event;
+
+        core_event_init(&event, CORE_EV_CACHE_DESTROY, daemon_now_usec());
+        event.cache_destroy.worker = peer->worker;
+        event.cache_destroy.request = view->header.request;
+        event.cache_destroy.cache = destroy->cache;
+        daemon_event(peer->daemon, &event);
+}
+
+static void dispatch_grow(struct peer *peer, const struct wire_view *view)
+{
+        const struct wire_grow *grow = view->fixed;
+        const struct wire_item_grow *items = view->items;
+        uint64_t timeout = grow->timeout_usec < WIRE_MAX_TIMEOUT_USEC ? grow->timeout_usec : WIRE_MAX_TIMEOUT_USEC;
+        uint64_t now = daemon_now_usec(); /* one request, one time: its entries have one deadline */
+        struct core_event event;
+
+        for (uint32_t i = 0; i < view->n_items; i++) {
+                core_event_init(&event, CORE_EV_GROW, now);
+                event.grow.worker = peer->worker;
+                event.grow.request = view->header.request;
+                event.grow.entry = (uint16_t)i;
+                event.grow.flags = items[i].flags;
+                event.grow.cache = items[i].cache;
+                event.grow.row = items[i].row;
+                event.grow.plane_class = items[i].plane_class;
+                event.grow.first = items[i].first;
+                event.grow.need = items[i].need;
+                event.grow.max = items[i].max;
+                event.grow.timeout_usec = timeout;
+                daemon_event(peer->daemon, &event);
+        }
+}
+
+static void dispatch_return(struct peer *peer, const struct wire_view *view)
+{
+        const struct wire_return *giving = view->fixed;
+        const struct wire_item_extent_id *items = view->items;
+        struct core_event event;
+
+        for (uint32_t i = 0; i < view->n_items; i++) {
+                core_event_init(&event, CORE_EV_RETURN, daemon_now_usec());
+                event.ret.worker = peer->worker;
+                event.ret.refused = giving->reason == WIRE_RETURN_REFUSED;
+                event.ret.extent = items[i].extent;
+                daemon_event(peer->daemon, &event);
+        }
+}
+
+static void dispatch_rows(struct peer *peer, const struct wire_view *view)
+{
+        const struct wire_item_row *items = view->items;
+        struct core_event event;
+
+        for (uint32_t i = 0; i < view->n_items; i++) {
+                core_event_init(&event, CORE_EV_ROW, daemon_now_usec());
+                event.row.worker = peer->worker;
+                event.row.cache = items[i].cache;
+                event.row.row = items[i].row;
+                event.row.held = items[i].held;
+                daemon_event(peer->daemon, &event);
+        }
+}
+
+static void dispatch_revoked(struct peer *peer, const struct wire_view *view)
+{
+        const struct wire_revoked *revoked = view->fixed;
+        struct core_event event;
+
+        core_event_init(&event, CORE_EV_REVOKED, daemon_now_usec());
+        event.revoked.worker = peer->worker;
+        event.revoked.revoke = revoked->revoke;
+        daemon_event(peer->daemon, &event);
+}
+
+void dispatch_message(struct peer *peer, const struct wire_view *view)
+{
+        enum wire_opcode opcode = (enum wire_opcode)view->info->opcode;
+        bool greeted = peer->state == PEER_WORKER || peer->state == PEER_ADMIN;
+
+        assert(peer && !peer->ended);
+        assert(view->info->direction == WIRE_C2D);
+
+        if (greeted == (opcode == WIRE_HELLO)) {
+                peer->daemon->counters[WIRE_COUNTER_protocol_errors]++;
+                peer_fail(peer, view->header.request, WIRE_E_NOT_GREETED, view->info->name);
+                return;
+        }
+        if (view->info->worker_only && peer->state != PEER_WORKER) {
+                peer_send_error(peer, view->header.request, WIRE_E_NO_PRIVILEGE, view->info->name);
+                return;
+        }
+        if (peer->state == PEER_WORKER)
+                dispatch_ack(peer, view->header.ack);
+
+        if (opcode == WIRE_HELLO)
+                dispatch_hello(peer, view);
+        else if (opcode == WIRE_CACHE_CREATE)
+                dispatch_cache_create(peer, view);
+        else if (opcode == WIRE_CACHE_DESTROY)
+                dispatch_cache_destroy(peer, view);
+        else if (opcode == WIRE_GROW)
+                dispatch_grow(peer, view);
+        else if (opcode == WIRE_RETURN)
+                dispatch_return(peer, view);
+        else if (opcode == WIRE_ROWS)
+                dispatch_rows(peer, view);
+        else if (opcode == WIRE_REVOKED)
+                dispatch_revoked(peer, view);
+        else if (opcode != WIRE_ACK)
+                answer_query(peer, view);
+}

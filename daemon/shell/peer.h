@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * peer.h -- one connection: reading within a budget, sending without waiting, and its end.
+ *
+ *      greeting -> joining (the core was told) -> worker
+ *               \-> admin
+ *
+ * A peer that is ended is silent at once and freed by daemon_settle(), so that it can be ended from anywhere.
+ */
+#ifndef SHELL_PEER_H
+#define SHELL_PEER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <systemd/sd-event.h>
+
+#include "config.h"
+#include "outbox.h"
+#include "ratelimit.h"
+#include "wire.h"
+
+struct daemon;
+
+enum peer_state { PEER_GREETING, PEER_JOINING, PEER_WORKER, PEER_ADMIN };
+
+/* Items of a reply that are put together while actions are carried out. */
+struct peer_gather {
+        enum wire_opcode opcode; /* GRANT or GROW_FAILED */
+        uint32_t n;
+        union {
+                struct wire_item_grant grants[WIRE_MAX_FDS];
+                struct wire_item_grow_failed failed[WIRE_MAX_GROW];
+        };
+};
+
+struct peer {
+        struct daemon *daemon;
+        uint32_t index;  /* in daemon->peers */
+        uint64_t cookie; /* never used twice */
+        enum peer_state state;
+        bool ended, gathering, blocked;
+        int fd, event_fd; /* event_fd: our end of the event channel, -1 before WELCOME */
+        pid_t pid;
+        uid_t uid;
+        uint32_t worker, hello_request;
+        uint64_t acknowledged;
+        char tenant[CONFIG_NAME_MAX];
+        uint64_t active_usec;  /* last time that it said something, or came */
+        uint64_t blocked_usec; /* since when it takes nothing */
+        sd_event_source *io, *timer;
+        struct outbox outbox;
+        struct ratelimit complaints;
+        struct peer *next_ended, *next_gathering;
+        struct peer_gather gather;
+};
+
+/* Takes over an accepted connection. */
+int peer_new(struct daemon *daemon, uint32_t index, int fd, struct peer **ret);
+void peer_free(struct peer *peer);
+
+/* Sends a message, or queues it; a peer that takes too little is ended. `fd` >= 0 goes along and is closed. */
+void peer_send(struct peer *peer, enum wire_opcode opcode, uint32_t request, const void *fixed, const void *items,
+               uint32_t n_items, int fd);
+
+/* Sends on the event channel; a peer that does not read it is ended. */
+void peer_send_event(struct peer *peer, enum wire_opcode opcode, const void *fixed);
+
+/* Answers with an error: its sentence, and `detail` where there is something to name (NULL: nothing). */
+void peer_send_error(struct peer *peer, uint32_t request, enum wire_error_code code, const char *detail);
+
+/* Adds an item to the GRANT or GROW_FAILED under way, and sends what was gathered. */
+void peer_gather_grant(struct peer *peer, const struct wire_item_grant *item);
+void peer_gather_failed(struct peer *peer, const struct wire_item_grow_failed *item);
+void peer_gather_send(struct peer *peer);
+
+/* Ends the connection because of an error, which it is told if it listens. `detail` as above. */
+void peer_fail(struct peer *peer, uint32_t request, enum wire_error_code code, const char *detail);
+
+/* Ends the connection without a word. */
+void peer_end(struct peer *peer);
+
+/* It is a worker or an admin now, so the time for saying HELLO no longer counts. */
+void peer_greeted(struct peer *peer, enum peer_state state);
+
+/* Makes an event channel: our end and the one that goes to the peer. Where it cannot, the peer is ended. */
+int peer_make_event_channel(struct peer *peer, int *ret_ours, int *ret_theirs);
+
+/* A line about the peer, unless there were too many; level as in log.h. */
+void peer_log(struct peer *peer, int level, const char *format, ...) __attribute__((format(printf, 3, 4)));
+
+#endif
