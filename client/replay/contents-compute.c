@@ -1,0 +1,339 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * contents-compute.c -- all K and V of every token, and attention over them.
+ *
+ * Every value is a hash of request, token, layer, head and part, so that no two places may hold the same. Each decoded
+ * token attends to all before it; in prefill the last query of each 512 tokens does.
+ *
+ * With `verify` each sequence has a shadow in plain memory with the same values: the same kernel runs over both and the
+ * outputs must be equal bit for bit. When a row is given back all of it is compared with the shadow and then poisoned,
+ * with a pattern that only this worker writes at that place; where a new sequence writes a token, it must find zeros (a
+ * fresh page) or that poison, else the page is someone else's or was never cleaned.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cleanup.h"
+#include "contents.h"
+#include "hash.h"
+
+#define PREFILL_CHUNK_TOKENS UINT64_C(512)
+#define POISON_SEED          UINT64_C(0x9015049015049015)
+
+/* K and V of one sequence in plain memory: for each part [tokens, heads, dim], dense. */
+struct shadow {
+        char *data;
+        uint64_t most_tokens;
+};
+
+struct compute {
+        const struct places *places;
+        bool verify;
+        uint32_t element_bytes, head_bytes, vector_bytes; /* of one element, one head, all heads of a token */
+        uint64_t keep, base;                              /* what of a hash becomes a value, and what is put beneath */
+        uint32_t n_rows;
+        struct shadow *shadows; /* by row */
+        float *queries, *output, *expected;
+        size_t output_bytes;
+        struct contents_report report;
+};
+
+static void compute_free(void *data)
+{
+        struct compute *compute = data;
+
+        for (uint32_t i = 0; compute->shadows && i < compute->n_rows; i++)
+                free(compute->shadows[i].data);
+        free(compute->shadows);
+        free(compute->queries);
+        free(compute->output);
+        free(compute->expected);
+        free(compute);
+}
+
+static char *place_of(const struct compute *compute, uint32_t part, uint32_t row, uint64_t token)
+{
+        const struct place *place = &compute->places->parts[part];
+
+        return place->base + row * place->row_stride + token * place->token_stride;
+}
+
+static char *shadow_of(const struct compute *compute, uint32_t part, uint32_t row, uint64_t token)
+{
+        const struct shadow *shadow = &compute->shadows[row];
+
+        assert(token < shadow->most_tokens);
+        return shadow->data + (part * shadow->most_tokens + token) * compute->vector_bytes;
+}
+
+/* Values between 1/8 and 1/2 of either sign. */
+static void values_fill(char *target, size_t bytes, uint64_t seed, uint64_t keep, uint64_t base)
+{
+        uint64_t word;
+
+        while (bytes >= sizeof(word)) {
+                seed += UINT64_C(0x9e3779b97f4a7c15);
+                word = (hash_mix(seed) & keep) | base;
+                memcpy(target, &word, sizeof(word));
+                target += sizeof(word);
+                bytes -= sizeof(word);
+        }
+        word = (hash_mix(seed + UINT64_C(0x9e3779b97f4a7c15)) & keep) | base;
+        memcpy(target, &word, bytes);
+}
+
+static uint64_t value_seed(const struct sequence *sequence, uint64_t token, uint32_t part, uint32_t head)
+{
+        return hash_fold(hash_fold(token, sequence->request->id), (uint64_t)part << 32 | head);
+}
+
+static uint64_t poison_word(const struct compute *compute, uint32_t row, uint64_t token, uint32_t part)
+{
+        uint64_t where = hash_fold(POISON_SEED + token, (uint64_t)row << 32 | part);
+
+        return hash_fold(where, compute->places->worker);
+}
+
+static void word_fill(char *target, size_t bytes, uint64_t word)
+{
+        for (; bytes >= sizeof(word); target += sizeof(word), bytes -= sizeof(word))
+                memcpy(target, &word, sizeof(word));
+        memcpy(target, &word, bytes);
+}
+
+static bool word_fills(const char *source, size_t bytes, uint64_t word)
+{
+        uint64_t difference = 0;
+
+        for (; bytes >= sizeof(word); source += sizeof(word), bytes -= sizeof(word)) {
+                uint64_t found;
+
+                memcpy(&found, source, sizeof(found));
+                difference |= found ^ word;
+        }
+        return difference == 0 && memcmp(source, &word, bytes) == 0;
+}
+
+/* Before a token's place is written for the first time since the row was taken. */
+static void place_check_unused(struct compute *compute, const struct sequence *sequence, uint64_t token, uint32_t part)
+{
+        uint64_t poison = poison_word(compute, sequence->row, token, part);
+
+        for (uint32_t head = 0; head < compute->places->geometry.kv_heads; head++) {
+                const char *place = place_of(compute, part, sequence->row, token) +
+                                    head * compute->places->parts[part].head_stride;
+
+                if (!word_fills(place, compute->head_bytes, 0) && !word_fills(place, compute->head_bytes, poison))
+                        contents_mismatch(&compute->report,
+                                          "stale page or missed zero: row %" PRIu32 ", token %" PRIu64
+                                          ", layer %" PRIu32 " %c held neither zeros nor this worker's poison",
+                                          sequence->row, token, part / 2, part % 2 ? 'V' : 'K');
+        }
+}
+
+static void token_write(struct compute *compute, const struct sequence *sequence, uint64_t token, uint32_t part)
+{
+        const struct geometry *geometry = &compute->places->geometry;
+        uint64_t head_stride = compute->places->parts[part].head_stride;
+        char *place = place_of(compute, part, sequence->row, token);
+
+        if (compute->verify)
+                place_check_unused(compute, sequence, token, part);
+        for (uint32_t head = 0; head < geometry->kv_heads; head++)
+                values_fill(place + head * head_stride, compute->head_bytes, value_seed(sequence, token, part, head),
+                            compute->keep, compute->base);
+        if (!compute->verify)
+                return;
+        for (uint32_t head = 0; head < geometry->kv_heads; head++)
+                values_fill(shadow_of(compute, part, sequence->row, token) + (size_t)head * compute->head_bytes,
+                            compute->head_bytes, value_seed(sequence, token, part, head), compute->keep, compute->base);
+}
+
+static struct attention_tensor tensor_in_cache(const struct compute *compute, uint32_t part, uint32_t row)
+{
+        const struct place *place = &compute->places->parts[part];
+
+        return (struct attention_tensor){
+                .data = place_of(compute, part, row, 0),
+                .token_stride = place->token_stride / compute->element_bytes,
+                .head_stride = place->head_stride / compute->element_bytes,
+                .dim = compute->places->geometry.head_dim,
+        };
+}
+
+static struct attention_tensor tensor_in_shadow(const struct compute *compute, uint32_t part, uint32_t row)
+{
+        return (struct attention_tensor){
+                .data = shadow_of(compute, part, row, 0),
+                .token_stride = compute->vector_bytes / compute->element_bytes,
+                .head_stride = compute->places->geometry.head_dim,
+                .dim = compute->places->geometry.head_dim,
+        };
+}
+
+/* The query of one token attends to it and all before it, in every layer. `decoded`: the output goes into the checksum,
+ * which thus has each generated token once, whatever was recomputed. */
+static int token_attend(struct compute *compute, const struct sequence *sequence, uint64_t token, bool decoded)
+{
+        const struct geometry *geometry = &compute->places->geometry;
+        struct attention attention = {
+                .type = geometry->type,
+                .tokens = token + 1,
+                .kv_heads = geometry->kv_heads,
+                .queries_per_head = geometry->query_heads / geometry->kv_heads,
+                .scale = 1.0f / sqrtf((float)geometry->head_dim),
+                .queries = compute->queries,
+        };
+
+        for (uint32_t layer = 0; layer < geometry->layers; layer++) {
+                uint32_t key = 2 * layer, value = 2 * layer + 1;
+                int r;
+
+                values_fill((char *)compute->queries, compute->output_bytes,
+                            value_seed(sequence, token, UINT32_MAX - layer, 0), UINT64_C(0x80ffffff80ffffff),
+                            UINT64_C(0x3e0000003e000000));
+                attention.keys = tensor_in_cache(compute, key, sequence->row);
+                attention.values = tensor_in_cache(compute, value, sequence->row);
+                r = attention_decode(&attention, compute->output);
+                if (r < 0)
+                        return r;
+                if (decoded)
+                        for (size_t i = 0; i < compute->output_bytes / sizeof(float); i++) {
+                                uint32_t bits;
+
+                                memcpy(&bits, &compute->output[i], sizeof(bits));
+                                compute->report.checksum += hash_fold(value_seed(sequence, token, layer, 0) + i, bits);
+                        }
+                if (!compute->verify)
+                        continue;
+                attention.keys = tensor_in_shadow(compute, key, sequence->row);
+                attention.values = tensor_in_shadow(compute, value, sequence->row);
+                r = attention_decode(&attention, compute->expected);
+                if (r < 0)
+                        return r;
+                if (memcmp(compute->output, compute->expected, compute->output_bytes) != 0)
+                        contents_mismatch(&compute->report,
+                                          "attention differs: row %" PRIu32 ", request %" PRIu32 ", token %" PRIu64
+                                          ", layer %" PRIu32,
+                                          sequence->row, sequence->request->id, token, layer);
+        }
+        return 0;
+}
+
+static int compute_begin(void *data, const struct sequence *sequence, uint64_t most_tokens)
+{
+        struct compute *compute = data;
+        struct shadow *shadow = &compute->shadows[sequence->row];
+
+        assert(sequence->row < compute->n_rows);
+        assert(!shadow->data);
+
+        if (!compute->verify)
+                return 0;
+        shadow->data = malloc(most_tokens * compute->vector_bytes * compute->places->n_parts);
+        shadow->most_tokens = most_tokens;
+        return shadow->data ? 0 : -ENOBUFS; /* plain memory: not what the engine may preempt for */
+}
+
+static int compute_write(void *data, const struct sequence *sequence, uint64_t from)
+{
+        struct compute *compute = data;
+        bool decoded = from > 0;
+        int r;
+
+        assert(from < sequence->length);
+
+        for (uint64_t token = from; token < sequence->length; token++) {
+                for (uint32_t part = 0; part < compute->places->n_parts; part++)
+                        token_write(compute, sequence, token, part);
+                if ((token + 1) % PREFILL_CHUNK_TOKENS != 0 && token + 1 != sequence->length)
+                        continue;
+                r = token_attend(compute, sequence, token, decoded);
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
+static int compute_end(void *data, const struct sequence *sequence)
+{
+        struct compute *compute = data;
+        const struct places *places = compute->places;
+        struct shadow *shadow = &compute->shadows[sequence->row];
+
+        if (!compute->verify)
+                return 0;
+        for (uint64_t token = 0; token < sequence->length; token++)
+                for (uint32_t part = 0; part < places->n_parts; part++) {
+                        const char *expected = shadow_of(compute, part, sequence->row, token);
+                        char *place = place_of(compute, part, sequence->row, token);
+                        uint64_t poison = poison_word(compute, sequence->row, token, part);
+
+                        for (uint32_t head = 0; head < places->geometry.kv_heads; head++) {
+                                char *found = place + head * places->parts[part].head_stride;
+
+                                if (memcmp(found, expected + (size_t)head * compute->head_bytes, compute->head_bytes) !=
+                                    0)
+                                        contents_mismatch(&compute->report,
+                                                          "wrong page: row %" PRIu32 ", request %" PRIu32
+                                                          ", token %" PRIu64 ", layer %" PRIu32
+                                                          " %c is not what was written",
+                                                          sequence->row, sequence->request->id, token, part / 2,
+                                                          part % 2 ? 'V' : 'K');
+                                word_fill(found, compute->head_bytes, poison);
+                        }
+                }
+        free(shadow->data);
+        *shadow = (struct shadow){ 0 };
+        return 0;
+}
+
+static const struct contents_ops compute_ops = {
+        .begin = compute_begin,
+        .write = compute_write,
+        .end = compute_end,
+        .free = compute_free,
+};
+
+int compute_new(const struct places *places, uint32_t max_seqs, bool verify, struct contents *ret_contents)
+{
+        static const struct {
+                uint64_t keep, base;
+        } patterns[] = {
+                /* sign, lowest bit of the exponent, mantissa; the rest of the exponent of 1/8 */
+                [ATTENTION_FP16] = { UINT64_C(0x87ff87ff87ff87ff), UINT64_C(0x3000300030003000) },
+                [ATTENTION_BF16] = { UINT64_C(0x80ff80ff80ff80ff), UINT64_C(0x3e003e003e003e00) },
+                [ATTENTION_FP32] = { UINT64_C(0x80ffffff80ffffff), UINT64_C(0x3e0000003e000000) },
+        };
+        const struct geometry *geometry = &places->geometry;
+        struct compute *compute;
+
+        compute = calloc(1, sizeof(*compute));
+        if (!compute)
+                return -ENOMEM;
+        *compute = (struct compute){
+                .places = places,
+                .verify = verify,
+                .element_bytes = geometry_element_bytes(geometry),
+                .head_bytes = geometry->head_dim * geometry_element_bytes(geometry),
+                .vector_bytes = geometry->kv_heads * geometry->head_dim * geometry_element_bytes(geometry),
+                .keep = patterns[geometry->type].keep,
+                .base = patterns[geometry->type].base,
+                .n_rows = max_seqs,
+                .shadows = calloc(max_seqs, sizeof(struct shadow)),
+                .output_bytes = (size_t)geometry->query_heads * geometry->head_dim * sizeof(float),
+        };
+        compute->queries = malloc(compute->output_bytes);
+        compute->output = malloc(compute->output_bytes);
+        compute->expected = malloc(compute->output_bytes);
+        if (!compute->shadows || !compute->queries || !compute->output || !compute->expected) {
+                compute_free(compute);
+                return -ENOMEM;
+        }
+        *ret_contents = (struct contents){ .ops = &compute_ops, .data = compute, .report = &compute->report };
+        return 0;
+}

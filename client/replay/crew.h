@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * crew.h -- the worker processes of a replay and the clock that they run by.
+ *
+ * On the virtual clock the worker whose engine is furthest behind runs, alone, until it has caught up with the next one
+ * or has asked the daemon for memory; so the same trace takes the same memory at the same time in every run. On the
+ * wall clock all run at once.
+ *
+ * No worker outlives its coordinator, and every wait ends: with a report, a death, a signal or a timeout.
+ */
+#ifndef KVPAGER_REPLAY_CREW_H
+#define KVPAGER_REPLAY_CREW_H
+
+#include <sys/types.h>
+
+#include "complaint.h"
+#include "timeline.h"
+#include "worker.h"
+
+struct member {
+        pid_t pid; /* 0: gone, and waited for */
+        int fd;
+        const char *tenant;
+        struct report report; /* the last one */
+};
+
+struct crew {
+        struct member *members;
+        uint32_t n;
+        int signal_fd; /* SIGCHLD, SIGINT, SIGTERM */
+        pid_t daemon;  /* whose death is ours; 0: not ours */
+        bool show_progress;
+        uint64_t n_requests, shown_usec;
+        /* What was seen of all workers together. */
+        uint64_t peak_live_bytes, peak_idle_bytes, end_usec;
+        struct timeline live, idle;
+};
+
+/* Forks a worker for each setup and waits until all are connected; sets each one's `fd`. On failure the complaint names
+ * the worker; crew_clear() is still due. */
+int crew_start(struct crew *crew, struct worker_setup *setups, uint32_t n, struct complaint *complaint);
+
+/* Runs all engines to the end. -EINTR: a signal asked to stop. */
+int crew_run_virtual(struct crew *crew, struct complaint *complaint);
+int crew_run_wall(struct crew *crew, struct complaint *complaint);
+
+/* Has all workers give everything back and leave, and takes their last reports. */
+int crew_end(struct crew *crew, struct complaint *complaint);
+
+/* Ends what still lives. */
+void crew_clear(struct crew *crew);
+
+#endif

@@ -1,0 +1,281 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * engine.c -- see engine.h.
+ *
+ * The waiting queue needs no list: preempted sequences stand before all others, and there are never more of them than
+ * rows (new requests are admitted only once none is left), so they are a stack; the rest are a cursor over the
+ * requests.
+ */
+#include "engine.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* The cost model: an iteration of a mid-sized model on a data-centre GPU. */
+#define ITERATION_USEC          UINT64_C(8000)
+#define USEC_PER_1000_KV_TOKENS UINT64_C(60)
+#define USEC_PER_PREFILL_TOKEN  UINT64_C(80)
+
+/* A lone sequence waits this many iterations for others before it steps back, and then lets them pass for some. */
+#define PATIENCE_ITERATIONS 8u
+#define EMBARGO_ITERATIONS  4u
+
+int engine_init(struct engine *engine, const struct memory_ops *ops, void *memory, struct ledger *ledger,
+                const struct request *requests, size_t n_requests, size_t max_running)
+{
+        assert(engine && ops && ops->admit && ops->grow && ops->release);
+        assert(ledger && max_running > 0);
+
+        *engine = (struct engine){
+                .ops = ops,
+                .memory = memory,
+                .ledger = ledger,
+                .requests = requests,
+                .n_requests = n_requests,
+                .max_running = max_running,
+                .running = calloc(max_running, sizeof(struct sequence)),
+                .preempted = calloc(max_running, sizeof(struct sequence)),
+        };
+        if (!engine->running || !engine->preempted) {
+                engine_clear(engine);
+                return -ENOMEM;
+        }
+        return 0;
+}
+
+void engine_clear(struct engine *engine)
+{
+        if (!engine)
+                return;
+        free(engine->running);
+        free(engine->preempted);
+        *engine = (struct engine){ 0 };
+}
+
+static bool engine_has_waiting(const struct engine *engine)
+{
+        return engine->n_preempted > 0 || engine->n_admitted < engine->n_arrived;
+}
+
+uint64_t engine_next(const struct engine *engine, uint64_t now)
+{
+        uint64_t arrival;
+
+        if (engine->n_running > 0 || engine_has_waiting(engine))
+                return now;
+        if (engine->n_arrived == engine->n_requests)
+                return UINT64_MAX;
+        arrival = engine->requests[engine->n_arrived].arrival_usec;
+        return arrival > now ? arrival : now;
+}
+
+static bool sequence_is_done(const struct sequence *sequence)
+{
+        return sequence->generated >= sequence->request->generated_tokens;
+}
+
+/* Takes running[i] out and gives its row back. */
+static int engine_remove(struct engine *engine, size_t i)
+{
+        int r;
+
+        assert(i < engine->n_running);
+
+        r = engine->ops->release(engine->memory, &engine->running[i]);
+        ledger_unbook(engine->ledger, engine->running[i].booked);
+        engine->n_running--;
+        memmove(&engine->running[i], &engine->running[i + 1], (engine->n_running - i) * sizeof(*engine->running));
+        return r;
+}
+
+static int engine_preempt_youngest(struct engine *engine)
+{
+        struct sequence *youngest;
+
+        assert(engine->n_running > 0);
+        assert(engine->n_preempted < engine->max_running);
+
+        youngest = &engine->running[engine->n_running - 1];
+        engine->preempted[engine->n_preempted++] = (struct sequence){ .request = youngest->request,
+                                                                      .generated = youngest->generated };
+        engine->preemptions++;
+        return engine_remove(engine, engine->n_running - 1);
+}
+
+static void sequence_book(struct engine *engine, struct sequence *sequence, uint64_t tokens)
+{
+        uint64_t blocks = ledger_blocks(tokens);
+
+        if (blocks <= sequence->booked)
+                return;
+        ledger_book(engine->ledger, blocks - sequence->booked);
+        sequence->booked = blocks;
+}
+
+/* Room for one token more in every running sequence, at the price of the youngest. 1: all have it; 0: a lone one has to
+ * wait. */
+static int engine_grow(struct engine *engine, bool *ret_preempted)
+{
+        int r;
+
+        while (engine->n_running > 0) {
+                r = engine->ops->grow(engine->memory, engine->running, engine->n_running);
+                if (r >= 0) {
+                        for (size_t i = 0; i < engine->n_running; i++)
+                                sequence_book(engine, &engine->running[i], engine->running[i].length + 1);
+                        return 1;
+                }
+                if (!memory_is_short(r))
+                        return r;
+                if (engine->n_running == 1 && engine->n_stalled < PATIENCE_ITERATIONS)
+                        return 0;
+                if (engine->n_running == 1)
+                        engine->n_embargo = EMBARGO_ITERATIONS;
+                r = engine_preempt_youngest(engine);
+                if (r < 0)
+                        return r;
+                *ret_preempted = true;
+        }
+        return 1;
+}
+
+/* The request at the front of the queue as a sequence; false if none waits. Impossible ones are turned away here. */
+static bool engine_front(struct engine *engine, struct sequence *ret_sequence)
+{
+        if (engine->n_preempted > 0) {
+                *ret_sequence = engine->preempted[engine->n_preempted - 1];
+                return true;
+        }
+        while (engine->n_admitted < engine->n_arrived && engine->requests[engine->n_admitted].impossible) {
+                engine->n_admitted++;
+                engine->rejected++;
+        }
+        if (engine->n_admitted == engine->n_arrived)
+                return false;
+        *ret_sequence = (struct sequence){ .request = &engine->requests[engine->n_admitted] };
+        return true;
+}
+
+static void engine_pop_front(struct engine *engine)
+{
+        if (engine->n_preempted > 0)
+                engine->n_preempted--;
+        else
+                engine->n_admitted++;
+}
+
+static int engine_admit(struct engine *engine)
+{
+        struct sequence sequence;
+
+        while (engine->n_running < engine->max_running && engine_front(engine, &sequence)) {
+                uint64_t tokens;
+                int r;
+
+                sequence.length = (uint64_t)sequence.request->prompt_tokens + sequence.generated;
+                tokens = sequence.length + !sequence_is_done(&sequence);
+                if (!ledger_admits(engine->ledger, ledger_blocks(tokens), engine->n_running == 0))
+                        return 0;
+                r = engine->ops->admit(engine->memory, &sequence, tokens);
+                if (r == -EAGAIN || memory_is_short(r))
+                        return 0;
+                if (r < 0)
+                        return r;
+                sequence_book(engine, &sequence, tokens);
+                engine_pop_front(engine);
+                engine->running[engine->n_running++] = sequence;
+        }
+        return 0;
+}
+
+/* Decodes a token in the first `n_decoding` sequences and prefills the others. */
+static int engine_compute(struct engine *engine, size_t n_decoding, struct engine_iteration *iteration)
+{
+        for (size_t i = 0; i < engine->n_running; i++) {
+                struct sequence *sequence = &engine->running[i];
+                uint64_t from = 0;
+                int r;
+
+                if (i < n_decoding) {
+                        from = sequence->length++;
+                        sequence->generated++;
+                } else
+                        iteration->prefill_tokens += sequence->length;
+                iteration->kv_tokens += sequence->length;
+                if (!engine->ops->compute)
+                        continue;
+                r = engine->ops->compute(engine->memory, sequence, from);
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
+int engine_complete(struct engine *engine)
+{
+        assert(engine);
+
+        for (size_t i = engine->n_running; i-- > 0;) {
+                const struct request *request = engine->running[i].request;
+                int r;
+
+                if (!sequence_is_done(&engine->running[i]))
+                        continue;
+                r = engine_remove(engine, i);
+                if (r < 0)
+                        return r;
+                engine->completed++;
+                engine->tokens += (uint64_t)request->prompt_tokens + request->generated_tokens;
+        }
+        return 0;
+}
+
+int engine_iterate(struct engine *engine, uint64_t now, struct engine_iteration *ret_iteration)
+{
+        struct engine_iteration iteration = { 0 };
+        bool preempted = false;
+        size_t n_decoding = 0;
+        int grown, r;
+
+        assert(engine);
+        assert(ret_iteration);
+
+        while (engine->n_arrived < engine->n_requests && engine->requests[engine->n_arrived].arrival_usec <= now)
+                engine->n_arrived++;
+
+        grown = engine_grow(engine, &preempted);
+        if (grown < 0)
+                return grown;
+        if (grown > 0) {
+                n_decoding = engine->n_running;
+                if (engine->n_embargo > 0)
+                        engine->n_embargo--;
+                else if (!preempted) {
+                        r = engine_admit(engine);
+                        if (r < 0)
+                                return r;
+                }
+                r = engine_compute(engine, n_decoding, &iteration);
+                if (r < 0)
+                        return r;
+        }
+        iteration.n_running = (uint32_t)engine->n_running;
+        iteration.stalled = grown == 0 || (engine->n_running == 0 && engine_has_waiting(engine));
+        iteration.duration_usec = ITERATION_USEC + iteration.kv_tokens * USEC_PER_1000_KV_TOKENS / 1000 +
+                                  iteration.prefill_tokens * USEC_PER_PREFILL_TOKEN;
+        engine->n_stalled = iteration.stalled ? engine->n_stalled + 1 : 0;
+        *ret_iteration = iteration;
+        return 0;
+}
+
+bool engine_reject_front(struct engine *engine)
+{
+        struct sequence sequence;
+
+        if (!engine_front(engine, &sequence))
+                return false;
+        engine_pop_front(engine);
+        engine->rejected++;
+        return true;
+}

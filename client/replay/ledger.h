@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * ledger.h -- what all engines together have admitted, in tokens: their admission control.
+ *
+ * An engine that fills the memory to the brim with prompts has to preempt as soon as they grow, so engines keep a share
+ * of it free when they admit (vLLM's watermark). Several engines share the memory here, so they share the account too.
+ * It counts lengths in blocks of 16 tokens whatever the memory is made of, so that engines over different memories
+ * decide alike. It grants nothing: the memory has the last word. Lies in shared memory; no lock is needed.
+ */
+#ifndef KVPAGER_REPLAY_LEDGER_H
+#define KVPAGER_REPLAY_LEDGER_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#define LEDGER_BLOCK_TOKENS UINT64_C(16)
+
+struct ledger {
+        uint64_t capacity_blocks; /* UINT64_MAX: no end */
+        uint64_t spare_blocks;    /* kept free at admission */
+        _Atomic uint64_t booked_blocks;
+};
+
+static inline uint64_t ledger_blocks(uint64_t tokens)
+{
+        return tokens / LEDGER_BLOCK_TOKENS + (tokens % LEDGER_BLOCK_TOKENS > 0);
+}
+
+/* Whether `blocks` more may be admitted; `use_spare`: down to the last block. */
+static inline bool ledger_admits(const struct ledger *ledger, uint64_t blocks, bool use_spare)
+{
+        uint64_t booked = atomic_load_explicit(&ledger->booked_blocks, memory_order_relaxed);
+        uint64_t kept = use_spare ? 0 : ledger->spare_blocks;
+
+        return booked <= ledger->capacity_blocks && kept <= ledger->capacity_blocks - booked &&
+               blocks <= ledger->capacity_blocks - booked - kept;
+}
+
+static inline void ledger_book(struct ledger *ledger, uint64_t blocks)
+{
+        (void)atomic_fetch_add_explicit(&ledger->booked_blocks, blocks, memory_order_relaxed);
+}
+
+static inline void ledger_unbook(struct ledger *ledger, uint64_t blocks)
+{
+        (void)atomic_fetch_sub_explicit(&ledger->booked_blocks, blocks, memory_order_relaxed);
+}
+
+#endif

@@ -1,0 +1,261 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * options.c -- see options.h.
+ */
+#include "options.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <getopt.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "number.h"
+#include "trace.h"
+
+#define WORKERS_MAX 1024u
+
+enum option_id {
+        OPTION_TRACE = 256,
+        OPTION_REQUESTS,
+        OPTION_SEED,
+        OPTION_SPEED,
+        OPTION_TENANTS,
+        OPTION_WORKERS,
+        OPTION_GEOMETRY,
+        OPTION_LAYOUT,
+        OPTION_MAX_SEQS,
+        OPTION_MAX_TOKENS,
+        OPTION_CAPACITY,
+        OPTION_PAGE_SIZE,
+        OPTION_SPARE,
+        OPTION_VERIFY,
+        OPTION_NO_COMPUTE,
+        OPTION_COLD,
+        OPTION_JSON,
+        OPTION_PLOT,
+        OPTION_HELP,
+        OPTION_VERSION,
+};
+
+/* One row an option: its name, what its argument is called (NULL: it has none), and a line of help. */
+static const struct {
+        const char *name, *argument, *help;
+        enum option_id id;
+} table[] = {
+        { "trace", "FILE", "Azure CSV, BurstGPT CSV or Mooncake JSONL; without it a made-up load", OPTION_TRACE },
+        { "requests", "N", "the first N requests of it (default all; of the made-up load 1000)", OPTION_REQUESTS },
+        { "seed", "N", "of the made-up load (default 1)", OPTION_SEED },
+        { "speed", "FACTOR",
+          "arrivals by the trace's clock times FACTOR (default 1 with --no-compute;\n"
+          "else 100, and idle time is passed over)",
+          OPTION_SPEED },
+        { "tenants", "N", "tenants t0, t1, ... (default 1)", OPTION_TENANTS },
+        { "workers", "N", "worker processes of each tenant (default 1)", OPTION_WORKERS },
+        { "geometry", "NAME",
+          "of the model, or layers=N,kv_heads=N,head_dim=N[,query_heads=N]\n"
+          "[,type=fp16|bf16|fp32] (default tiny)",
+          OPTION_GEOMETRY },
+        { "layout", "NAME", "per-layer, token-major or token-major-fused (default per-layer)", OPTION_LAYOUT },
+        { "max-seqs", "N", "sequences that a worker runs at a time (default 256)", OPTION_MAX_SEQS },
+        { "max-tokens", "N",
+          "a sequence's longest length; requests beyond are rejected\n"
+          "(default the longest of the trace)",
+          OPTION_MAX_TOKENS },
+        { "capacity", "SIZE",
+          "start a private kvpagerd with that much memory, even if $KVPAGER_SOCKET\n"
+          "is set (default what the load needs, at most half of the free memory)",
+          OPTION_CAPACITY },
+        { "page-size", "SIZE", "of the private kvpagerd (default 2M)", OPTION_PAGE_SIZE },
+        { "spare", "PERCENT", "of the capacity that admission keeps free for growth (default 5)", OPTION_SPARE },
+        { "verify", NULL, "compare attention bit for bit with the same over plain memory", OPTION_VERIFY },
+        { "no-compute", NULL, "mark and check a few bytes of each page, on a virtual clock", OPTION_NO_COMPUTE },
+        { "cold", NULL, "give a row's pages back when its request ends", OPTION_COLD },
+        { "json", NULL, "print one JSON object", OPTION_JSON },
+        { "plot", "FILE.svg", "draw memory over time", OPTION_PLOT },
+        { "help", NULL, "print this", OPTION_HELP },
+        { "version", NULL, "print the version", OPTION_VERSION },
+};
+
+#define N_OPTIONS (sizeof(table) / sizeof(table[0]))
+
+void options_print_help(FILE *file)
+{
+        (void)fputs(
+                "usage: kvpager-replay [OPTION...]\n\n"
+                "Replays a trace of LLM requests as serving engines would, on KV caches paged by kvpagerd: the daemon at\n"
+                "$KVPAGER_SOCKET, or a private one.\n\n",
+                file);
+        for (size_t i = 0; i < N_OPTIONS; i++) {
+                const char *line = table[i].help, *end;
+                char left[32];
+
+                (void)snprintf(left, sizeof(left), "--%s%s%s", table[i].name, table[i].argument ? " " : "",
+                               table[i].argument ? table[i].argument : "");
+                for (; (end = strchr(line, '\n')); line = end + 1) {
+                        (void)fprintf(file, "  %-18s  %.*s\n", left, (int)(end - line), line);
+                        left[0] = '\0';
+                }
+                (void)fprintf(file, "  %-18s  %s\n", left, line);
+        }
+        (void)fprintf(file, "\nGeometries: %s.\nSizes are as 512M or 2G, in powers of 1024.\n", geometry_names());
+}
+
+static int parse_count(const char *name, const char *text, uint64_t most, uint64_t *ret_number,
+                       struct complaint *complaint)
+{
+        if (number_parse(text, 1, most, ret_number) < 0)
+                return complain(complaint, -EINVAL, "--%s: '%s' is not a whole number from 1 to %ju", name, text,
+                                (uintmax_t)most);
+        return 0;
+}
+
+static int parse_count32(const char *name, const char *text, uint32_t most, uint32_t *ret_number,
+                         struct complaint *complaint)
+{
+        uint64_t number;
+        int r = parse_count(name, text, most, &number, complaint);
+
+        if (r >= 0)
+                *ret_number = (uint32_t)number;
+        return r;
+}
+
+static int parse_size(const char *name, const char *text, uint64_t *ret_bytes, struct complaint *complaint)
+{
+        if (size_parse(text, ret_bytes) < 0)
+                return complain(complaint, -EINVAL, "--%s: '%s' is not a size such as 512M", name, text);
+        return 0;
+}
+
+static int parse_page_size(const char *name, const char *text, uint64_t *ret_bytes, struct complaint *complaint)
+{
+        uint64_t bytes = 0;
+        int r = parse_size(name, text, &bytes, complaint);
+
+        if (r < 0)
+                return r;
+        if (bytes < 65536 || (bytes & (bytes - 1)) != 0)
+                return complain(complaint, -EINVAL, "--%s: '%s' is not a power of two from 64K up", name, text);
+        *ret_bytes = bytes;
+        return 0;
+}
+
+static int parse_speed(const char *name, const char *text, double *ret_speed, struct complaint *complaint)
+{
+        char *end = NULL;
+        double speed = strtod(text, &end);
+
+        if (end == text || *end != '\0' || !isfinite(speed) || speed < 1e-3 || speed > 1e6)
+                return complain(complaint, -EINVAL, "--%s: '%s' is not a factor from 0.001 to 1000000", name, text);
+        *ret_speed = speed;
+        return 0;
+}
+
+static int parse_percent(const char *name, const char *text, uint64_t *ret_percent, struct complaint *complaint)
+{
+        if (number_parse(text, 0, 90, ret_percent) < 0)
+                return complain(complaint, -EINVAL, "--%s: '%s' is not a percentage from 0 to 90", name, text);
+        return 0;
+}
+
+static int option_take(struct options *options, enum option_id id, const char *name, const char *text,
+                       struct complaint *complaint)
+{
+        switch (id) {
+        case OPTION_TRACE:
+                options->trace = text;
+                return 0;
+        case OPTION_PLOT:
+                options->plot = text;
+                return 0;
+        case OPTION_REQUESTS:
+                return parse_count(name, text, UINT64_C(1) << 27, &options->requests, complaint);
+        case OPTION_SEED:
+                return parse_count(name, text, UINT64_MAX, &options->seed, complaint);
+        case OPTION_SPEED:
+                return parse_speed(name, text, &options->speed, complaint);
+        case OPTION_TENANTS:
+                return parse_count32(name, text, WORKERS_MAX, &options->tenants, complaint);
+        case OPTION_WORKERS:
+                return parse_count32(name, text, WORKERS_MAX, &options->workers, complaint);
+        case OPTION_GEOMETRY:
+                return geometry_parse(text, &options->geometry, complaint);
+        case OPTION_LAYOUT:
+                return layout_parse(text, &options->layout, complaint);
+        case OPTION_MAX_SEQS:
+                return parse_count32(name, text, KVP_MAX_SEQS, &options->max_seqs, complaint);
+        case OPTION_MAX_TOKENS:
+                return parse_count(name, text, UINT64_C(2) * TRACE_TOKENS_MAX, &options->max_tokens, complaint);
+        case OPTION_CAPACITY:
+                return parse_size(name, text, &options->capacity, complaint);
+        case OPTION_PAGE_SIZE:
+                return parse_page_size(name, text, &options->page_size, complaint);
+        case OPTION_SPARE:
+                return parse_percent(name, text, &options->spare_percent, complaint);
+        case OPTION_VERIFY:
+                options->verify = true;
+                return 0;
+        case OPTION_NO_COMPUTE:
+                options->no_compute = true;
+                return 0;
+        case OPTION_COLD:
+                options->cold = true;
+                return 0;
+        case OPTION_JSON:
+                options->json = true;
+                return 0;
+        case OPTION_HELP:
+                options->help = true;
+                return 0;
+        case OPTION_VERSION:
+                options->version = true;
+                return 0;
+        }
+        return -EINVAL;
+}
+
+static int options_check(const struct options *options, struct complaint *complaint)
+{
+        if (options->verify && options->no_compute)
+                return complain(complaint, -EINVAL, "--verify compares attention, and --no-compute computes none");
+        if ((uint64_t)options->tenants * options->workers > WORKERS_MAX)
+                return complain(complaint, -EINVAL, "--tenants times --workers is more than %u", WORKERS_MAX);
+        return 0;
+}
+
+int options_parse(int argc, char **argv, struct options *ret_options, struct complaint *complaint)
+{
+        struct options options = { .tenants = 1, .workers = 1, .max_seqs = 256, .seed = 1, .spare_percent = 5 };
+        struct option longopts[N_OPTIONS + 1] = { 0 };
+        int index = 0, id, r;
+
+        for (size_t i = 0; i < N_OPTIONS; i++)
+                longopts[i] = (struct option){ .name = table[i].name,
+                                               .has_arg = table[i].argument ? required_argument : no_argument,
+                                               .val = (int)table[i].id };
+        r = geometry_parse("tiny", &options.geometry, complaint);
+        assert(r >= 0);
+
+        optind = 0; /* tests call this more than once */
+        opterr = 0;
+        while ((id = getopt_long(argc, argv, ":", longopts, &index)) != -1) {
+                if (id == ':')
+                        return complain(complaint, -EINVAL, "%s needs an argument", argv[optind - 1]);
+                if (id == '?')
+                        return complain(complaint, -EINVAL,
+                                        "unknown option '%s', or one that takes no argument; see --help",
+                                        argv[optind - 1]);
+                r = option_take(&options, (enum option_id)id, table[id - OPTION_TRACE].name, optarg, complaint);
+                if (r < 0)
+                        return r;
+        }
+        if (optind < argc)
+                return complain(complaint, -EINVAL, "'%s' is no option; see --help", argv[optind]);
+        r = options_check(&options, complaint);
+        if (r < 0)
+                return r;
+        *ret_options = options;
+        return 0;
+}

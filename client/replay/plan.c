@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * plan.c -- see plan.h.
+ */
+#include "plan.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+
+#include "cleanup.h"
+
+int plan_deal(const struct options *options, const struct trace *trace, double speed, struct plan *ret_plan)
+{
+        struct plan plan = { .n_workers = options->tenants * options->workers };
+
+        assert(trace->n > 0 && speed > 0);
+        assert(plan.n_workers > 0);
+
+        plan.max_tokens = options->max_tokens ? options->max_tokens : trace_longest_tokens(trace);
+        plan.shares = calloc(plan.n_workers, sizeof(*plan.shares));
+        plan.n_shares = calloc(plan.n_workers, sizeof(*plan.n_shares));
+        for (uint32_t i = 0; plan.shares && plan.n_shares && i < plan.n_workers; i++) {
+                plan.n_shares[i] = trace->n / plan.n_workers + (i < trace->n % plan.n_workers);
+                plan.shares[i] = calloc(plan.n_shares[i] + 1, sizeof(**plan.shares));
+        }
+        for (uint32_t i = 0; i < plan.n_workers; i++)
+                if (!plan.shares || !plan.n_shares || !plan.shares[i]) {
+                        plan_clear(&plan);
+                        return -ENOMEM;
+                }
+        for (size_t i = 0; i < trace->n; i++) {
+                struct request *request = &plan.shares[i % plan.n_workers][i / plan.n_workers];
+
+                *request = trace->requests[i];
+                request->arrival_usec = (uint64_t)((double)request->arrival_usec / speed);
+        }
+        *ret_plan = plan;
+        return 0;
+}
+
+void plan_clear(struct plan *plan)
+{
+        for (uint32_t i = 0; plan->shares && i < plan->n_workers; i++)
+                free(plan->shares[i]);
+        free(plan->shares);
+        free(plan->n_shares);
+        *plan = (struct plan){ 0 };
+}
+
+static uint64_t request_tokens(const struct request *request)
+{
+        return (uint64_t)request->prompt_tokens + request->generated_tokens;
+}
+
+static int compare_descending(const void *left, const void *right)
+{
+        const uint64_t *a = left, *b = right;
+
+        return (*a < *b) - (*a > *b);
+}
+
+/* Pages of the largest requests that worker i could run at once, look-ahead included. */
+static int worker_pages(const struct plan *plan, const struct options *options, uint32_t i, uint64_t *ret_pages)
+{
+        size_t n = plan->n_shares[i], most = n < options->max_seqs ? n : options->max_seqs;
+        _cleanup_(cleanup_free) uint64_t *pages = calloc(n + 1, sizeof(*pages));
+        uint64_t sum = 0;
+
+        if (!pages)
+                return -ENOMEM;
+        for (size_t k = 0; k < n; k++)
+                pages[k] = geometry_pages(&options->geometry, options->layout, plan->page_size,
+                                          request_tokens(&plan->shares[i][k]));
+        qsort(pages, n, sizeof(*pages), compare_descending);
+        for (size_t k = 0; k < most; k++)
+                sum += pages[k] + pages[k] / 20 + 2 * (uint64_t)geometry_planes(&options->geometry, options->layout);
+        *ret_pages = sum;
+        return 0;
+}
+
+static int capacity_of_yardstick(const struct plan *plan, const struct options *options, uint64_t *ret_bytes)
+{
+        const struct simulation_options simulation_options = {
+                .n_engines = plan->n_workers,
+                .max_seqs = options->max_seqs,
+                .capacity_blocks = UINT64_MAX,
+        };
+        _cleanup_(cleanup_free) struct simulation *simulation = calloc(1, sizeof(*simulation));
+        uint64_t bytes, planes = geometry_planes(&options->geometry, options->layout);
+        int r;
+
+        if (!simulation)
+                return -ENOMEM;
+        r = simulate_paged16(&simulation_options, (const struct request *const *)plan->shares, plan->n_shares,
+                             simulation);
+        if (r < 0)
+                return r;
+        /* A quarter more than it takes, and the pages that each plane of each sequence may leave half empty or ahead.
+         */
+        bytes = simulation->peak_blocks * LEDGER_BLOCK_TOKENS * geometry_token_bytes(&options->geometry);
+        *ret_bytes = bytes + bytes / 4 + 8 * planes * simulation->peak_running * plan->page_size;
+        return 0;
+}
+
+int plan_capacity(struct plan *plan, const struct options *options, uint64_t available)
+{
+        uint64_t bytes = 0, pages, limit = available / (options->verify ? 4 : 2);
+        int r;
+
+        assert(plan->page_size > 0);
+
+        plan->unconstrained = true;
+        if (options->no_compute) {
+                r = capacity_of_yardstick(plan, options, &bytes);
+                if (r < 0)
+                        return r;
+        } else {
+                for (uint32_t i = 0; i < plan->n_workers; i++) {
+                        r = worker_pages(plan, options, i, &pages);
+                        if (r < 0)
+                                return r;
+                        bytes += pages * plan->page_size;
+                }
+                if (limit > 0 && bytes > limit) {
+                        bytes = limit;
+                        plan->unconstrained = false;
+                }
+        }
+        pages = bytes / plan->page_size;
+        plan->capacity = (pages > 0 ? pages : 1) * plan->page_size;
+        return 0;
+}
+
+uint64_t plan_capacity_blocks(const struct plan *plan, const struct options *options)
+{
+        if (plan->unconstrained)
+                return UINT64_MAX;
+        return plan->capacity / (LEDGER_BLOCK_TOKENS * geometry_token_bytes(&options->geometry));
+}
+
+void plan_mark_impossible(struct plan *plan, const struct options *options)
+{
+        uint64_t blocks = plan_capacity_blocks(plan, options), pages = plan->capacity / plan->page_size;
+
+        for (uint32_t i = 0; i < plan->n_workers; i++)
+                for (size_t k = 0; k < plan->n_shares[i]; k++) {
+                        struct request *request = &plan->shares[i][k];
+                        uint64_t tokens = request_tokens(request);
+
+                        request->impossible = tokens > plan->max_tokens || ledger_blocks(tokens) > blocks ||
+                                              geometry_pages(&options->geometry, options->layout, plan->page_size,
+                                                             tokens) > pages;
+                }
+}
+
+uint64_t memory_available(void)
+{
+        _cleanup_(cleanup_file) FILE *file = fopen("/proc/meminfo", "re");
+        char line[128];
+        uint64_t kibibytes;
+
+        while (file && fgets(line, sizeof(line), file))
+                if (sscanf(line, "MemAvailable: %" SCNu64 " kB", &kibibytes) == 1)
+                        return kibibytes * 1024;
+        return 0;
+}

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * plan.h -- what is decided before the first worker starts: who gets which requests, how much memory there is, and
+ * which requests can never fit in it. Pure, but for one look at /proc/meminfo.
+ */
+#ifndef KVPAGER_REPLAY_PLAN_H
+#define KVPAGER_REPLAY_PLAN_H
+
+#include "options.h"
+#include "simulate.h"
+#include "trace.h"
+
+struct plan {
+        uint32_t n_workers;      /* all tenants */
+        struct request **shares; /* each worker's, by arrival, dealt in turn */
+        size_t *n_shares;
+        uint64_t max_tokens;
+        uint64_t page_size, capacity; /* bytes; the capacity in whole pages */
+        bool unconstrained; /* the capacity is not asked for but what the load needs: the yardstick has no limit */
+};
+
+/* Deals the trace's requests, with the trace's clock times `speed`. -ENOMEM. */
+int plan_deal(const struct options *options, const struct trace *trace, double speed, struct plan *ret_plan);
+
+/* The capacity that lets the load run without shortage: by the yardstick's peak where no memory is really filled, else
+ * the largest requests of each worker at once, within half of `available` bytes (a quarter where a shadow of all is
+ * kept). */
+int plan_capacity(struct plan *plan, const struct options *options, uint64_t available);
+
+/* Marks the requests that can never fit: alone larger than the capacity in pages or in 16-token blocks, or longer than
+ * the longest length. */
+void plan_mark_impossible(struct plan *plan, const struct options *options);
+
+/* 16-token blocks in the capacity; UINT64_MAX where it is without limit. */
+uint64_t plan_capacity_blocks(const struct plan *plan, const struct options *options);
+
+void plan_clear(struct plan *plan);
+
+/* MemAvailable; 0 if it cannot be read. */
+uint64_t memory_available(void);
+
+#endif

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * private-daemon.h -- a kvpagerd of our own, for one replay: in a temporary folder, gone when the replay is.
+ */
+#ifndef KVPAGER_REPLAY_PRIVATE_DAEMON_H
+#define KVPAGER_REPLAY_PRIVATE_DAEMON_H
+
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "complaint.h"
+
+struct private_daemon_options {
+        uint64_t capacity, page_size; /* bytes */
+        uint32_t n_tenants;           /* t0, t1, ... */
+};
+
+struct private_daemon {
+        pid_t pid; /* 0: none */
+        char directory[64];
+        char socket_path[80];
+};
+
+/* Starts it (from the folder of this program, else from $PATH) and waits until it says that it is ready. On failure the
+ * complaint has its last words; private_daemon_stop() is still due. */
+int private_daemon_start(const struct private_daemon_options *options, struct private_daemon *ret_daemon,
+                         struct complaint *complaint);
+
+/* Asks it to end, waits for it, and removes its folder. -EIO: it did not end well. Does nothing where there is none. */
+int private_daemon_stop(struct private_daemon *daemon, struct complaint *complaint);
+
+#endif

@@ -1,0 +1,257 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * worker.c -- see worker.h.
+ */
+#include "worker.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+
+#include "cleanup.h"
+
+#define TURN_ITERATIONS_MAX 64u
+#define PROGRESS_USEC       UINT64_C(20000)
+#define STALLED_SLEEP_MSEC  1
+#define STALLED_MAX_USEC    UINT64_C(60000000) /* wall clock: then the memory will not come */
+
+struct worker {
+        const struct worker_setup *setup;
+        struct pager pager;
+        struct engine engine;
+        struct report report;
+        uint64_t now_usec;
+};
+
+static uint64_t monotonic_usec(void)
+{
+        struct timespec now;
+
+        (void)clock_gettime(CLOCK_MONOTONIC, &now);
+        return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+}
+
+/* Takes what is mapped now into the report and its peaks. */
+static int worker_look(struct worker *worker)
+{
+        struct report *report = &worker->report;
+        int r;
+
+        r = pager_stats(&worker->pager, &report->stats);
+        if (r < 0)
+                return r;
+        if (report->stats.live_bytes > report->peak_live_bytes)
+                report->peak_live_bytes = report->stats.live_bytes;
+        if (report->stats.idle_bytes > report->peak_idle_bytes)
+                report->peak_idle_bytes = report->stats.idle_bytes;
+        return 0;
+}
+
+static int worker_send(struct worker *worker, enum report_kind kind)
+{
+        struct report *report = &worker->report;
+        size_t size = kind == REPORT_LEFT ? sizeof(*report) : offsetof(struct report, wait_nsec);
+
+        report->kind = kind;
+        report->n_running = (uint32_t)worker->engine.n_running;
+        report->next_usec = engine_next(&worker->engine, worker->now_usec);
+        report->now_usec = worker->now_usec;
+        report->completed = worker->engine.completed;
+        report->rejected = worker->engine.rejected;
+        report->preemptions = worker->engine.preemptions;
+        report->tokens = worker->engine.tokens;
+        report->pager = worker->pager.counters;
+        if (worker->pager.contents.report)
+                report->contents = *worker->pager.contents.report;
+        if (send(worker->setup->fd, report, size, MSG_NOSIGNAL) != (ssize_t)size)
+                return -EPIPE;
+        report->peak_live_bytes = report->peak_idle_bytes = 0;
+        report->asked_for_memory = false;
+        return 0;
+}
+
+/* One iteration; what it takes is seen where the engine holds most, and with the mapper at rest. */
+static int worker_iterate(struct worker *worker, bool settle, uint64_t *ret_duration_usec)
+{
+        struct report *report = &worker->report;
+        struct engine_iteration iteration;
+        uint64_t requests = report->stats.requests;
+        int r;
+
+        r = engine_iterate(&worker->engine, worker->now_usec, &iteration);
+        if (r < 0)
+                return r;
+        if (settle && (r = pager_settle(&worker->pager)) < 0)
+                return r;
+        r = worker_look(worker);
+        if (r < 0)
+                return r;
+        r = engine_complete(&worker->engine);
+        if (r < 0)
+                return r;
+        report->iterations++;
+        report->n_stalled = iteration.stalled ? report->n_stalled + 1 : 0;
+        report->asked_for_memory |= report->stats.requests != requests;
+        *ret_duration_usec = iteration.duration_usec;
+        return 0;
+}
+
+static int worker_run_virtual(struct worker *worker, uint64_t horizon_usec)
+{
+        struct report *report = &worker->report;
+        int r;
+
+        for (uint32_t i = 0; i < TURN_ITERATIONS_MAX; i++) {
+                uint64_t next = engine_next(&worker->engine, worker->now_usec), duration;
+
+                if (next >= horizon_usec)
+                        break;
+                worker->now_usec = next;
+                r = worker_iterate(worker, true, &duration);
+                if (r < 0)
+                        return r;
+                worker->now_usec += duration;
+                if (report->asked_for_memory || report->n_stalled > 0)
+                        break;
+        }
+        r = pager_settle(&worker->pager);
+        return r < 0 ? r : worker_look(worker);
+}
+
+/* Waits until the trace's clock shows `next_usec`, or makes it show that. Returns 0 or -EPIPE: the coordinator is gone.
+ */
+static int worker_wait_for_arrival(struct worker *worker, uint64_t next_usec, uint64_t *skipped_usec)
+{
+        struct pollfd pollfd = { .fd = worker->setup->fd };
+        double milliseconds = (double)(next_usec - worker->now_usec) / worker->setup->speed / 1000;
+
+        if (worker->setup->skip_idle) {
+                *skipped_usec += next_usec - worker->now_usec;
+                return 0;
+        }
+        /* Half a second at most at a time: the caller looks at the clock again. */
+        (void)poll(&pollfd, 1, milliseconds < 500 ? (int)milliseconds + 1 : 500);
+        return pollfd.revents & (POLLHUP | POLLERR) ? -EPIPE : 0;
+}
+
+static int worker_run_wall(struct worker *worker)
+{
+        uint64_t start = monotonic_usec(), skipped = 0, reported = 0, progressed = start, next, duration;
+        int r;
+
+        while ((next = engine_next(&worker->engine, worker->now_usec)) != UINT64_MAX) {
+                uint64_t wall = monotonic_usec();
+
+                worker->now_usec = (uint64_t)((double)(wall - start) * worker->setup->speed) + skipped;
+                if (next > worker->now_usec) {
+                        r = worker_wait_for_arrival(worker, next, &skipped);
+                        if (r < 0)
+                                return r;
+                        progressed = monotonic_usec();
+                        continue;
+                }
+                r = worker_iterate(worker, false, &duration);
+                if (r < 0)
+                        return r;
+                if (worker->report.n_stalled == 0)
+                        progressed = wall;
+                else if (wall - progressed > STALLED_MAX_USEC)
+                        return complain(&worker->pager.complaint, -ENOMEM, "no memory for %ju s",
+                                        (uintmax_t)(STALLED_MAX_USEC / 1000000));
+                else
+                        (void)poll(NULL, 0, STALLED_SLEEP_MSEC);
+                if (wall - reported > PROGRESS_USEC) {
+                        reported = wall;
+                        r = worker_send(worker, REPORT_PROGRESS);
+                        if (r < 0)
+                                return r;
+                }
+        }
+        r = pager_settle(&worker->pager);
+        return r < 0 ? r : worker_look(worker);
+}
+
+/* 1: the worker has been told to end. */
+static int worker_take_turn(struct worker *worker, const struct turn *turn)
+{
+        int r = 0;
+
+        switch ((enum turn_kind)turn->kind) {
+        case TURN_RUN:
+                r = worker->setup->wall_clock ? worker_run_wall(worker)
+                                              : worker_run_virtual(worker, turn->horizon_usec);
+                break;
+        case TURN_LOOK:
+                r = pager_settle(&worker->pager);
+                if (r >= 0)
+                        r = worker_look(worker);
+                break;
+        case TURN_REJECT:
+                (void)engine_reject_front(&worker->engine);
+                worker->report.n_stalled = 0;
+                break;
+        case TURN_END:
+                return 1;
+        }
+        return r < 0 ? r : worker_send(worker, REPORT_TURN);
+}
+
+static int worker_live(struct worker *worker)
+{
+        const struct worker_setup *setup = worker->setup;
+        int r;
+
+        r = pager_open(&setup->pager, &worker->pager);
+        if (r < 0)
+                return r;
+        r = engine_init(&worker->engine, &pager_ops, &worker->pager, setup->ledger, setup->requests, setup->n_requests,
+                        setup->pager.max_seqs);
+        if (r < 0)
+                return r;
+        r = worker_look(worker);
+        if (r < 0)
+                return r;
+        r = worker_send(worker, REPORT_READY);
+        while (r == 0) {
+                struct turn turn;
+                ssize_t n = recv(setup->fd, &turn, sizeof(turn), 0);
+
+                if (n < 0 && errno == EINTR)
+                        continue;
+                if (n != sizeof(turn))
+                        return -EPIPE; /* the coordinator is gone */
+                r = worker_take_turn(worker, &turn);
+        }
+        return r < 0 ? r : 0;
+}
+
+int worker_run(const struct worker_setup *setup)
+{
+        struct worker *worker;
+        int r;
+
+        assert(setup && setup->fd >= 0);
+
+        worker = calloc(1, sizeof(*worker));
+        if (!worker)
+                return EXIT_FAILURE;
+        worker->setup = setup;
+        r = worker_live(worker);
+        if (r < 0) {
+                (void)snprintf(worker->report.error, sizeof(worker->report.error), "%.255s",
+                               worker->pager.complaint.text[0] ? worker->pager.complaint.text : strerror(-r));
+                (void)worker_send(worker, REPORT_FAILED);
+        }
+        worker->report.wait_nsec = worker->pager.wait_nsec;
+        pager_close(&worker->pager);
+        if (r >= 0)
+                r = worker_send(worker, REPORT_LEFT);
+        engine_clear(&worker->engine);
+        free(worker);
+        return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+}
