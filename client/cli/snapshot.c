@@ -124,6 +124,13 @@ static json_t *json_cache(const void *item)
                          json_number(c->held_rows), "planes", json_number(c->planes));
 }
 
+static json_t *json_counter(const void *item)
+{
+        const struct wire_item_counter *c = item;
+
+        return json_pack("{s:o, s:o}", "name", json_text(c->name), "value", json_number(c->value));
+}
+
 static json_t *json_list(const struct ctl_list *list, size_t size, json_t *(*item_json)(const void *item))
 {
         json_t *array = json_array();
@@ -135,20 +142,6 @@ static json_t *json_list(const struct ctl_list *list, size_t size, json_t *(*ite
                 return NULL;
         }
         return array;
-}
-
-static json_t *json_counters(const struct ctl_list *list)
-{
-        const struct wire_item_counter *counters = list->items;
-        json_t *object = json_object();
-
-        for (size_t i = 0; object && i < list->n; i++) {
-                if (json_object_set_new(object, counters[i].name, json_number(counters[i].value)) == 0)
-                        continue;
-                json_decref(object);
-                return NULL;
-        }
-        return object;
 }
 
 json_t *ctl_snapshot_json(const struct ctl_snapshot *snapshot)
@@ -173,7 +166,9 @@ json_t *ctl_snapshot_json(const struct ctl_snapshot *snapshot)
                 r |= json_object_set_new(all, "caches",
                                          json_list(&snapshot->caches, sizeof(struct wire_item_cache), json_cache));
         if (snapshot->parts & CTL_COUNTERS)
-                r |= json_object_set_new(all, "counters", json_counters(&snapshot->counters));
+                r |= json_object_set_new(
+                        all, "counters",
+                        json_list(&snapshot->counters, sizeof(struct wire_item_counter), json_counter));
         if (r < 0) {
                 json_decref(all);
                 return NULL;
