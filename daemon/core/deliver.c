@@ -105,7 +105,7 @@ void deliver_admit(struct run *run, uint32_t index, uint32_t total)
         for (uint32_t i = 0; i < CORE_ORDERS; i++)
                 d->want[i] += count[i];
         w->current_bytes += (uint64_t)pages << d->page_shift;
-        tenant_get(c, w->tenant)->current_bytes += (uint64_t)pages << d->page_shift;
+        tenant_charge(c, w->tenant, (uint64_t)pages << d->page_shift);
         r->next = NIL;
         r->prev = w->admitted_tail;
         if (w->admitted_tail != NIL)

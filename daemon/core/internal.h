@@ -324,6 +324,7 @@ void device_tick(struct run *run, uint32_t device);
 /* tenant.c, worker.c, cache.c */
 void tenant_set(struct run *run, const struct core_ev_tenant_set *event);
 void tenant_remove(struct run *run, const struct core_ev_tenant_remove *event);
+void tenant_charge(struct core *core, uint32_t tenant, uint64_t bytes);
 void tenant_refund(struct core *core, uint32_t tenant, uint64_t bytes);
 void tenant_put(struct core *core, uint32_t tenant);
 void worker_add(struct run *run, const struct core_ev_worker_add *event);

@@ -34,16 +34,29 @@ void tenant_set(struct run *run, const struct core_ev_tenant_set *event)
                 core_pump_later(c, i); /* who waited at memory.max may fit now */
 }
 
-/* Who waited at memory.max, for whatever device, may fit now. */
+/* Whether its requests fit below memory.max, and so who is next in line, may have changed on any device. */
+static void pump_waiting(struct core *c, const struct tenant *t)
+{
+        for (uint32_t i = 0; i < c->n_devices; i++)
+                if (t->waiting_head[i] != NIL)
+                        core_pump_later(c, i);
+}
+
+void tenant_charge(struct core *c, uint32_t tenant, uint64_t bytes)
+{
+        struct tenant *t = tenant_get(c, tenant);
+
+        t->current_bytes += bytes;
+        pump_waiting(c, t);
+}
+
 void tenant_refund(struct core *c, uint32_t tenant, uint64_t bytes)
 {
         struct tenant *t = tenant_get(c, tenant);
 
         assert(t->current_bytes >= bytes);
         t->current_bytes -= bytes;
-        for (uint32_t i = 0; i < c->n_devices; i++)
-                if (t->waiting_head[i] != NIL)
-                        core_pump_later(c, i);
+        pump_waiting(c, t);
 }
 
 void tenant_put(struct core *c, uint32_t tenant)
