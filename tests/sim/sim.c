@@ -1,0 +1,258 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * sim.c -- one run: everything that happens on a host, in an order that the seed decides, then its orderly end.
+ */
+#include "world.h"
+
+#define MEBIBYTE (UINT64_C(1) << 20)
+
+static void set_tenant(struct world *world, uint32_t tenant)
+{
+        struct random *random = &world->random;
+        struct core_event event;
+        uint64_t total = 0;
+
+        for (uint32_t d = 0; d < world->model.n_devices; d++)
+                total += (uint64_t)world->model.devices[d].pages << world->model.devices[d].page_shift;
+        world_event(world, &event, CORE_EV_TENANT_SET);
+        event.tenant_set.tenant = tenant;
+        event.tenant_set.on_overdue = !world->calm && random_chance(random, 20);
+        event.tenant_set.high_bytes = UINT64_MAX;
+        event.tenant_set.max_bytes = random_chance(random, 40) ? UINT64_MAX
+                                                               : total / 100 * random_between(random, 5, 100);
+        event.tenant_set.reclaim_deadline_usec = world->calm || random_chance(random, 20)
+                                                         ? 0
+                                                         : random_between(random, 1, 400) * 1000;
+        event.tenant_set.weight = 100;
+        event.tenant_set.name[0] = 't';
+        event.tenant_set.name[1] = (char)('0' + tenant % 10);
+        world_apply(world, &event);
+}
+
+static void add_device(struct world *world)
+{
+        struct random *random = &world->random;
+        struct core_event event;
+
+        world_event(world, &event, CORE_EV_DEVICE_ADD);
+        event.device_add.device = world->model.n_devices;
+        event.device_add.page_shift = world->model.n_devices == 0 ? 21 : 16;
+        event.device_add.pages = random_chance(random, 15)   ? random_between(random, 300, 600)
+                                 : random_chance(random, 20) ? random_between(random, 1, 20)
+                                                             : random_between(random, 20, 160);
+        event.device_add.virgin_pages = random_chance(random, 20) ? 0 : random_below(random, event.device_add.pages);
+        world_apply(world, &event);
+}
+
+static void device_mischief(struct world *world)
+{
+        struct fake_device *device = &world->device;
+        struct random *random = &world->random;
+        uint32_t d = random_below(random, world->model.n_devices);
+        struct core_event event;
+
+        switch (random_below(random, 5)) {
+        case 0: /* a while of failures */
+                device->fail_after = random_below(random, 4);
+                device->fail_for = random_between(random, 1, 6);
+                return;
+        case 1: /* for good, until somebody heals it */
+                device->fail_for = random_chance(random, 20) ? UINT32_MAX : 0;
+                return;
+        case 2: /* somebody else uses the device */
+                device->stolen[d] = random_below(random, world->model.devices[d].pages);
+                return;
+        case 3: /* an answer that comes twice, or to nothing */
+                if (world->model.n_extents == 0)
+                        return;
+                world_event(world, &event, random_chance(random, 50) ? CORE_EV_CREATED : CORE_EV_DESTROYED);
+                event.created.extent = world->model.extents[random_below(random, world->model.n_extents)].id;
+                for (uint32_t i = 0; i < device->n_operations; i++)
+                        if (device->operations[i].extent == event.created.extent)
+                                return;
+                event.created.status = random_chance(random, 50) ? 0 : -5;
+                world_apply(world, &event);
+                return;
+        default:
+                device_heal(world);
+                return;
+        }
+}
+
+/* What the administrator, the kernel and the hardware do. */
+static void outside_step(struct world *world)
+{
+        struct random *random = &world->random;
+        uint32_t dice = random_below(random, 100), tenant = random_below(random, world->tenants);
+        struct core_event event;
+
+        if (dice < 45)
+                worker_connect(world, random_chance(random, 95) ? tenant : random_below(random, CORE_MAX_TENANTS + 2));
+        else if (dice < 60)
+                set_tenant(world, tenant);
+        else if (dice < 75 && world->n_workers > 0)
+                worker_die(world, random_below(random, world->n_workers));
+        else if (dice < 77 && world->model.n_devices < 2 && random_chance(random, 10))
+                add_device(world);
+        else if (dice < 79 && !world->calm) {
+                world_event(world, &event, CORE_EV_TENANT_REMOVE);
+                event.tenant_remove.tenant = tenant;
+                world_apply(world, &event);
+        } else if (world->device_faults)
+                device_mischief(world);
+}
+
+/* Whoever was dropped is cut off by the shell, sooner or later. */
+static bool bury_dropped(struct world *world, uint32_t percent)
+{
+        for (uint32_t i = 0; i < world->n_workers; i++) {
+                const struct model_worker *shadow = model_worker_by_serial(&world->model, world->workers[i].serial);
+
+                if (shadow && shadow->dropped && random_chance(&world->random, percent)) {
+                        worker_die(world, i);
+                        return true;
+                }
+        }
+        return false;
+}
+
+/* Everybody does what is asked of him until nothing is asked of anybody. */
+static void settle(struct world *world)
+{
+        for (unsigned i = 0; i < 20000; i++) {
+                bool busy = core_pending(world->core) || bury_dropped(world, 100);
+
+                world_flush(world);
+                if (world->device.n_operations > 0) {
+                        device_answer(world, 0);
+                        busy = true;
+                }
+                for (uint32_t k = 0; k < world->n_workers; k++)
+                        if (worker_owes(world, &world->workers[k])) {
+                                worker_answer(world, &world->workers[k]);
+                                busy = true;
+                        }
+                if (!busy)
+                        return;
+        }
+        world_fail(world, "everybody answers, and there is no end to it");
+}
+
+static void pass_time(struct world *world)
+{
+        uint64_t deadline = core_next_deadline(world->core);
+
+        if (world->calm) {
+                settle(world);
+                deadline = core_next_deadline(world->core);
+        }
+        if (deadline == UINT64_MAX)
+                return;
+        if (deadline > world->now)
+                world->now = deadline;
+        /* A loop is never quite in time. */
+        if (!world->calm && random_chance(&world->random, 30))
+                world->now += random_below(&world->random, 2000);
+        world_tick(world);
+}
+
+static void sim_step(struct world *world)
+{
+        struct random *random = &world->random;
+        uint32_t dice = random_below(random, 1000);
+
+        world->now += random_below(random, 200);
+        if (core_next_deadline(world->core) <= world->now) {
+                world_tick(world);
+                return;
+        }
+        if (core_pending(world->core) && random_chance(random, 80)) {
+                world_tick(world);
+                return;
+        }
+        if (bury_dropped(world, 20))
+                return;
+        if (dice < 12)
+                pass_time(world);
+        else if (dice < 52)
+                outside_step(world);
+        else if (dice < 450)
+                device_answer_any(world);
+        else if (world->n_workers > 0)
+                worker_step(world, &world->workers[random_below(random, world->n_workers)]);
+        else
+                worker_connect(world, random_below(random, world->tenants));
+}
+
+/* With everybody honest and the device in order every request must come to its end. */
+static void finish_requests(struct world *world)
+{
+        device_heal(world);
+        workers_turn_honest(world);
+        for (unsigned i = 0; i < 1000; i++) {
+                settle(world);
+                if (world->model.n_requests == 0 || core_next_deadline(world->core) == UINT64_MAX)
+                        break;
+                world_advance(world, core_next_deadline(world->core) > world->now
+                                             ? core_next_deadline(world->core) - world->now
+                                             : 0);
+        }
+        if (world->model.n_requests > 0)
+                world_fail(world, "everybody answers, and a request never ends");
+}
+
+static bool something_left(const struct world *world)
+{
+        for (uint32_t i = 0; i < world->model.n_extents; i++)
+                if (world->model.extents[i].state != MODEL_VIRGIN)
+                        return true;
+        return false;
+}
+
+static void finish(struct world *world)
+{
+        if (world->seed % 2)
+                finish_requests(world);
+        while (world->n_workers > 0) {
+                worker_die(world, random_below(&world->random, world->n_workers));
+                for (uint32_t n = random_below(&world->random, 4); n > 0; n--)
+                        device_answer_any(world);
+        }
+        device_heal(world);
+        for (unsigned i = 0; i < 1000; i++) {
+                settle(world);
+                if (!something_left(world) || core_next_deadline(world->core) == UINT64_MAX)
+                        break;
+                world_advance(world, core_next_deadline(world->core) > world->now
+                                             ? core_next_deadline(world->core) - world->now
+                                             : 0);
+        }
+        model_check_empty(&world->model, world->core);
+        if (world->model.broken[0])
+                world_fail(world, world->model.broken);
+}
+
+void sim_run(struct world *world, uint32_t events)
+{
+        uint32_t half = random_between(&world->random, 1, events);
+
+        world->calm = world->seed % 4 == 0;
+        world->device_faults = world->seed % 4 == 1 || world->seed % 4 == 3;
+        world->liars = world->seed % 4 == 2 || world->seed % 4 == 3;
+        world->model.calm = world->calm;
+        world->device.in_order = random_chance(&world->random, 50);
+        world->tenants = random_between(&world->random, 1, 3);
+        add_device(world);
+        if (random_chance(&world->random, 20))
+                add_device(world);
+        for (uint32_t t = 0; t < world->tenants; t++)
+                set_tenant(world, t);
+        for (uint32_t idle = 0; world->n_events < events && idle < 100 * events; idle++) {
+                sim_step(world);
+                if (world->n_events >= half && !world->snapshot.memory)
+                        world_take_snapshot(world);
+        }
+        finish(world);
+        if (world->seed % 8 < 2)
+                world_check_replay(world);
+}
