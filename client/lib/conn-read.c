@@ -1,0 +1,213 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * conn-read.c -- what the daemon sends on the main socket. Nothing in it is trusted: a packet that the codec or the state of
+ * requests does not allow ends the connection, fds that belong to nothing are closed and their extents refused.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "conn.h"
+#include "grow.h"
+
+struct conn_reader {
+        uint64_t packet[WIRE_MAX_PACKET / sizeof(uint64_t)];
+        int fds[WIRE_MAX_FDS];
+};
+
+struct conn_reader *conn_reader_new(void)
+{
+        return calloc(1, sizeof(struct conn_reader));
+}
+
+/* Takes the fds out of the control data; what is beyond max_fds is closed. */
+static unsigned collect_fds(struct msghdr *message, int *fds, unsigned max_fds, bool *cut)
+{
+        unsigned n = 0;
+
+        for (struct cmsghdr *c = CMSG_FIRSTHDR(message); c; c = CMSG_NXTHDR(message, c)) {
+                size_t count;
+
+                if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
+                        continue;
+                count = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+                for (size_t i = 0; i < count; i++) {
+                        int fd;
+
+                        memcpy(&fd, CMSG_DATA(c) + i * sizeof(int), sizeof(fd));
+                        if (n < max_fds) {
+                                fds[n++] = fd;
+                        } else {
+                                (void)close(fd);
+                                *cut = true;
+                        }
+                }
+        }
+        return n;
+}
+
+int conn_receive(int fd, void *packet, size_t capacity, int *fds, unsigned max_fds, unsigned *ret_n_fds, bool *ret_cut)
+{
+        union {
+                struct cmsghdr align;
+                char bytes[CMSG_SPACE(WIRE_MAX_FDS * sizeof(int))];
+        } control;
+        struct iovec vector = { .iov_base = packet, .iov_len = capacity };
+        struct msghdr message = { .msg_iov = &vector, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control) };
+        unsigned n_fds;
+        bool cut;
+        ssize_t n;
+
+        do
+                n = recvmsg(fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+        while (n < 0 && errno == EINTR);
+        if (n < 0)
+                return errno == EAGAIN ? 0 : -ENOTCONN;
+        cut = message.msg_flags & MSG_CTRUNC;
+        n_fds = collect_fds(&message, fds, max_fds, &cut);
+        if (n == 0 || message.msg_flags & MSG_TRUNC) {
+                for (unsigned i = 0; i < n_fds; i++)
+                        (void)close(fds[i]);
+                return n == 0 ? -ENOTCONN : -EPROTO;
+        }
+        *ret_n_fds = n_fds;
+        *ret_cut = cut;
+        return (int)n;
+}
+
+/* A worker at its fd limit gets a packet with fewer fds than it was sent with. It is valid but for them. */
+static enum wire_error_code decode(const void *packet, size_t size, unsigned n_fds, bool cut, struct wire_view *ret)
+{
+        struct {
+                struct wire_header header;
+                uint32_t n_items;
+        } start;
+
+        if (cut && size >= sizeof(start.header) + sizeof(start.n_items)) {
+                memcpy(&start, packet, sizeof(start.header) + sizeof(start.n_items));
+                if (start.header.opcode == WIRE_GRANT && start.n_items >= n_fds)
+                        n_fds = start.n_items;
+        }
+        return wire_decode(packet, size, n_fds, WIRE_D2C, ret);
+}
+
+/* Ends a call. false: nobody waits for such a reply. */
+static bool answer(struct kvp_conn *conn, const struct wire_view *view)
+{
+        struct request *request;
+        bool found;
+
+        (void)pthread_mutex_lock(&conn->mutex);
+        request = &conn->requests[view->header.request % CONN_MAX_REQUESTS];
+        found = request->id == view->header.request && request->state == REQUEST_CALL &&
+                (view->info->opcode == WIRE_ERROR || view->info->opcode == request->reply);
+        if (found) {
+                request->status = 0;
+                if (view->info->opcode == WIRE_ERROR) {
+                        const struct wire_error *error = view->fixed;
+
+                        request->status = wire_error_errno((enum wire_error_code)error->error);
+                        if (request->status == 0)
+                                request->status = -EPROTO;
+                } else if (view->info->opcode == WIRE_CACHE) {
+                        memcpy(&request->answer.cache, view->fixed, sizeof(request->answer.cache));
+                } else if (view->info->opcode == WIRE_DEVICE) {
+                        memcpy(&request->answer.device, view->fixed, sizeof(request->answer.device));
+                }
+                request->state = REQUEST_DONE;
+                conn->n_requests--;
+                conn->ended++;
+        }
+        (void)pthread_mutex_unlock(&conn->mutex);
+        return found;
+}
+
+static bool dispatch(struct kvp_conn *conn, const struct wire_view *view, const int *fds, unsigned n_fds)
+{
+        switch (view->info->opcode) {
+        case WIRE_GRANT:
+                return grow_granted(conn, view->items, view->n_items, fds, n_fds);
+        case WIRE_GROW_FAILED:
+                return grow_failed(conn, view->items, view->n_items);
+        case WIRE_ERROR:
+                return grow_refused(conn, view->header.request, view->fixed) || answer(conn, view);
+        case WIRE_OK:
+        case WIRE_CACHE:
+        case WIRE_DEVICE:
+                return answer(conn, view);
+        default:
+                return false;
+        }
+}
+
+/* Acknowledges what was dealt with, where the daemon asked for it or may be waiting for it to go on. */
+static void acknowledge(struct kvp_conn *conn)
+{
+        bool wanted;
+
+        (void)pthread_mutex_lock(&conn->mutex);
+        wanted = conn->ack_wanted || (conn->n_requests > 0 && conn->dealt_with - conn->acknowledged >= CONN_ACK_EXTENTS);
+        conn->ack_wanted = false;
+        (void)pthread_mutex_unlock(&conn->mutex);
+        if (wanted && conn_send(conn, WIRE_ACK, NULL, REQUEST_FREE, NULL, NULL, 0, deadline_in(CONN_TIMEOUT_USEC)) < 0)
+                conn_fail(conn);
+}
+
+/* 1: dealt with a packet; 0: there was none. */
+static int read_packet(struct kvp_conn *conn)
+{
+        struct conn_reader *reader = conn->reader;
+        struct wire_view view;
+        unsigned n_fds;
+        bool cut, fine;
+        int size;
+
+        size = conn_receive(conn->socket, reader->packet, sizeof(reader->packet), reader->fds, WIRE_MAX_FDS, &n_fds, &cut);
+        if (size == 0)
+                return 0;
+        if (size < 0) {
+                conn_fail(conn);
+                return 1;
+        }
+        fine = decode(reader->packet, (size_t)size, n_fds, cut, &view) == WIRE_E_NONE;
+        if (fine)
+                fine = dispatch(conn, &view, reader->fds, n_fds);
+        else
+                for (unsigned i = 0; i < n_fds; i++)
+                        (void)close(reader->fds[i]);
+        if (fine)
+                acknowledge(conn);
+        else
+                conn_fail(conn);
+        return 1;
+}
+
+int conn_read(struct kvp_conn *conn, uint64_t deadline)
+{
+        struct pollfd readable = { .fd = conn->socket, .events = POLLIN };
+        const struct timespec pause = timespec_of(subtract_saturated(deadline, time_now_usec()));
+
+        if (ppoll(&readable, 1, &pause, NULL) <= 0)
+                return 0;
+        return read_packet(conn);
+}
+
+void conn_drain(struct kvp_conn *conn)
+{
+        (void)pthread_mutex_lock(&conn->mutex);
+        while (!conn->reading && !conn_is_dead(conn)) {
+                int r;
+
+                conn->reading = true;
+                (void)pthread_mutex_unlock(&conn->mutex);
+                r = read_packet(conn);
+                (void)pthread_mutex_lock(&conn->mutex);
+                conn->reading = false;
+                (void)pthread_cond_broadcast(&conn->changed);
+                if (r == 0)
+                        break;
+        }
+        (void)pthread_mutex_unlock(&conn->mutex);
+}

@@ -1,0 +1,289 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * conn.c -- the table of requests, sending, waiting, and the end of a connection.
+ */
+#include "conn.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "grow.h"
+#include "mapper.h"
+
+int conn_new(struct kvp_conn **ret)
+{
+        struct kvp_conn *conn = calloc(1, sizeof(*conn));
+        pthread_condattr_t attributes;
+
+        if (!conn)
+                return -ENOMEM;
+        conn->generation = fork_generation();
+        conn->socket = conn->events = conn->wake = -1;
+        conn->reader = conn_reader_new();
+        if (!conn->reader) {
+                free(conn);
+                return -ENOMEM;
+        }
+        (void)pthread_mutex_init(&conn->mutex, NULL);
+        (void)pthread_condattr_init(&attributes);
+        (void)pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+        (void)pthread_cond_init(&conn->changed, &attributes);
+        (void)pthread_condattr_destroy(&attributes);
+        *ret = conn;
+        return 0;
+}
+
+void conn_free(struct kvp_conn *conn)
+{
+        if (!conn)
+                return;
+        assert(!conn->mapper_runs && !conn->caches);
+        fork_unregister(&conn->fork);
+        cleanup_close(&conn->socket);
+        cleanup_close(&conn->events);
+        cleanup_close(&conn->wake);
+        for (uint32_t i = 0; i < CONN_MAX_REQUESTS; i++) {
+                free(conn->requests[i].items);
+                free(conn->requests[i].entries);
+        }
+        free(conn->reader);
+        (void)pthread_cond_destroy(&conn->changed);
+        (void)pthread_mutex_destroy(&conn->mutex);
+        free(conn);
+}
+
+/* ---- requests ---- */
+
+static bool request_has_room(struct request *request)
+{
+        if (!request->items)
+                request->items = calloc(WIRE_MAX_GROW, sizeof(*request->items));
+        if (!request->entries)
+                request->entries = calloc(WIRE_MAX_GROW, sizeof(*request->entries));
+        return request->items && request->entries;
+}
+
+struct request *conn_request_take(struct kvp_conn *conn, bool grow)
+{
+        struct request *request = NULL;
+
+        (void)pthread_mutex_lock(&conn->mutex);
+        for (uint32_t i = 0; i < CONN_MAX_REQUESTS && !request; i++)
+                if (conn->requests[i].state == REQUEST_FREE) {
+                        request = &conn->requests[i];
+                        if (grow && !request_has_room(request)) {
+                                request = NULL;
+                                break;
+                        }
+                        /* The slot in the lower bits finds it again, the counter above tells a late reply from its successor's. */
+                        conn->request_counter += CONN_MAX_REQUESTS;
+                        if (conn->request_counter == 0)
+                                conn->request_counter = CONN_MAX_REQUESTS;
+                        request->id = conn->request_counter | i;
+                        request->state = REQUEST_TAKEN;
+                        request->n_entries = request->n_left = 0;
+                        request->cache = NULL;
+                }
+        conn->starved |= !request;
+        (void)pthread_mutex_unlock(&conn->mutex);
+        return request;
+}
+
+void conn_request_drop(struct kvp_conn *conn, struct request *request)
+{
+        if (!request)
+                return;
+        (void)pthread_mutex_lock(&conn->mutex);
+        assert(request->state == REQUEST_TAKEN || request->state == REQUEST_DONE);
+        request->id = 0;
+        request->state = REQUEST_FREE;
+        (void)pthread_mutex_unlock(&conn->mutex);
+}
+
+/* ---- sending ---- */
+
+/* One try, with conn->mutex held. -EAGAIN: the socket is full. */
+static int send_once(struct kvp_conn *conn, const void *packet, size_t size)
+{
+        for (;;) {
+                if (send(conn->socket, packet, size, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0)
+                        return 0;
+                switch (errno) {
+                case EINTR:
+                        continue;
+                case EAGAIN:
+                case ENOBUFS:
+                case ENOMEM:
+                        return -EAGAIN;
+                default:
+                        return -ENOTCONN;
+                }
+        }
+}
+
+int conn_send(struct kvp_conn *conn, enum wire_opcode opcode, struct request *request, enum request_state state, const void *fixed,
+              const void *items, uint32_t n_items, uint64_t deadline)
+{
+        for (;;) {
+                struct pollfd writable = { .fd = conn->socket, .events = POLLOUT };
+                struct timespec pause;
+                uint64_t now;
+                size_t size;
+                int r;
+
+                (void)pthread_mutex_lock(&conn->mutex);
+                size = wire_encode(conn->out, sizeof(conn->out), opcode, request ? request->id : 0, conn->dealt_with, fixed, items,
+                                   n_items);
+                assert(size > 0);
+                r = conn_is_dead(conn) ? -ENOTCONN : send_once(conn, conn->out, size);
+                if (r >= 0) {
+                        conn->messages++;
+                        conn->acknowledged = conn->dealt_with;
+                        if (request) {
+                                request->state = state;
+                                conn->n_requests++;
+                        }
+                }
+                (void)pthread_mutex_unlock(&conn->mutex);
+                if (r == -ENOTCONN)
+                        conn_fail(conn);
+                if (r != -EAGAIN)
+                        return r;
+                now = time_now_usec();
+                if (now >= deadline)
+                        return -ETIMEDOUT;
+                /* At most 10 ms: where the kernel lacks memory the socket stays writable all the while. */
+                pause = timespec_of(min_u64(deadline - now, 10000));
+                (void)ppoll(&writable, 1, &pause, NULL);
+        }
+}
+
+/* ---- waiting ---- */
+
+void conn_sleep(struct kvp_conn *conn, uint64_t deadline)
+{
+        const struct timespec until = timespec_of(deadline);
+
+        (void)pthread_cond_timedwait(&conn->changed, &conn->mutex, &until);
+}
+
+/* With conn->mutex held, and again on return; not while another thread reads. */
+static void read_as_reader(struct kvp_conn *conn, uint64_t deadline)
+{
+        assert(!conn->reading);
+        conn->reading = true;
+        (void)pthread_mutex_unlock(&conn->mutex);
+        if (conn_is_dead(conn))
+                grow_fail_all(conn);
+        else
+                (void)conn_read(conn, deadline);
+        (void)pthread_mutex_lock(&conn->mutex);
+        conn->reading = false;
+        (void)pthread_cond_broadcast(&conn->changed);
+}
+
+int conn_wait(struct kvp_conn *conn, conn_done_fn *done, void *arg, uint64_t deadline)
+{
+        bool left_over;
+        int r = 0;
+
+        (void)pthread_mutex_lock(&conn->mutex);
+        conn->waiters++;
+        while (!done(conn, arg)) {
+                const bool dead = conn_is_dead(conn);
+
+                if (dead && conn->n_requests == 0) {
+                        r = -ENOTCONN;
+                        break;
+                }
+                if (!dead && time_now_usec() >= deadline) {
+                        r = -ETIMEDOUT;
+                        break;
+                }
+                if (!conn->reading)
+                        read_as_reader(conn, deadline);
+                else
+                        conn_sleep(conn, deadline);
+        }
+        conn->waiters--;
+        left_over = conn->waiters == 0 && conn->n_requests > 0;
+        (void)pthread_mutex_unlock(&conn->mutex);
+        if (left_over) /* the answers are the mapper's to read from here on */
+                (void)mapper_wake(conn);
+        return r;
+}
+
+static bool call_is_done(struct kvp_conn *conn, void *arg)
+{
+        const struct request *request = arg;
+
+        (void)conn;
+        return request->state == REQUEST_DONE;
+}
+
+static bool any_request_ended(struct kvp_conn *conn, void *arg)
+{
+        return conn->ended != *(uint64_t *)arg;
+}
+
+int conn_call(struct kvp_conn *conn, enum wire_opcode opcode, const void *fixed, const void *items, uint32_t n_items,
+              enum wire_opcode reply, struct request *ret)
+{
+        const uint64_t deadline = deadline_in(CONN_TIMEOUT_USEC);
+        struct request *request;
+        int r;
+
+        for (;;) {
+                uint64_t ended;
+
+                (void)pthread_mutex_lock(&conn->mutex);
+                ended = conn->ended;
+                (void)pthread_mutex_unlock(&conn->mutex);
+                request = conn_request_take(conn, false);
+                if (request)
+                        break;
+                r = conn_wait(conn, any_request_ended, &ended, deadline);
+                if (r < 0)
+                        return -ENOTCONN;
+        }
+        request->reply = (uint16_t)reply;
+        r = conn_send(conn, opcode, request, REQUEST_CALL, fixed, items, n_items, deadline);
+        if (r < 0) {
+                conn_request_drop(conn, request);
+                conn_fail(conn);
+                return -ENOTCONN;
+        }
+        r = conn_wait(conn, call_is_done, request, deadline);
+        if (r < 0) { /* once the connection has failed, the request ends by that */
+                conn_fail(conn);
+                r = conn_wait(conn, call_is_done, request, UINT64_MAX);
+                assert(r == 0);
+        }
+        if (ret)
+                *ret = *request;
+        r = request->status;
+        conn_request_drop(conn, request);
+        return r;
+}
+
+/* ---- the end ---- */
+
+void conn_fail(struct kvp_conn *conn)
+{
+        if (atomic_exchange(&conn->dead, true))
+                return;
+        (void)shutdown(conn->socket, SHUT_RDWR); /* wakes the reader */
+        (void)mapper_wake(conn);
+}
+
+void conn_reap(struct kvp_conn *conn)
+{
+        (void)pthread_mutex_lock(&conn->mutex);
+        assert(conn_is_dead(conn));
+        if (!conn->reading && conn->n_requests > 0)
+                read_as_reader(conn, 0);
+        (void)pthread_mutex_unlock(&conn->mutex);
+}

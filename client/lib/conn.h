@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * conn.h -- a connection: requests and their replies, and who reads them.
+ *
+ * Any thread sends. Replies are read by one of the threads that wait for one, the reader (leader/follower): it maps what the packet
+ * grants, whoever asked for it, then lets all look whether what they wait for has come. With one thread that is a send, a poll and a
+ * receive, and no switch of threads. The event channel belongs to the mapper thread (mapper.h).
+ *
+ * Locks. conn->mutex guards requests, the role of reader, counters and the list of caches; packets are sent under it, without
+ * blocking. cache->lock guards rows. No thread holds both, nor either of them across a call that may block, across mapping or
+ * unmapping, or while the application's handlers run.
+ */
+#ifndef LIB_CONN_H
+#define LIB_CONN_H
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "fork.h"
+#include "kvpager.h"
+#include "util.h"
+#include "wire.h"
+
+#define CONN_MAX_REQUESTS   16u /* under way; a power of two */
+#define CONN_ACK_EXTENTS    64u /* so many unacknowledged ones are acknowledged at once while more are to come */
+#define CONN_TIMEOUT_USEC   UINT64_C(10000000) /* a daemon that leaves a call unanswered for so long counts as gone */
+#define CONN_GRACE_USEC     UINT64_C(20000) /* for the daemon's own "timed out" to arrive */
+
+enum request_state {
+        REQUEST_FREE,
+        REQUEST_TAKEN, /* being put together */
+        REQUEST_CALL,  /* sent; somebody waits for the one reply */
+        REQUEST_GROW,  /* sent; ends when each of its entries has */
+        REQUEST_DONE,  /* a call that was answered: whoever waited frees it */
+};
+
+struct grow_entry {
+        uint32_t from;  /* index of its first place in the row's list */
+        int32_t status; /* of what could not be mapped here */
+        uint32_t refused;
+        bool done;
+};
+
+struct request {
+        uint32_t id; /* 0: free */
+        enum request_state state;
+        struct kvp_cache *cache;
+        uint32_t n_entries, n_left;
+        struct wire_item_grow *items; /* WIRE_MAX_GROW of each, allocated at the slot's first use */
+        struct grow_entry *entries;
+        int32_t status; /* of a call */
+        uint16_t reply; /* opcode */
+        union {
+                struct wire_cache cache;
+                struct wire_device device;
+        } answer;
+};
+
+struct conn_reader; /* buffers of whoever reads */
+
+struct kvp_conn {
+        uint32_t generation; /* of the process that connected */
+        int socket, events, wake;
+        struct fork_node fork;
+        char tenant[KVP_TENANT_NAME_MAX];
+
+        pthread_mutex_t mutex;
+        pthread_cond_t changed; /* a packet was dealt with, a request ended, the mapper went to sleep, a cache's user left */
+        bool reading;           /* somebody is the reader */
+        bool ack_wanted;        /* SYNC came */
+        bool starved;           /* somebody wanted a request and all were taken: wake the mapper when one ends */
+        uint32_t waiters;       /* threads in conn_wait(): one of them reads */
+        uint32_t n_requests;    /* sent and not ended */
+        uint32_t request_counter;
+        uint64_t ended;         /* requests that have ended, ever */
+        uint64_t dealt_with, acknowledged; /* extents, cumulative */
+        uint64_t messages;
+        struct request requests[CONN_MAX_REQUESTS];
+        struct kvp_cache *caches;
+        kvp_pressure_fn *pressure;
+        void *pressure_userdata;
+        struct conn_reader *reader;
+        uint64_t out[WIRE_MAX_PACKET / sizeof(uint64_t)];
+
+        _Atomic bool dead;       /* the daemon is gone */
+        _Atomic bool short_of_memory;
+        _Atomic uint64_t released; /* orders released rows */
+
+        pthread_t mapper;
+        bool mapper_runs;
+        _Atomic bool quit;
+        _Atomic uint32_t mapper_state; /* mapper.c */
+        _Atomic uint64_t mapper_wakes;
+};
+
+static inline bool conn_is_dead(struct kvp_conn *conn)
+{
+        return atomic_load_explicit(&conn->dead, memory_order_acquire);
+}
+
+/* -ECHILD in a child of the process that connected. */
+static inline int conn_check(const struct kvp_conn *conn)
+{
+        return LIKELY(conn->generation == fork_generation()) ? 0 : -ECHILD;
+}
+
+/* ---- conn.c ---- */
+
+int conn_new(struct kvp_conn **ret); /* no socket yet */
+void conn_free(struct kvp_conn *conn); /* closes */
+
+/* A request of the table, taken, with room for entries where it is to GROW. NULL: all are in use, or no memory. */
+struct request *conn_request_take(struct kvp_conn *conn, bool grow);
+void conn_request_drop(struct kvp_conn *conn, struct request *request);
+
+/* Sends a message, by `deadline`. `request`, where there is one, becomes `state` in the same moment. -ENOTCONN; -ETIMEDOUT: the
+ * daemon does not read. On error nothing was sent. */
+int conn_send(struct kvp_conn *conn, enum wire_opcode opcode, struct request *request, enum request_state state, const void *fixed,
+              const void *items, uint32_t n_items, uint64_t deadline);
+
+/* Reads replies, or sleeps while another thread does, until done(arg), called with conn->mutex held, is true. -ETIMEDOUT, -ENOTCONN. */
+typedef bool conn_done_fn(struct kvp_conn *conn, void *arg);
+int conn_wait(struct kvp_conn *conn, conn_done_fn *done, void *arg, uint64_t deadline);
+
+/* Sends a message that has one reply and waits for it. Errors: the daemon's, or -ENOTCONN. */
+int conn_call(struct kvp_conn *conn, enum wire_opcode opcode, const void *fixed, const void *items, uint32_t n_items,
+              enum wire_opcode reply, struct request *ret);
+
+/* Waits on conn->changed, with conn->mutex held, until `deadline`. */
+void conn_sleep(struct kvp_conn *conn, uint64_t deadline);
+
+/* The daemon is gone or not to be trusted: from now on everything that needs it fails. */
+void conn_fail(struct kvp_conn *conn);
+
+/* Ends all requests of a dead connection, unless the reader is about to. */
+void conn_reap(struct kvp_conn *conn);
+
+/* ---- conn-read.c: all of it by the reader alone ---- */
+
+struct conn_reader *conn_reader_new(void);
+
+/* Waits for a packet until `deadline` and deals with it. 1: did; 0: none came. */
+int conn_read(struct kvp_conn *conn, uint64_t deadline);
+
+/* Deals with whatever has already come, unless another thread is the reader. For the mapper. */
+void conn_drain(struct kvp_conn *conn);
+
+/* Receives a packet and its fds. Bytes; 0: nothing there; -ENOTCONN: the end; -EPROTO: cut off. *ret_cut: fewer fds came than were sent. */
+int conn_receive(int fd, void *packet, size_t capacity, int *fds, unsigned max_fds, unsigned *ret_n_fds, bool *ret_cut);
+
+/* ---- conn-open.c ---- */
+
+/* Options that grow: the caller's struct may be longer than ours where the rest is zero. -EINVAL. */
+int options_check(const void *options, size_t size, size_t known);
+
+#endif

@@ -1,0 +1,300 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * grow-answer.c -- from granted extents to backed tokens.
+ *
+ * While entries of a row are under way its lists belong to the reader, so extents are placed and mapped without a lock; when an entry
+ * ends, what is complete in all planes is counted under cache->lock and everything beyond goes back. That is sent before the row
+ * can be asked for again, so the daemon never sees a request for pages that it believes granted.
+ */
+#include "grow-answer.h"
+
+#include <assert.h>
+#include <errno.h>
+
+#include "giveback.h"
+#include "grow.h"
+#include "mapper.h"
+
+/* What a caller may be told; anything else means that library and daemon do not understand each other. */
+static int sane_status(int status)
+{
+        switch (status) {
+        case 0:
+        case -ENOMEM:
+        case -EDQUOT:
+        case -ETIMEDOUT:
+        case -EAGAIN:
+        case -EMFILE:
+        case -ENOTCONN:
+                return status;
+        default:
+                return -EPROTO;
+        }
+}
+
+static struct request *request_find(struct kvp_conn *conn, uint32_t id)
+{
+        struct request *request = &conn->requests[id % CONN_MAX_REQUESTS];
+        bool found;
+
+        (void)pthread_mutex_lock(&conn->mutex);
+        found = request->id == id && request->state == REQUEST_GROW;
+        (void)pthread_mutex_unlock(&conn->mutex);
+        return found ? request : NULL;
+}
+
+/* ---- the end of an entry ---- */
+
+/* With cache->lock held: what its end means for the row. */
+static void row_answered(struct kvp_cache *cache, const struct wire_item_grow *item, int status)
+{
+        struct row *r = &cache->rows[item->row];
+        const struct layout_class *class = &cache->layout.classes[item->plane_class];
+        const uint32_t asked = item->first + item->need;
+
+        if (item->flags & WIRE_GROW_OPTIONAL) {
+                if (status < 0)
+                        r->flags |= ROW_COOLING;
+                else
+                        r->flags &= ~(uint32_t)(ROW_COOLING | ROW_SCARCE);
+        } else if (status == 0) {
+                r->flags &= ~(uint32_t)ROW_COOLING;
+        } else if ((status == -ENOMEM || status == -EDQUOT || status == -ETIMEDOUT) &&
+                   asked > layout_pages(&cache->layout, class, cache->hot[item->row].tokens)) {
+                r->flags |= ROW_SCARCE; /* once more, without look-ahead */
+        } else {
+                r->error = status;
+        }
+}
+
+static void entry_end(struct kvp_conn *conn, struct request *request, uint32_t index, int status, struct giveback *refused)
+{
+        struct grow_entry *entry = &request->entries[index];
+        const struct wire_item_grow *item = &request->items[index];
+        struct kvp_cache *cache = request->cache;
+        struct extents *list = cache_extents(cache, item->row, item->plane_class);
+        struct row *r = &cache->rows[item->row];
+        const uint32_t planes = cache->layout.classes[item->plane_class].planes;
+        const uint32_t complete = extents_complete(list, planes, entry->from);
+        const uint32_t end = extents_end(list, planes, entry->from + complete);
+        struct giveback ragged;
+        uint64_t returned, pages;
+        bool wake = false;
+
+        assert(!entry->done && request->n_left > 0);
+        giveback_init(&ragged, conn, WIRE_RETURN_GIVEN);
+        returned = giveback_places(&ragged, cache, item->row, item->plane_class, entry->from + complete);
+        giveback_send(&ragged);
+        giveback_send(refused);
+        list->n = entry->from + complete;
+        entry->done = true;
+        request->n_left--;
+
+        (void)pthread_mutex_lock(&cache->lock);
+        assert(end >= list->mapped && r->growing > 0);
+        pages = (uint64_t)(end - list->mapped) * planes;
+        list->mapped = end;
+        row_account(cache, item->row, pages, 0);
+        r->growing--;
+        row_answered(cache, item, entry->status < 0 ? sane_status(entry->status) : sane_status(status));
+        if (r->growing == 0 && r->flags & ROW_WANTS_MAPPER)
+                wake = row_queue(cache, item->row, r->flags & ROW_WANTS_MAPPER);
+        row_refresh(cache, item->row);
+        cache->counters.grants += (uint64_t)complete * planes;
+        cache->counters.granted_pages += pages;
+        cache->counters.returns += returned;
+        cache->counters.refusals += entry->refused;
+        (void)pthread_mutex_unlock(&cache->lock);
+        if (wake) /* it has something to do for the row that had to wait for this */
+                (void)mapper_wake(conn);
+}
+
+/* Frees the request once all its entries have ended. */
+static void request_end(struct kvp_conn *conn, struct request *request, bool sent)
+{
+        bool starved;
+
+        assert(request->n_left == 0);
+        (void)pthread_mutex_lock(&conn->mutex);
+        request->id = 0;
+        request->state = REQUEST_FREE;
+        request->cache->requests--;
+        if (sent)
+                conn->n_requests--;
+        conn->ended++;
+        starved = conn->starved;
+        conn->starved = false;
+        (void)pthread_mutex_unlock(&conn->mutex);
+        if (starved)
+                (void)mapper_wake(conn);
+}
+
+static void end_all(struct kvp_conn *conn, struct request *request, int status)
+{
+        struct giveback refused;
+
+        giveback_init(&refused, conn, WIRE_RETURN_REFUSED);
+        for (uint32_t i = 0; i < request->n_entries; i++)
+                if (!request->entries[i].done)
+                        entry_end(conn, request, i, status, &refused);
+}
+
+void grow_unsent(struct kvp_conn *conn, struct request *request, int status)
+{
+        end_all(conn, request, status);
+        request_end(conn, request, false);
+}
+
+/* ---- grants ---- */
+
+/* Puts an extent where it belongs. On error it was not mapped, and its entry will not be complete. */
+static int extent_take(struct request *request, const struct wire_item_grant *grant, int fd)
+{
+        struct grow_entry *entry = &request->entries[grant->entry];
+        const struct wire_item_grow *item = &request->items[grant->entry];
+        struct kvp_cache *cache = request->cache;
+        struct extent_place *place;
+        uint64_t end;
+        int r;
+
+        if (grant->order > 6 || grant->order % 2 != 0 || grant->first < item->first || grant->first % (1u << grant->order) != 0 ||
+            grant->plane >= cache->layout.classes[item->plane_class].planes)
+                return -EBADMSG;
+        end = grant->first + (UINT64_C(1) << grant->order);
+        if (end > (uint64_t)item->first + item->max)
+                return -EBADMSG;
+        if (fd < 0)
+                return -EMFILE;
+        r = extents_place(cache_extents(cache, item->row, item->plane_class), cache->layout.classes[item->plane_class].planes,
+                          entry->from, item->first, grant->plane, grant->first, grant->order, &place);
+        if (r < 0)
+                return r;
+        r = cache->mem->map(cache_address(cache, item->plane_class, grant->plane, item->row, grant->first),
+                            UINT64_C(1) << grant->order << cache->layout.page_shift, fd);
+        if (r < 0)
+                return r;
+        place->present |= UINT64_C(1) << grant->plane;
+        place->ids[grant->plane] = grant->extent;
+        return 0;
+}
+
+/* The fds of one packet mostly have consecutive numbers: then nobody else's lies between them. */
+static void close_all(const int *fds, unsigned n)
+{
+        for (unsigned i = 0, end; i < n; i = end) {
+                for (end = i + 1; end < n && fds[end] == fds[end - 1] + 1; end++)
+                        ;
+                if (end - i > 1 && close_range((unsigned)fds[i], (unsigned)fds[end - 1], 0) == 0)
+                        continue;
+                for (unsigned k = i; k < end; k++)
+                        (void)close(fds[k]);
+        }
+}
+
+/* false: the daemon calls an entry complete that is not, though nothing of it was refused here. */
+static bool entry_is_plausible(const struct request *request, uint32_t index)
+{
+        const struct grow_entry *entry = &request->entries[index];
+        const struct wire_item_grow *item = &request->items[index];
+        const struct extents *list = cache_extents(request->cache, item->row, item->plane_class);
+        const uint32_t planes = request->cache->layout.classes[item->plane_class].planes;
+        const uint32_t complete = extents_complete(list, planes, entry->from);
+
+        return entry->status < 0 || (entry->from + complete == list->n && extents_end(list, planes, list->n) >= item->first + item->need);
+}
+
+bool grow_granted(struct kvp_conn *conn, const struct wire_item_grant *items, uint32_t n, const int *fds, unsigned n_fds)
+{
+        struct request *request = NULL;
+        struct giveback refused;
+        bool fine = true;
+
+        giveback_init(&refused, conn, WIRE_RETURN_REFUSED);
+        for (uint32_t i = 0; i < n; i++) {
+                const struct wire_item_grant *grant = &items[i];
+                int r;
+
+                if (!request || request->id != grant->request)
+                        request = request_find(conn, grant->request);
+                if (!request || grant->entry >= request->n_entries || request->entries[grant->entry].done) {
+                        giveback_add(&refused, grant->extent); /* of nothing that we asked for */
+                        continue;
+                }
+                r = extent_take(request, grant, i < n_fds ? fds[i] : -1);
+                if (r < 0) {
+                        request->entries[grant->entry].status = r;
+                        request->entries[grant->entry].refused++;
+                        giveback_add(&refused, grant->extent);
+                }
+                if (!(grant->flags & WIRE_GRANT_LAST))
+                        continue;
+                atomic_store_explicit(&conn->short_of_memory, (grant->flags & WIRE_GRANT_SHORT) != 0, memory_order_relaxed);
+                if (!entry_is_plausible(request, grant->entry))
+                        fine = false;
+                entry_end(conn, request, grant->entry, fine ? 0 : -EPROTO, &refused);
+                if (request->n_left == 0) {
+                        request_end(conn, request, true);
+                        request = NULL;
+                }
+        }
+        giveback_send(&refused);
+        close_all(fds, n_fds);
+        (void)pthread_mutex_lock(&conn->mutex);
+        conn->dealt_with += n;
+        (void)pthread_mutex_unlock(&conn->mutex);
+        return fine;
+}
+
+/* ---- failures ---- */
+
+bool grow_failed(struct kvp_conn *conn, const struct wire_item_grow_failed *items, uint32_t n)
+{
+        struct giveback refused;
+
+        giveback_init(&refused, conn, WIRE_RETURN_REFUSED);
+        for (uint32_t i = 0; i < n; i++) {
+                struct request *request = request_find(conn, items[i].request);
+                int status = wire_error_errno((enum wire_error_code)items[i].error);
+
+                if (!request || items[i].entry >= request->n_entries || request->entries[items[i].entry].done)
+                        return false;
+                entry_end(conn, request, items[i].entry, status < 0 ? status : -EPROTO, &refused);
+                if (request->n_left == 0)
+                        request_end(conn, request, true);
+        }
+        return true;
+}
+
+bool grow_refused(struct kvp_conn *conn, uint32_t id, const struct wire_error *error)
+{
+        const int status = wire_error_errno((enum wire_error_code)error->error);
+        struct request *request = request_find(conn, id);
+
+        if (!request)
+                return false;
+        end_all(conn, request, status < 0 ? status : -EPROTO);
+        request_end(conn, request, true);
+        return true;
+}
+
+void grow_fail_all(struct kvp_conn *conn)
+{
+        for (uint32_t i = 0; i < CONN_MAX_REQUESTS; i++) {
+                struct request *request = &conn->requests[i];
+                enum request_state state;
+
+                (void)pthread_mutex_lock(&conn->mutex);
+                state = request->state;
+                if (state == REQUEST_CALL) {
+                        request->state = REQUEST_DONE;
+                        request->status = -ENOTCONN;
+                        conn->n_requests--;
+                        conn->ended++;
+                }
+                (void)pthread_mutex_unlock(&conn->mutex);
+                if (state == REQUEST_GROW) {
+                        end_all(conn, request, -ENOTCONN);
+                        request_end(conn, request, true);
+                }
+        }
+}

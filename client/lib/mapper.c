@@ -1,0 +1,304 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * mapper.c -- the mapper thread: its loop, its sleep, and the rows that others left to it.
+ *
+ *      SLEEPING --wake--> ASKED --> AWAKE --(nothing left)--> SLEEPING
+ *                           ^---wake----'
+ *
+ * Whoever wakes sets ASKED and writes the eventfd only if it was SLEEPING; who finds the mapper AWAKE or ASKED knows that it will look
+ * once more before it sleeps.
+ */
+#include "mapper.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/eventfd.h>
+#include <sys/prctl.h>
+
+#include "grow.h"
+#include "shrink.h"
+
+enum { MAPPER_AWAKE, MAPPER_ASKED, MAPPER_SLEEPING };
+
+#define DEMAND_USEC UINT64_C(1000000) /* how long the daemon may wait for memory for a step that does not */
+
+bool mapper_wake(struct kvp_conn *conn)
+{
+        const uint64_t one = 1;
+
+        if (atomic_exchange(&conn->mapper_state, MAPPER_ASKED) != MAPPER_SLEEPING)
+                return false;
+        if (write(conn->wake, &one, sizeof(one)) < 0)
+                assert(errno == EAGAIN); /* the counter is full: it is awake enough */
+        return true;
+}
+
+bool mapper_is_idle(struct kvp_conn *conn)
+{
+        return !conn->mapper_runs || atomic_load(&conn->mapper_state) == MAPPER_SLEEPING;
+}
+
+/* ---- caches ---- */
+
+static void leave(struct kvp_cache *cache)
+{
+        assert(cache->users > 0);
+        cache->users--;
+        if (cache->dying)
+                (void)pthread_cond_broadcast(&cache->conn->changed);
+}
+
+struct kvp_cache *mapper_next_cache(struct kvp_conn *conn, struct kvp_cache *cache)
+{
+        struct kvp_cache *next;
+
+        (void)pthread_mutex_lock(&conn->mutex);
+        for (next = cache ? cache->next : conn->caches; next && next->dying; next = next->next)
+                ;
+        if (next)
+                next->users++;
+        if (cache)
+                leave(cache);
+        (void)pthread_mutex_unlock(&conn->mutex);
+        return next;
+}
+
+void mapper_keep_cache(struct kvp_cache *cache)
+{
+        (void)pthread_mutex_lock(&cache->conn->mutex);
+        cache->users++;
+        (void)pthread_mutex_unlock(&cache->conn->mutex);
+}
+
+void mapper_leave_cache(struct kvp_cache *cache)
+{
+        pthread_mutex_t *mutex;
+
+        if (!cache)
+                return;
+        mutex = &cache->conn->mutex;
+        (void)pthread_mutex_lock(mutex);
+        leave(cache);
+        (void)pthread_mutex_unlock(mutex);
+}
+
+/* ---- rows ---- */
+
+/* What a turn over the queue of one cache has put together. */
+struct turn {
+        struct request *request;
+        struct wire_item_row told[WIRE_MAX_ROWS];
+        uint32_t n_told;
+        uint32_t trims[SHRINK_ROWS];
+        uint32_t n_trims;
+};
+
+/* With cache->lock held. false: no room for this row in this turn. */
+static bool turn_add(struct kvp_cache *cache, struct turn *turn, uint32_t row)
+{
+        struct row *r = &cache->rows[row];
+        const bool held = row_is_held(cache, row), wanted = r->flags & (ROW_AHEAD | ROW_DEMAND);
+
+        if (turn->n_told == WIRE_MAX_ROWS || turn->n_trims == SHRINK_ROWS)
+                return false;
+        if (r->flags & ROW_TELL && held != !!(r->flags & ROW_TOLD_HELD))
+                turn->told[turn->n_told++] = (struct wire_item_row){ .cache = cache->id, .row = row, .held = held };
+        r->flags &= ~(uint32_t)ROW_TELL;
+        if (r->growing > 0)
+                return true; /* comes again when that has ended */
+        if (r->flags & (ROW_TRIM | ROW_TRIM_TAIL)) {
+                turn->trims[turn->n_trims++] = row;
+        } else if (wanted && held) {
+                if (!turn->request || !grow_add(cache, turn->request, row, cache->hot[row].tokens, !(r->flags & ROW_DEMAND)))
+                        return false;
+        }
+        r->flags &= ~(uint32_t)(ROW_AHEAD | ROW_DEMAND);
+        if (wanted)
+                row_refresh(cache, row);
+        return true;
+}
+
+/* Tells which rows are held and which idle. Meanwhile a row may have changed hands, or a request may have told otherwise: then again. */
+static void tell(struct kvp_cache *cache, const struct turn *turn)
+{
+        if (turn->n_told == 0)
+                return;
+        if (conn_send(cache->conn, WIRE_ROWS, NULL, REQUEST_FREE, NULL, turn->told, turn->n_told, deadline_in(CONN_TIMEOUT_USEC)) < 0)
+                conn_fail(cache->conn);
+        (void)pthread_mutex_lock(&cache->lock);
+        for (uint32_t i = 0; i < turn->n_told; i++) {
+                const uint32_t row = turn->told[i].row;
+                struct row *r = &cache->rows[row];
+
+                r->flags = turn->told[i].held ? r->flags | ROW_TOLD_HELD : r->flags & ~(uint32_t)ROW_TOLD_HELD;
+                if (row_is_held(cache, row) != turn->told[i].held)
+                        (void)row_queue(cache, row, ROW_TELL);
+        }
+        (void)pthread_mutex_unlock(&cache->lock);
+}
+
+/* Works off the queue of a cache, or as much as one message of each kind takes. False: the rest has to wait for a request to end. */
+static bool serve(struct kvp_cache *cache)
+{
+        struct kvp_conn *conn = cache->conn;
+        struct turn turn = { 0 };
+        bool more = true;
+        uint32_t row;
+
+        turn.request = conn_request_take(conn, true);
+        (void)pthread_mutex_lock(&cache->lock);
+        while ((row = row_dequeue(cache)) != ROW_NONE)
+                if (!turn_add(cache, &turn, row)) {
+                        (void)row_queue(cache, row, cache->rows[row].flags & ROW_WANTS_MAPPER);
+                        more = turn.request;
+                        break;
+                }
+        (void)pthread_mutex_unlock(&cache->lock);
+
+        tell(cache, &turn);
+        shrink_trim(cache, turn.trims, turn.n_trims);
+        if (turn.request)
+                (void)grow_send(cache, turn.request, DEMAND_USEC, deadline_in(CONN_TIMEOUT_USEC));
+        return more;
+}
+
+/* The daemon is gone: nothing that is queued can be done. */
+static void forget(struct kvp_cache *cache)
+{
+        uint32_t row;
+
+        (void)pthread_mutex_lock(&cache->lock);
+        while ((row = row_dequeue(cache)) != ROW_NONE) {
+                cache->rows[row].flags &= ~(uint32_t)ROW_WANTS_MAPPER;
+                row_refresh(cache, row);
+        }
+        (void)pthread_mutex_unlock(&cache->lock);
+}
+
+static void serve_all(struct kvp_conn *conn)
+{
+        for (struct kvp_cache *cache = NULL; (cache = mapper_next_cache(conn, cache));) {
+                bool any;
+
+                do {
+                        (void)pthread_mutex_lock(&cache->lock);
+                        any = cache->queue_length > 0;
+                        (void)pthread_mutex_unlock(&cache->lock);
+                } while (any && !conn_is_dead(conn) && serve(cache));
+                if (conn_is_dead(conn))
+                        forget(cache);
+        }
+        if (conn_is_dead(conn))
+                conn_reap(conn);
+}
+
+/* ---- the event channel ---- */
+
+static void read_event(struct kvp_conn *conn)
+{
+        uint64_t packet[WIRE_MAX_PACKET / sizeof(uint64_t)];
+        struct wire_view view;
+        unsigned n_fds;
+        bool cut;
+        int fd, size;
+
+        size = conn_receive(conn->events, packet, sizeof(packet), &fd, 1, &n_fds, &cut);
+        if (size == 0)
+                return;
+        if (size > 0 && n_fds > 0)
+                (void)close(fd);
+        if (size < 0 || wire_decode(packet, (size_t)size, n_fds, WIRE_EVT, &view) != WIRE_E_NONE) {
+                conn_fail(conn);
+                return;
+        }
+        if (view.info->opcode == WIRE_REVOKE) {
+                revoke_answer(conn, view.fixed);
+                return;
+        }
+        assert(view.info->opcode == WIRE_SYNC);
+        (void)pthread_mutex_lock(&conn->mutex);
+        conn->ack_wanted = conn->reading; /* the reader may be in the middle of a packet */
+        (void)pthread_mutex_unlock(&conn->mutex);
+        conn_drain(conn);
+        if (conn_send(conn, WIRE_ACK, NULL, REQUEST_FREE, NULL, NULL, 0, deadline_in(CONN_TIMEOUT_USEC)) < 0)
+                conn_fail(conn);
+}
+
+/* ---- the loop ---- */
+
+/* Sleeps until something comes; false: there was something to do already. */
+static bool sleep_until_woken(struct kvp_conn *conn, struct pollfd polled[3])
+{
+        uint32_t awake = MAPPER_AWAKE;
+        const bool dead = conn_is_dead(conn);
+
+        (void)pthread_mutex_lock(&conn->mutex);
+        polled[0] = (struct pollfd){ .fd = conn->wake, .events = POLLIN };
+        polled[1] = (struct pollfd){ .fd = dead ? -1 : conn->events, .events = POLLIN };
+        /* Of requests that nobody waits for somebody has to read the answers. */
+        polled[2] = (struct pollfd){ .fd = dead || conn->n_requests == 0 || conn->waiters > 0 ? -1 : conn->socket, .events = POLLIN };
+        if (!atomic_compare_exchange_strong(&conn->mapper_state, &awake, MAPPER_SLEEPING)) {
+                (void)pthread_mutex_unlock(&conn->mutex);
+                return false;
+        }
+        (void)pthread_cond_broadcast(&conn->changed);
+        (void)pthread_mutex_unlock(&conn->mutex);
+        if (poll(polled, 3, -1) < 0)
+                polled[0].revents = polled[1].revents = polled[2].revents = 0;
+        return true;
+}
+
+static void *mapper_main(void *userdata)
+{
+        struct kvp_conn *conn = userdata;
+
+        (void)prctl(PR_SET_NAME, "kvp-mapper");
+        for (;;) {
+                struct pollfd polled[3];
+                uint64_t count;
+
+                atomic_store(&conn->mapper_state, MAPPER_AWAKE);
+                if (atomic_load(&conn->quit))
+                        return NULL;
+                serve_all(conn);
+                if (!sleep_until_woken(conn, polled))
+                        continue;
+                if (polled[0].revents && read(conn->wake, &count, sizeof(count)) > 0)
+                        atomic_fetch_add_explicit(&conn->mapper_wakes, 1, memory_order_relaxed);
+                atomic_store(&conn->mapper_state, MAPPER_AWAKE);
+                if (polled[1].revents)
+                        read_event(conn);
+                if (polled[2].revents)
+                        conn_drain(conn);
+        }
+}
+
+int mapper_start(struct kvp_conn *conn)
+{
+        sigset_t all, before;
+        int r;
+
+        assert(!conn->mapper_runs);
+        conn->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+        if (conn->wake < 0)
+                return -errno;
+        /* Signals are the application's: none of its handlers runs on this thread. */
+        (void)sigfillset(&all);
+        (void)pthread_sigmask(SIG_SETMASK, &all, &before);
+        r = -pthread_create(&conn->mapper, NULL, mapper_main, conn);
+        (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+        conn->mapper_runs = r == 0;
+        return r;
+}
+
+void mapper_stop(struct kvp_conn *conn)
+{
+        if (!conn->mapper_runs)
+                return;
+        atomic_store(&conn->quit, true);
+        (void)mapper_wake(conn);
+        (void)pthread_join(conn->mapper, NULL);
+        conn->mapper_runs = false;
+}

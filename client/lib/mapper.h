@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * mapper.h -- the mapper thread, one a connection.
+ *
+ * It sleeps until it is woken or the event channel has something; there is no timer. It asks for look-ahead and for what steps that do
+ * not wait need, gives back what was trimmed, tells which rows are held or idle, and answers revokes. It does not wait for the
+ * grants that it asks for: whoever reads them maps them, itself included.
+ */
+#ifndef LIB_MAPPER_H
+#define LIB_MAPPER_H
+
+#include "conn.h"
+
+int mapper_start(struct kvp_conn *conn);
+void mapper_stop(struct kvp_conn *conn); /* waits until it has ended */
+
+/* From any thread, with no lock held. True: this took a system call; false: it is awake, or was woken already. */
+bool mapper_wake(struct kvp_conn *conn);
+
+/* With conn->mutex held: it sleeps and has nothing to do. */
+bool mapper_is_idle(struct kvp_conn *conn);
+
+/* ---- on the mapper thread ---- */
+
+/* The first cache that lives, or the next one after `cache`, which is let go; NULL: no more. A cache is not destroyed while it is kept. */
+struct kvp_cache *mapper_next_cache(struct kvp_conn *conn, struct kvp_cache *cache);
+void mapper_keep_cache(struct kvp_cache *cache);
+void mapper_leave_cache(struct kvp_cache *cache); /* NULL is fine */
+
+/* revoke.c: answers a REVOKE. */
+void revoke_answer(struct kvp_conn *conn, const struct wire_revoke *revoke);
+
+#endif

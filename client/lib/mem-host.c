@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * mem-host.c -- extents of host memory: each is a memfd, mapped shared over a reservation that nothing is behind.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "mem.h"
+#include "util.h"
+
+static int host_reserve(size_t size, size_t align, void **ret_base)
+{
+        const uintptr_t mask = align - 1;
+        size_t padded;
+        uintptr_t base, start;
+        void *p;
+
+        assert(size > 0 && is_power_of_two(align));
+        if (__builtin_add_overflow(size, align, &padded))
+                return -ENOMEM;
+        p = mmap(NULL, padded, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        if (p == MAP_FAILED)
+                return -errno;
+        base = (uintptr_t)p;
+        start = (base + mask) & ~mask;
+        if (start > base)
+                (void)munmap(p, start - base);
+        if (start + size < base + padded)
+                (void)munmap((void *)(start + size), base + padded - (start + size));
+        *ret_base = (void *)start;
+        return 0;
+}
+
+static int host_map(void *address, size_t size, int fd)
+{
+        return mmap(address, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0) == MAP_FAILED ? -errno : 0;
+}
+
+static void host_unmap(void *address, size_t size)
+{
+        if (mmap(address, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) != MAP_FAILED)
+                return;
+        /* Over vm.max_map_count. The daemon truncates what is given back, so the memory comes free even so. */
+        (void)mprotect(address, size, PROT_NONE);
+}
+
+static void host_release(void *base, size_t size)
+{
+        (void)munmap(base, size);
+}
+
+const struct mem_backend mem_host = {
+        .name = "host",
+        .reserve = host_reserve,
+        .map = host_map,
+        .unmap = host_unmap,
+        .release = host_release,
+};
+
+const struct mem_backend *mem_backend_find(const char *name)
+{
+        return strcmp(name, mem_host.name) == 0 ? &mem_host : NULL;
+}

@@ -1,0 +1,277 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * step.c -- kvp_step(): the call of every iteration.
+ *
+ *      all within their marks      two short passes over the rows, no system call
+ *      a mark is crossed           the row is left to the mapper; at most one wake
+ *      a row is not backed         this thread asks, waits, maps (timeout 0: the mapper does)
+ *
+ * The first pass changes nothing but stamps, so that a call with a row that is repeated, not held or too long has no effect: a row
+ * whose stamp is not below this call's was named before or is free.
+ */
+#include <assert.h>
+#include <errno.h>
+
+#include "cache.h"
+#include "grow.h"
+#include "mapper.h"
+
+#define RETRY_USEC 1000u /* after the daemon said that too many requests wait */
+
+/* This call's stamp, above that of every held row and below ROW_FREE. */
+static uint32_t next_stamp(struct kvp_cache *cache)
+{
+        if (UNLIKELY(cache->stamp == ROW_FREE - 1)) {
+                for (uint32_t row = 0; row < cache->n_rows; row++)
+                        if (row_is_held(cache, row))
+                                cache->hot[row].stamp = 0;
+                cache->stamp = 0;
+        }
+        return ++cache->stamp;
+}
+
+/* What a call that waits finds when it looks at its rows. */
+struct asked {
+        bool pending;   /* a row grows: a request will end */
+        bool shrinking; /* a row shrinks */
+        bool retry;     /* the daemon wants to be asked later */
+};
+
+/* Whether a row that is not backed is to be asked for now. Else it is under way, or has failed. */
+static bool may_ask(struct row *row, bool late, struct asked *asked)
+{
+        if (row->growing > 0 || row->flags & ROW_SHRINKING) {
+                asked->pending |= row->growing > 0;
+                asked->shrinking |= (row->flags & ROW_SHRINKING) != 0;
+                return false;
+        }
+        if (late)
+                return row->error == 0;
+        if (row->error == -EAGAIN) {
+                row->error = 0;
+                asked->retry = true;
+                return false;
+        }
+        return row->error == 0 || row->error == -ETIMEDOUT; /* the daemon does not wait as long as this caller does */
+}
+
+/* Asks for all rows that are not backed and not under way. An error: nothing more can be asked. */
+static int ask(struct kvp_cache *cache, const struct kvp_seq_step *steps, size_t n, uint64_t deadline, struct asked *ret)
+{
+        const uint64_t left = subtract_saturated(deadline, time_now_usec());
+        struct request *request = conn_request_take(cache->conn, true);
+        struct asked asked = { 0 };
+
+        (void)pthread_mutex_lock(&cache->lock);
+        for (size_t i = 0; i < n; i++) {
+                const uint32_t row = steps[i].seq;
+                int r;
+
+                if (steps[i].tokens <= cache->hot[row].ready || !may_ask(&cache->rows[row], left < RETRY_USEC, &asked))
+                        continue;
+                asked.pending = true;
+                if (request && grow_add(cache, request, row, steps[i].tokens, false))
+                        continue;
+                if (!request)
+                        break; /* goes on once one of those under way has ended */
+                (void)pthread_mutex_unlock(&cache->lock);
+                r = grow_send(cache, request, left, deadline);
+                if (r < 0)
+                        return r;
+                request = conn_request_take(cache->conn, true);
+                (void)pthread_mutex_lock(&cache->lock);
+                i--; /* once more, into the new one */
+        }
+        (void)pthread_mutex_unlock(&cache->lock);
+        *ret = asked;
+        return request ? grow_send(cache, request, left, deadline) : 0;
+}
+
+static bool request_ended(struct kvp_conn *conn, void *arg)
+{
+        return conn->ended != *(const uint64_t *)arg;
+}
+
+/* Until no row shrinks, or the deadline. Unmapping is local and short, so this is not the connection's kind of waiting. */
+static void wait_shrunk(struct kvp_cache *cache, const struct kvp_seq_step *steps, size_t n, uint64_t deadline)
+{
+        const struct timespec until = timespec_of(deadline);
+
+        (void)pthread_mutex_lock(&cache->lock);
+        for (size_t i = 0; i < n; i++)
+                while (steps[i].tokens > cache->hot[steps[i].seq].ready && cache->rows[steps[i].seq].flags & ROW_SHRINKING)
+                        if (pthread_cond_timedwait(&cache->changed, &cache->lock, &until) == ETIMEDOUT) {
+                                (void)pthread_mutex_unlock(&cache->lock);
+                                return;
+                        }
+        (void)pthread_mutex_unlock(&cache->lock);
+}
+
+/* Returns once every row is backed or has failed, or with what ended the waiting. */
+static int wait_backed(struct kvp_cache *cache, const struct kvp_seq_step *steps, size_t n, uint64_t deadline)
+{
+        struct kvp_conn *conn = cache->conn;
+
+        for (;;) {
+                struct asked asked;
+                uint64_t ended;
+                int r;
+
+                (void)pthread_mutex_lock(&conn->mutex);
+                ended = conn->ended;
+                (void)pthread_mutex_unlock(&conn->mutex);
+                r = ask(cache, steps, n, deadline, &asked);
+                if (r < 0 || (!asked.pending && !asked.shrinking && !asked.retry))
+                        return r;
+                if (asked.pending)
+                        r = conn_wait(conn, request_ended, &ended, add_saturated(deadline, CONN_GRACE_USEC));
+                else if (asked.shrinking)
+                        wait_shrunk(cache, steps, n, deadline);
+                else if (conn_wait(conn, request_ended, &ended, min_u64(deadline, deadline_in(RETRY_USEC))) == -ENOTCONN)
+                        r = -ENOTCONN;
+                if (r < 0)
+                        return r;
+                if (!asked.pending && time_now_usec() >= deadline)
+                        return -ETIMEDOUT;
+        }
+}
+
+/* Why a row is not backed: the daemon's answer, or none yet. */
+static int last_error(const struct row *row)
+{
+        return row->error == 0 || row->error == -EAGAIN || row->growing > 0 ? -ETIMEDOUT : row->error;
+}
+
+/* Leaves the rows that are not backed to the mapper; their status is what became of the last attempt. */
+static bool demand(struct kvp_cache *cache, struct kvp_seq_step *steps, size_t n)
+{
+        bool wake = false;
+
+        for (size_t i = 0; i < n; i++) {
+                struct row *row = &cache->rows[steps[i].seq];
+
+                if (steps[i].tokens <= cache->hot[steps[i].seq].ready)
+                        continue;
+                steps[i].ret_status = last_error(row);
+                if (row->growing > 0 || row->flags & ROW_DEMAND)
+                        continue;
+                row->error = 0;
+                wake |= row_queue(cache, steps[i].seq, ROW_DEMAND);
+        }
+        return wake;
+}
+
+/* The outcome of a call that had to look further than marks; queues look-ahead. */
+static bool conclude(struct kvp_cache *cache, struct kvp_seq_step *steps, size_t n, int waited, int *ret)
+{
+        bool wake = false;
+        int first = 0;
+
+        for (size_t i = 0; i < n; i++) {
+                struct kvp_seq_step *step = &steps[i];
+                const struct row_hot *hot = &cache->hot[step->seq];
+                const struct row *row = &cache->rows[step->seq];
+
+                step->ret_ready = hot->ready;
+                if (step->tokens <= hot->ready)
+                        step->ret_status = 0;
+                else if (waited == -ENOTCONN)
+                        step->ret_status = -ENOTCONN;
+                else if (step->ret_status == 0)
+                        step->ret_status = last_error(row);
+                if (first == 0)
+                        first = step->ret_status;
+                if (step->tokens > hot->mark && step->tokens <= hot->ready) {
+                        wake |= row_queue(cache, step->seq, ROW_AHEAD);
+                        row_refresh(cache, step->seq);
+                }
+        }
+        *ret = first;
+        return wake;
+}
+
+/* Some row is beyond its mark. cache->lock is held, and released here. */
+static int step_beyond(struct kvp_cache *cache, struct kvp_seq_step *steps, size_t n, uint64_t timeout_usec)
+{
+        struct kvp_conn *conn = cache->conn;
+        const bool dead = conn_is_dead(conn);
+        bool unbacked = false, wake = false, syscalls = false;
+        int waited = 0, r;
+
+        for (size_t i = 0; i < n; i++) {
+                struct row_hot *hot = &cache->hot[steps[i].seq];
+                struct row *row = &cache->rows[steps[i].seq];
+
+                if (steps[i].tokens > hot->mark) {
+                        row->ahead = row_ahead(cache, subtract_saturated(steps[i].tokens, hot->tokens));
+                        if (steps[i].tokens > hot->ready) {
+                                unbacked = true;
+                                if (timeout_usec > 0 && row->growing == 0)
+                                        row->error = 0;
+                        }
+                }
+                hot->tokens = steps[i].tokens;
+                steps[i].ret_status = 0;
+        }
+        if (unbacked && dead) {
+                waited = -ENOTCONN;
+        } else if (unbacked && timeout_usec == 0) {
+                wake = demand(cache, steps, n);
+        } else if (unbacked) {
+                (void)pthread_mutex_unlock(&cache->lock);
+                waited = wait_backed(cache, steps, n, deadline_in(timeout_usec));
+                syscalls = true;
+                (void)pthread_mutex_lock(&cache->lock);
+        }
+        wake |= conclude(cache, steps, n, waited, &r);
+        cache->counters.waited += syscalls;
+        (void)pthread_mutex_unlock(&cache->lock);
+
+        if (wake && !dead)
+                syscalls |= mapper_wake(conn);
+        if (syscalls) {
+                (void)pthread_mutex_lock(&cache->lock);
+                cache->counters.with_syscalls++;
+                (void)pthread_mutex_unlock(&cache->lock);
+        }
+        return r;
+}
+
+KVP_PUBLIC int kvp_step(struct kvp_cache *cache, struct kvp_seq_step *steps, size_t n, uint64_t timeout_usec)
+{
+        const uint64_t max_tokens = cache->layout.max_tokens;
+        uint64_t beyond = 0;
+        uint32_t stamp, n_rows;
+        struct row_hot *hot;
+
+        if (UNLIKELY(cache->generation != fork_generation()))
+                return -ECHILD;
+        if (UNLIKELY(!steps && n > 0))
+                return -EINVAL;
+        (void)pthread_mutex_lock(&cache->lock);
+        hot = cache->hot;
+        n_rows = cache->n_rows;
+        stamp = next_stamp(cache);
+        for (size_t i = 0; i < n; i++) {
+                const uint32_t row = steps[i].seq;
+
+                if (UNLIKELY(row >= n_rows || hot[row].stamp >= stamp || steps[i].tokens > max_tokens)) {
+                        (void)pthread_mutex_unlock(&cache->lock);
+                        return -EINVAL;
+                }
+                hot[row].stamp = stamp;
+                beyond |= steps[i].tokens > hot[row].mark;
+        }
+        cache->counters.steps++;
+        if (UNLIKELY(beyond))
+                return step_beyond(cache, steps, n, timeout_usec);
+        for (size_t i = 0; i < n; i++) {
+                struct row_hot *row = &hot[steps[i].seq];
+
+                row->tokens = steps[i].tokens;
+                steps[i].ret_status = 0;
+                steps[i].ret_ready = row->ready;
+        }
+        (void)pthread_mutex_unlock(&cache->lock);
+        return 0;
+}
