@@ -338,6 +338,8 @@ demo: ## builds, replays a serving load of two tenants through real attention, v
 INSTALLED_PROGRAMS := $(patsubst $(BIN)/kvpager-replay,$(OBJ)/install/kvpager-replay, \
                       $(patsubst $(BIN)/kvpagerctl,$(OBJ)/install/kvpagerctl,$(PROGRAMS)))
 MAN_PAGES := $(wildcard man/*.[1-8]) $(MADE_PAGES)
+# Functions that share a page with another: NAME.3:PAGE.3.
+MAN_LINKS = $(shell cd man && awk '/^\.Nd/ { nextfile } $$1 == ".Nm" && $$2 ".3" != FILENAME { print $$2 ".3:" FILENAME }' *.3)
 UNITS := $(wildcard systemd/*.service systemd/*.socket)
 SYSUSERS := $(wildcard systemd/*sysusers*.conf)
 TMPFILES := $(wildcard systemd/*tmpfiles*.conf)
@@ -354,6 +356,7 @@ install: all $(INSTALLED_PROGRAMS) ## into $(DESTDIR)$(PREFIX)
 	install -D -m 644 client/include/kvpager.h $(D)$(INCLUDEDIR)/kvpager.h
 	install -D -m 644 $(LIB)/kvpager.pc $(D)$(LIBDIR)/pkgconfig/kvpager.pc
 	@set -e; for f in $(MAN_PAGES); do install -D -m 644 "$$f" "$(D)$(MANDIR)/man$${f##*.}/$${f##*/}"; done
+	@set -e; for f in $(MAN_LINKS); do ln -sf "$${f#*:}" "$(D)$(MANDIR)/man3/$${f%:*}"; done
 	@set -e; for f in $(UNITS); do mkdir -p $(D)$(UNITDIR); \
 		sed 's|@BINDIR@|$(BINDIR)|g' "$$f" >"$(D)$(UNITDIR)/$${f##*/}"; done
 	@set -e; for f in $(SYSUSERS); do install -D -m 644 "$$f" "$(D)$(SYSUSERSDIR)/kvpager.conf"; done
@@ -365,6 +368,7 @@ uninstall: ## takes away what install put there
 	rm -f $(addprefix $(D)$(BINDIR)/,$(notdir $(PROGRAMS))) $(D)$(LIBDIR)/libkvpager.so $(D)$(LIBDIR)/libkvpager.so.0 \
 		$(D)$(INCLUDEDIR)/kvpager.h $(D)$(LIBDIR)/pkgconfig/kvpager.pc \
 		$(foreach p,$(MAN_PAGES),$(D)$(MANDIR)/man$(patsubst .%,%,$(suffix $(p)))/$(notdir $(p))) \
+		$(foreach l,$(MAN_LINKS),$(D)$(MANDIR)/man3/$(firstword $(subst :, ,$(l)))) \
 		$(addprefix $(D)$(UNITDIR)/,$(notdir $(UNITS))) \
 		$(if $(SYSUSERS),$(D)$(SYSUSERSDIR)/kvpager.conf) $(if $(TMPFILES),$(D)$(TMPFILESDIR)/kvpager.conf) \
 		$(foreach f,$(COMPLETIONS),$(D)$(word 2,$(subst :, ,$(f)))/$(notdir $(firstword $(subst :, ,$(f)))))

@@ -1,0 +1,23 @@
+# SPDX-License-Identifier: MIT
+# fish completion for kvpagerctl(1)
+
+set -l commands status devices tenants workers caches counters check help version
+
+complete -c kvpagerctl -f
+complete -c kvpagerctl -l socket -r -F -d 'where the daemon listens'
+complete -c kvpagerctl -l timeout -x -a '1s 5s 500ms 1min' -d 'give up after so long'
+complete -c kvpagerctl -l json -d 'JSON instead of tables'
+complete -c kvpagerctl -l bytes -d 'exact numbers of bytes'
+complete -c kvpagerctl -l no-legend -d 'no headings and counts'
+complete -c kvpagerctl -s h -l help -d 'a summary'
+complete -c kvpagerctl -l version -d 'the version'
+set -l none "not __fish_seen_subcommand_from $commands"
+complete -c kvpagerctl -n $none -a status -d 'the daemon, its devices and its tenants'
+complete -c kvpagerctl -n $none -a devices -d 'devices, and how much of their memory is in use'
+complete -c kvpagerctl -n $none -a tenants -d 'tenants, what they use and their limits'
+complete -c kvpagerctl -n $none -a workers -d 'connected processes and what they use'
+complete -c kvpagerctl -n $none -a caches -d 'caches, their rows and what backs them'
+complete -c kvpagerctl -n $none -a counters -d 'what the daemon has counted since its start'
+complete -c kvpagerctl -n $none -a check -d 'let the daemon prove its page table'
+complete -c kvpagerctl -n $none -a help -d 'a summary'
+complete -c kvpagerctl -n $none -a version -d 'the version of this program'
