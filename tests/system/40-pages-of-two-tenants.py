@@ -29,7 +29,7 @@ assert device["allocated_bytes"] == current + device["virgin_bytes"] <= device["
 
 # chat's row goes idle, then away; code grows over it and finds zeroes only.
 chat.ok("release", chat.seq)
-until(lambda: daemon.tenant("chat")["idle_bytes"] > 40 * MIB and daemon.tenant("chat")["live_bytes"] == 0, "chat is idle")
+until(lambda: daemon.tenant("chat")["idle_bytes"] > 39 * MIB and daemon.tenant("chat")["live_bytes"] == 0, "chat is idle")
 big = code.acquire(60000)
 for tokens in range(20000, 60001, 8000):
     code.grow(big, tokens)  # together more than the device has beside chat's idle row
