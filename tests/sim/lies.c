@@ -62,6 +62,17 @@ static void lie_grow(struct world *world, struct fake_worker *worker)
         event.grow.need = random_chance(&world->random, 60) ? random_below(&world->random, 64) : wild(world);
         event.grow.max = random_chance(&world->random, 60) ? event.grow.need + random_below(&world->random, 64)
                                                            : wild(world);
+        if (cache &&
+            random_chance(&world->random, 40)) { /* a good range, but of pages that are taken, as likely as not */
+                const struct core_plane_class *class;
+
+                event.grow.row = random_below(&world->random, cache->rows < 8 ? cache->rows : 8);
+                event.grow.plane_class = random_below(&world->random, cache->n_classes);
+                class = &cache->classes[event.grow.plane_class];
+                event.grow.first = random_below(&world->random, class->row_pages < 20 ? class->row_pages : 20);
+                event.grow.need = random_between(&world->random, 1, class->row_pages - event.grow.first);
+                event.grow.max = event.grow.need;
+        }
         event.grow.timeout_usec = random_chance(&world->random, 70) ? wild(world) : random_next(&world->random);
         world_apply(world, &event);
 }

@@ -4,6 +4,7 @@
  *
  *      sim [--seeds A-B] [--events N]          runs these seeds; without: as many as $SIM_SEEDS, $SIM_EVENTS say
  *      sim --seed S [--events N] [--trace]     one seed, all of it in words
+ *      sim --scenarios                         lists them
  *      sim --golden FILE... [--update]         compares the scenario that a file is named after with the file, or
  * rewrites it
  *
@@ -33,18 +34,10 @@ struct options {
 
 static void run_seed(uint64_t seed, uint32_t events, FILE *out, uint32_t out_from, volatile struct progress *progress)
 {
-        struct core_params params = { .max_extents = 1200,
-                                      .max_workers = 6,
-                                      .max_caches = 12,
-                                      .max_rows = 64,
-                                      .max_requests = 24,
-                                      .trace = out != NULL };
+        struct core_params params;
         struct world world;
 
-        /* Few rows, so that some run out of them. Tracing must not change anything: see run_traced_twice in the unit
-         * tests. */
-        if (seed % 16 == 5)
-                params.max_rows = 4;
+        sim_params(seed, out != NULL, &params);
         world_init(&world, seed, &params);
         world.out = out;
         world.out_from = out_from;
@@ -85,7 +78,7 @@ static int supervise(const struct options *options)
         child = fork();
         if (child == 0) {
                 run_seeds(options, progress);
-                _exit(0);
+                exit(0);
         }
         if (child > 0 && wait_for(child) == 0) {
                 printf("%" PRIu64 " seeds x %u events: all invariants hold\n", options->last - options->first + 1,
@@ -99,7 +92,7 @@ static int supervise(const struct options *options)
         if (child == 0) {
                 run_seed(progress->seed, options->events, stdout,
                          progress->event > LAST_EVENTS ? progress->event - LAST_EVENTS : 0, NULL);
-                _exit(0);
+                exit(0);
         }
         if (child > 0 && wait_for(child) == 0)
                 printf("sim: it does not fail when it is run again alone, with tracing\n");
@@ -175,20 +168,17 @@ static uint64_t number(const char *text, uint64_t otherwise)
 static _Noreturn void usage(void)
 {
         fprintf(stderr,
-                "usage: sim [--seeds A-B] [--events N] | --seed S [--events N] [--trace] | --golden FILE... [--update]\n");
+                "usage: sim [--seeds A-B] [--events N] | --seed S [--events N] [--trace] | --scenarios | --golden FILE... [--update]\n");
         exit(2);
 }
 
 int main(int argc, char **argv)
 {
         static const struct option long_options[] = {
-                { "seeds", required_argument, NULL, 's' },
-                { "seed", required_argument, NULL, 'o' },
-                { "events", required_argument, NULL, 'e' },
-                { "trace", no_argument, NULL, 't' },
-                { "golden", required_argument, NULL, 'g' },
-                { "update", no_argument, NULL, 'u' },
-                { NULL, 0, NULL, 0 },
+                { "seeds", required_argument, NULL, 's' },  { "seed", required_argument, NULL, 'o' },
+                { "events", required_argument, NULL, 'e' }, { "trace", no_argument, NULL, 't' },
+                { "golden", required_argument, NULL, 'g' }, { "update", no_argument, NULL, 'u' },
+                { "scenarios", no_argument, NULL, 'l' },    { NULL, 0, NULL, 0 },
         };
         struct options options = { .first = 1,
                                    .last = number(getenv("SIM_SEEDS"), 1000),
@@ -212,7 +202,11 @@ int main(int argc, char **argv)
                         golden_path = optarg;
                 else if (c == 'u')
                         options.update = true;
-                else
+                else if (c == 'l') {
+                        for (unsigned i = 0; scenario_name(i); i++)
+                                puts(scenario_name(i));
+                        return 0;
+                } else
                         usage();
         }
         if (golden_path) {

@@ -22,9 +22,9 @@ void worker_create_cache(struct world *world, struct fake_worker *worker)
         create->n_classes = random_chance(random, 60) ? 1 : random_between(random, 2, 4);
         for (uint32_t i = 0; i < create->n_classes; i++) {
                 create->classes[i] = (struct core_plane_class){ .group = i };
-                create->classes[i].planes = random_chance(random, 5)    ? CORE_MAX_PLANES
-                                            : random_chance(random, 50) ? 1
-                                                                        : random_between(random, 2, 6);
+                create->classes[i].planes = random_chance(random, world->wide ? 50 : 5) ? CORE_MAX_PLANES
+                                            : random_chance(random, 50)                 ? 1
+                                                                                        : random_between(random, 2, 6);
                 create->classes[i].row_pages = random_chance(random, 40) ? random_between(random, 65, 300)
                                                                          : random_between(random, 1, 40);
         }
@@ -148,7 +148,9 @@ void worker_grow(struct world *world, struct fake_worker *worker)
         event.grow.row = row;
         event.grow.plane_class = plane_class;
         event.grow.first = first;
-        event.grow.need = random_chance(random, 50) ? 1 : random_between(random, 1, room);
+        event.grow.need = random_chance(random, world->wide ? 10 : 50)
+                                  ? 1
+                                  : random_between(random, 1, world->wide && room > 30 ? 30 : room);
         event.grow.max = random_chance(random, 40) ? event.grow.need : random_between(random, event.grow.need, room);
         event.grow.timeout_usec = any_timeout(world);
         world_apply(world, &event);

@@ -40,7 +40,11 @@ static void add_device(struct world *world)
         event.device_add.pages = random_chance(random, 15)   ? random_between(random, 300, 600)
                                  : random_chance(random, 20) ? random_between(random, 1, 20)
                                                              : random_between(random, 20, 160);
-        event.device_add.virgin_pages = random_chance(random, 20) ? 0 : random_below(random, event.device_add.pages);
+        if (world->wide)
+                event.device_add.pages = random_between(random, 1000, 3000);
+        event.device_add.virgin_pages = random_chance(random, 20) ? 0
+                                        : world->wide             ? event.device_add.pages
+                                                                  : random_below(random, event.device_add.pages);
         world_apply(world, &event);
 }
 
@@ -176,9 +180,12 @@ static void sim_step(struct world *world)
                 pass_time(world);
         else if (dice < 52)
                 outside_step(world);
-        else if (dice < 450)
+        else if (dice < 450) {
                 device_answer_any(world);
-        else if (world->n_workers > 0)
+                /* A device that makes many at a time, so that its memory is ready before it is asked for. */
+                for (uint32_t n = world->wide ? 20 : 0; n > 0 && world->device.n_operations > 0; n--)
+                        device_answer_any(world);
+        } else if (world->n_workers > 0)
                 worker_step(world, &world->workers[random_below(random, world->n_workers)]);
         else
                 worker_connect(world, random_below(random, world->tenants));
@@ -232,6 +239,35 @@ static void finish(struct world *world)
                 world_fail(world, world->model.broken);
 }
 
+void sim_params(uint64_t seed, bool trace, struct core_params *ret_params)
+{
+        *ret_params = (struct core_params){ .max_extents = 1200,
+                                            .max_workers = 6,
+                                            .max_caches = 12,
+                                            .max_rows = 64,
+                                            .max_requests = 24,
+                                            .trace = trace || seed % 8 == 6 };
+        switch (seed % 32) { /* now and then a table is too small */
+        case 5:
+                ret_params->max_rows = 4;
+                break;
+        case 13:
+                ret_params->max_requests = 3;
+                break;
+        case 21:
+                ret_params->max_extents = 50;
+                break;
+        case 6:
+        case 7:
+        case 24:
+                ret_params->max_extents = 6000;
+                ret_params->max_workers = 2;
+                break;
+        default:
+                break;
+        }
+}
+
 void sim_run(struct world *world, uint32_t events)
 {
         uint32_t half = random_between(&world->random, 1, events);
@@ -239,6 +275,7 @@ void sim_run(struct world *world, uint32_t events)
         world->calm = world->seed % 4 == 0;
         world->device_faults = world->seed % 4 == 1 || world->seed % 4 == 3;
         world->liars = world->seed % 4 == 2 || world->seed % 4 == 3;
+        world->wide = world->params.max_extents > 2000;
         world->model.calm = world->calm;
         world->device.in_order = random_chance(&world->random, 50);
         world->tenants = random_between(&world->random, 1, 3);

@@ -20,7 +20,7 @@ static enum patience any_patience(struct world *world)
 {
         uint32_t dice = random_below(&world->random, 10);
 
-        return world->calm || dice < 6 ? WORKER_PROMPT : dice < 9 ? WORKER_LATE : WORKER_NEVER;
+        return world->calm || dice < (world->wide ? 3 : 6) ? WORKER_PROMPT : dice < 9 ? WORKER_LATE : WORKER_NEVER;
 }
 
 static void worker_welcome(struct world *world, const struct core_action *action)

@@ -116,13 +116,13 @@ static void print_event(struct world *world, const struct core_event *event, uin
         char line[600];
 
         words_event(event, line, sizeof(line));
-        if (world->mode)
+        if (world->golden)
                 fprintf(world->out, "%s\n", line);
         else
                 fprintf(world->out, "%6u  %s\n", world->n_events, line);
         for (uint32_t i = from; i < world->actions.n; i++) {
                 words_action(&world->actions.v[i], line, sizeof(line));
-                fprintf(world->out, "%s%s\n", world->mode ? "    " : "            ", line);
+                fprintf(world->out, "%s%s\n", world->golden ? "    " : "            ", line);
         }
 }
 

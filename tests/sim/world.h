@@ -78,6 +78,7 @@ struct world {
         uint64_t next_cookie;
         bool calm;          /* everybody answers at once and the device works */
         bool device_faults; /* it fails now and then */
+        bool wide;          /* large devices, many planes, long rows: tables and windows fill up */
         bool liars;         /* some workers break the protocol */
         uint32_t tenants;   /* to begin with */
         struct {            /* half-way, to go on from again */
@@ -87,7 +88,7 @@ struct world {
         } snapshot;
         FILE *out; /* events and actions in words go there; NULL: nowhere */
         uint32_t out_from;
-        const char *mode; /* of the golden traces: no numbers that only matter for replay */
+        bool golden; /* without numbers that only matter for replay */
         volatile struct progress *progress;
 };
 
@@ -133,7 +134,8 @@ void worker_send_ack(struct world *world, struct fake_worker *worker, uint64_t g
 void worker_send_return(struct world *world, struct fake_worker *worker, uint64_t extent, bool refused);
 struct model_cache *worker_any_cache(struct world *world, const struct fake_worker *worker);
 
-/* sim.c: a whole run of a seed. */
+/* sim.c: a whole run of a seed, in a core of these parameters. */
+void sim_params(uint64_t seed, bool trace, struct core_params *ret_params);
 void sim_run(struct world *world, uint32_t events);
 
 /* scenario.c: the golden traces. False: no scenario of that name. */
