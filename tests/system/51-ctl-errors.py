@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: MIT
+"""kvpagerctl without a daemon that answers: what failed, why, what to do, on stderr, within its time; rc 1, and 2 for usage."""
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+
+from box import BIN, Daemon, until
+
+NOBODY = 65534
+COMMANDS = ("status", "devices", "tenants", "workers", "caches", "counters", "check")
+
+
+def fails(*words, rc=1, socket=None, says=(), **how):
+    env = dict(os.environ, KVPAGER_SOCKET=socket or "/nowhere/kvpager.sock")
+    done = subprocess.run([how.pop("program", BIN + "/kvpagerctl"), *words], env=env, capture_output=True, text=True, timeout=20,
+                          **how)
+    assert done.returncode == rc and done.stdout == "", (words, done)
+    assert done.stderr.startswith("kvpagerctl: ") and all(s in done.stderr for s in says), (words, done.stderr)
+
+
+# Nobody there.
+for command in COMMANDS:
+    for json in ((), ("--json",)):
+        fails(command, *json, says=("/nowhere/kvpager.sock", "no such socket", "systemctl status kvpagerd"))
+fails("status", "--socket", "/tmp/" + "x" * 200, says=("longer than 107 bytes",))
+for words in (("top",), ("set", "t", "memory.max=1G"), ("events",), ("metrics",), ("reload",), ("devices", "x"), ("--color",)):
+    fails(*words, rc=2, says=("kvpagerctl help",))
+
+# Not allowed: another user, in front of a folder that is its owner's alone.
+daemon = Daemon()
+if os.getuid() == 0:
+    os.chmod(os.environ["TMPDIR"], 0o711)
+    public = tempfile.mkdtemp()
+    os.chmod(public, 0o755)
+    program = shutil.copy(BIN + "/kvpagerctl", public)
+    nobody = {"program": program, "user": NOBODY, "group": NOBODY, "extra_groups": []}
+    fails("status", socket=daemon.socket, says=("permission denied", "group kvpager"), **nobody)
+    # May connect: may look, and may not keep the daemon busy with proofs.
+    os.chmod(daemon.folder, 0o755)
+    env = dict(os.environ, KVPAGER_SOCKET=daemon.socket)
+    subprocess.run([program, "tenants"], env=env, check=True, timeout=20, user=NOBODY, group=NOBODY, extra_groups=[])
+    fails("check", socket=daemon.socket, says=("refused", "root"), **nobody)
+    shutil.rmtree(public)
+else:
+    os.chmod(daemon.socket, 0)
+    fails("status", socket=daemon.socket, says=("permission denied", "group kvpager"))
+    os.chmod(daemon.socket, 0o666)
+
+# Hung: the command ends by its time, with an error.
+os.kill(daemon.pid, signal.SIGSTOP)
+for command in COMMANDS:
+    fails(command, "--timeout=200ms", socket=daemon.socket, says=("did not answer in time", daemon.socket))
+
+# Dead midway: asked, and then killed.
+begun = subprocess.Popen([BIN + "/kvpagerctl", "workers", "--timeout=20"], env=dict(os.environ, KVPAGER_SOCKET=daemon.socket),
+                         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def asked():  # it waits for an answer: sleeps in poll
+    with open("/proc/%d/stat" % begun.pid) as f:
+        return f.read().rsplit(")", 1)[1].split()[0] == "S" and os.path.exists("/proc/%d/fd/3" % begun.pid)
+
+
+until(asked, "kvpagerctl waits")
+start = time.monotonic()
+daemon.process.kill()
+daemon.process.wait(20)
+out, err = begun.communicate(timeout=20)
+assert begun.returncode == 1 and out == "" and "ended the connection" in err, (begun.returncode, out, err)
+assert time.monotonic() - start < 15, "it noticed, and did not wait for its time to pass"
+
+# Its socket is still there, and nobody behind it.
+fails("status", socket=daemon.socket, says=("nobody listens", "systemctl status kvpagerd"))
