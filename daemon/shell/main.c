@@ -13,6 +13,8 @@
 #include "daemon.h"
 #include "log.h"
 
+#define EXIT_USAGE 2 /* the command line makes no sense */
+
 struct options {
         const char *config; /* NULL: the default place, where nothing is fine too */
         int log_level;      /* -1: as configured */
@@ -109,7 +111,7 @@ int main(int argc, char *argv[])
 
         r = parse_options(argc, argv, &options);
         if (r != 0)
-                return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+                return r < 0 ? EXIT_USAGE : EXIT_SUCCESS;
         log_open();
         r = load_config(&options, &path, &config);
         if (r < 0)
