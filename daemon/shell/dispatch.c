@@ -201,20 +201,56 @@ void dispatch_message(struct peer *peer, const struct wire_view *view)
         if (peer->state == PEER_WORKER)
                 dispatch_ack(peer, view->header.ack);
 
-        if (opcode == WIRE_HELLO)
+        switch (opcode) {
+        case WIRE_HELLO:
                 dispatch_hello(peer, view);
-        else if (opcode == WIRE_CACHE_CREATE)
+                break;
+        case WIRE_CACHE_CREATE:
                 dispatch_cache_create(peer, view);
-        else if (opcode == WIRE_CACHE_DESTROY)
+                break;
+        case WIRE_CACHE_DESTROY:
                 dispatch_cache_destroy(peer, view);
-        else if (opcode == WIRE_GROW)
+                break;
+        case WIRE_GROW:
                 dispatch_grow(peer, view);
-        else if (opcode == WIRE_RETURN)
+                break;
+        case WIRE_RETURN:
                 dispatch_return(peer, view);
-        else if (opcode == WIRE_ROWS)
+                break;
+        case WIRE_ROWS:
                 dispatch_rows(peer, view);
-        else if (opcode == WIRE_REVOKED)
+                break;
+        case WIRE_REVOKED:
                 dispatch_revoked(peer, view);
-        else if (opcode != WIRE_ACK)
+                break;
+        case WIRE_ACK:
+                break;
+        case WIRE_DEVICE_GET:
+        case WIRE_LIST_DEVICES:
+        case WIRE_LIST_TENANTS:
+        case WIRE_LIST_WORKERS:
+        case WIRE_LIST_CACHES:
+        case WIRE_LIST_COUNTERS:
+        case WIRE_STATUS_GET:
+        case WIRE_CHECK:
                 answer_query(peer, view);
+                break;
+        case WIRE_WELCOME:
+        case WIRE_ERROR:
+        case WIRE_OK:
+        case WIRE_DEVICE:
+        case WIRE_CACHE:
+        case WIRE_GRANT:
+        case WIRE_GROW_FAILED:
+        case WIRE_DEVICES:
+        case WIRE_TENANTS:
+        case WIRE_WORKERS:
+        case WIRE_CACHES:
+        case WIRE_COUNTERS:
+        case WIRE_STATUS:
+        case WIRE_CHECKED:
+        case WIRE_REVOKE:
+        case WIRE_SYNC:
+                assert(false); /* not from a client: the codec has refused it */
+        }
 }
