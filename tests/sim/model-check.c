@@ -227,6 +227,27 @@ static void check_counters(struct model *model, const struct core *core)
                                     core_counter(core, known[i].counter), model->counters[known[i].counter]);
 }
 
+/* Look-ahead is admitted or refused, never queued: the promises of the device cover all of it that is open. */
+static void check_look_ahead(struct model *model, uint32_t device)
+{
+        uint64_t pages = 0;
+
+        for (uint32_t i = 0; i < model->n_requests; i++) {
+                const struct model_request *request = &model->requests[i];
+                const struct model_cache *cache = model_cache_by_serial(model, request->cache);
+
+                uint64_t need;
+
+                if (!cache || cache->device != device || !(request->grow.flags & CORE_GROW_OPTIONAL))
+                        continue;
+                need = (uint64_t)request->grow.need * cache->classes[request->grow.plane_class].planes;
+                pages += need > request->granted_pages ? need - request->granted_pages : 0;
+        }
+        if (pages > model->devices[device].promised)
+                model_break(model, "look-ahead of %" PRIu64 " pages is open on device %u, which promised %" PRIu64,
+                            pages, device, model->devices[device].promised);
+}
+
 /* Where nothing is promised, nobody was admitted: all open requests of the device wait. The oldest of those whose
  * tenants are below their memory.max must not wait for memory that is there. */
 static void check_wakeups(struct model *model, uint32_t device)
@@ -333,8 +354,10 @@ void model_settle(struct model *model, const struct core *core)
         check_equal(model, "all", 0, "core_n_workers", core_n_workers(core), model->n_workers);
         check_equal(model, "all", 0, "core_n_caches", core_n_caches(core), model->n_caches);
         check_equal(model, "all", 0, "waiting requests", core_n_waiting(core), model->n_requests);
-        for (uint32_t d = 0; d < model->n_devices; d++)
+        for (uint32_t d = 0; d < model->n_devices; d++) {
                 check_wakeups(model, d);
+                check_look_ahead(model, d);
+        }
         check_counters(model, core);
         check_patience(model);
         check_answered(model);

@@ -150,6 +150,13 @@ struct model_cache *model_cache(struct model *model, uint32_t worker_serial, uin
 struct model_cache *model_cache_by_serial(struct model *model, uint32_t serial);
 struct model_extent *model_extent(struct model *model, uint64_t id);
 
+/* For model-action.c: a well-formed request failed with that error. */
+void model_check_failure(struct model *model, const struct model_worker *worker, const struct model_request *request,
+                         uint32_t error);
+/* Asked for more than the device has, or than its tenant may ever have. */
+bool model_is_impossible(const struct model *model, const struct model_worker *worker, const struct model_cache *cache,
+                         const struct core_ev_grow *grow);
+
 /* Records the first broken rule. */
 __attribute__((format(printf, 2, 3))) void model_break(struct model *model, const char *format, ...);
 

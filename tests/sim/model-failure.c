@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * model-failure.c -- a request failed: was that the right answer? Each reason has its condition; and where everybody
+ * answers at once, a request that could have been served from what was free or idle must not fail at all.
+ */
+#include <inttypes.h>
+
+#include "model.h"
+#include "words.h"
+
+/* Whether this worker would give the extent back if asked nicely: it lies in a row that nobody holds. */
+static bool is_idle(struct model *model, const struct model_extent *extent)
+{
+        const struct model_cache *cache = extent->state == MODEL_MAPPED ? model_cache_by_serial(model, extent->cache)
+                                                                        : NULL;
+
+        return cache && !model_row_is_held(cache, extent->row);
+}
+
+/* Pages that could have served the request, at the very least: free or virgin ones beyond all that others can have been
+ * promised, and idle ones. */
+static int64_t pages_at_hand(struct model *model, const struct model_request *request, uint32_t device, bool with_idle)
+{
+        int64_t pages = model->devices[device].pages;
+
+        for (uint32_t i = 0; i < model->n_extents; i++) {
+                const struct model_extent *extent = &model->extents[i];
+
+                if (extent->device == device && extent->tenant != MODEL_NONE && !(with_idle && is_idle(model, extent)))
+                        pages -= model_extent_pages(extent);
+        }
+        for (uint32_t i = 0; i < model->n_requests; i++) {
+                const struct model_request *other = &model->requests[i];
+                const struct model_cache *cache = model_cache_by_serial(model, other->cache);
+
+                if (other != request && other->valid && cache && cache->device == device)
+                        pages -= (int64_t)((uint64_t)other->grow.max * cache->classes[other->grow.plane_class].planes -
+                                           other->granted_pages);
+        }
+        return pages;
+}
+
+/* Bytes that the tenant may still have, at the very least. */
+static int64_t bytes_to_max(struct model *model, const struct model_request *request, uint32_t tenant)
+{
+        uint64_t max = model->tenants[tenant].max_bytes, used = 0;
+
+        if (max > INT64_MAX)
+                return INT64_MAX;
+        for (uint32_t i = 0; i < model->n_extents; i++)
+                if (model->extents[i].tenant == tenant)
+                        used += (uint64_t)model_extent_pages(&model->extents[i])
+                                << model->devices[model->extents[i].device].page_shift;
+        for (uint32_t i = 0; i < model->n_requests; i++) {
+                const struct model_request *other = &model->requests[i];
+                const struct model_cache *cache = model_cache_by_serial(model, other->cache);
+                const struct model_worker *worker = model_worker_by_serial(model, other->worker);
+
+                if (other != request && other->valid && cache && worker && worker->tenant == tenant)
+                        used += ((uint64_t)other->grow.max * cache->classes[other->grow.plane_class].planes -
+                                 other->granted_pages)
+                                << model->devices[cache->device].page_shift;
+        }
+        return (int64_t)max - (int64_t)used;
+}
+
+static int64_t idle_bytes(struct model *model, uint32_t tenant, uint32_t device)
+{
+        int64_t bytes = 0;
+
+        for (uint32_t i = 0; i < model->n_extents; i++)
+                if (model->extents[i].tenant == tenant && model->extents[i].device == device &&
+                    is_idle(model, &model->extents[i]))
+                        bytes += (int64_t)model_extent_pages(&model->extents[i]) << model->devices[device].page_shift;
+        return bytes;
+}
+
+bool model_is_impossible(const struct model *model, const struct model_worker *worker, const struct model_cache *cache,
+                         const struct core_ev_grow *grow)
+{
+        const struct model_device *device = &model->devices[cache->device];
+        uint64_t pages = (uint64_t)grow->need * cache->classes[grow->plane_class].planes;
+
+        return pages > device->pages || pages << device->page_shift > model->tenants[worker->tenant].max_bytes;
+}
+
+static uint32_t rows_in_use(const struct model *model)
+{
+        uint32_t n = 0;
+
+        for (uint32_t i = 0; i < model->n_caches; i++)
+                for (uint32_t row = 0; row < model->caches[i].rows && row < MODEL_MAX_ROWS; row++)
+                        n += model_row_is_known(model, &model->caches[i], row);
+        return n;
+}
+
+/* A well-formed request failed: was that the right answer? */
+void model_check_failure(struct model *model, const struct model_worker *worker, const struct model_request *request,
+                         uint32_t error)
+{
+        const struct model_cache *cache = model_cache_by_serial(model, request->cache);
+        const struct core_ev_grow *grow = &request->grow;
+        bool optional = grow->flags & CORE_GROW_OPTIONAL;
+        int64_t need, at_hand, room;
+        uint32_t shift;
+
+        if (!cache)
+                return;
+        shift = model->devices[cache->device].page_shift;
+        need = (int64_t)grow->need * cache->classes[grow->plane_class].planes;
+        at_hand = pages_at_hand(model, request, cache->device, false);
+        room = bytes_to_max(model, request, worker->tenant);
+        switch (error) {
+        case CORE_E_TOO_MANY_REQUESTS:
+                if (model->n_requests <= model->params.max_requests && rows_in_use(model) < model->params.max_rows)
+                        model_break(model, "too many requests, but only %u are open", model->n_requests);
+                return;
+        case CORE_E_ALREADY_MAPPED:
+                if (!request->overlaps)
+                        model_break(model, "already mapped, which it was not");
+                return;
+        case CORE_E_BUSY:
+                if (!optional)
+                        model_break(model, "busy is an answer to look-ahead only");
+                return;
+        case CORE_E_TENANT_FULL:
+                if (room >= need << shift)
+                        model_break(model, "memory.max, but %" PRId64 " bytes are left below it", room);
+                if (model->calm && grow->timeout_usec > 0 && !optional &&
+                    !model_is_impossible(model, worker, cache, grow) &&
+                    room + idle_bytes(model, worker->tenant, cache->device) >= need << shift)
+                        model_break(model, "memory.max, but enough of the tenant's own is idle");
+                return;
+        case CORE_E_DEVICE_FULL:
+                if (at_hand >= need)
+                        model_break(model, "device full, but %" PRId64 " pages are free and %" PRId64 " needed",
+                                    at_hand, need);
+                break;
+        case CORE_E_TIMED_OUT:
+                if (model->now < request->until)
+                        model_break(model, "timed out %" PRIu64 " usec early", request->until - model->now);
+                if (at_hand >= need && room >= need << shift && !request->device_trouble && model->calm)
+                        model_break(model, "timed out, with %" PRId64 " pages free and %" PRId64 " needed", at_hand,
+                                    need);
+                break;
+        case CORE_E_DEVICE_FAILED:
+                if (!request->device_trouble && model->calm)
+                        model_break(model, "device failed, which it did not");
+                return;
+        default:
+                model_break(model, "a good request fails with '%s'", words_error(error));
+                return;
+        }
+        if (model->calm && !optional && grow->timeout_usec > 0 && room >= need << shift &&
+            pages_at_hand(model, request, cache->device, true) >= need)
+                model_break(model, "%s, but enough is idle with workers that answer", words_error(error));
+}
