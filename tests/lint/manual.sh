@@ -86,6 +86,14 @@ while read -r command; do
         grep -qE -- "-a $command( |$)" client/completions/fish/kvpagerctl.fish || fail "fish does not complete $command"
 done < <("$KVP_BIN/kvpagerctl" help --json | sed -nE 's/.*"name": "(.*)".*/\1/p')
 
+geometries=$("$KVP_BIN/kvpager-replay" --help | sed -nE 's/^Geometries: (.*)\.$/\1/p')
+[ -n "$geometries" ] || fail "kvpager-replay names no geometry"
+for geometry in $geometries; do
+        for file in "$(page kvpager-replay)" client/completions/*/*kvpager-replay*; do
+                grep -qwF -e "$geometry" "$file" || fail "$(basename "$file") lacks the geometry $geometry"
+        done
+done
+
 members() { # FILE: names of JSON members in a C file
         tr -s '[:space:]' ' ' <"$1" | grep -oE '(set_number|set_real|json_object_set_new)\([a-z]+, "[a-z0-9_]+"|"[a-z0-9_]+", json_(number|text)\(' |
                 sed 's/[^"]*"\([^"]*\)".*/\1/'
