@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: MIT
+"""Another process of the daemon's user holds so many fds in flight that nothing more may be sent: grants wait until it is gone.
+
+Root may send as many as it likes, so the daemon and that process run as nobody where the test runs as root."""
+import os
+import resource
+import socket
+import struct
+
+from box import Daemon
+from raw import *
+
+LIMIT = 400  # open files of the daemon, and so fds of its user in flight
+HOG = 900
+
+
+def become_nobody():
+    if os.geteuid() == 0:
+        os.setgroups([])
+        os.setgid(65534)
+        os.setuid(65534)
+
+
+class Hog:
+    """Sends fds to a socket that nobody reads, until it is ended."""
+
+    def __init__(self):
+        reading, writing = os.pipe()
+        self.stop, stop = os.pipe()[::-1]
+        self.pid = os.fork()
+        if self.pid == 0:
+            become_nobody()
+            pairs = []
+            for _ in range(HOG // 100):
+                pair = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+                socket.send_fds(pair[0], [b"x"], [0] * 100)
+                pairs.append(pair)
+            os.write(writing, b"x")
+            os.close(self.stop)
+            os.read(stop, 1)
+            os._exit(0)
+        os.close(writing)
+        os.close(stop)
+        assert os.read(reading, 1) == b"x", "the hog could not get its fds into flight"
+        os.close(reading)
+
+    def end(self):
+        os.close(self.stop)
+        assert os.waitpid(self.pid, 0)[1] == 0
+
+
+os.chmod(os.environ["TMPDIR"], 0o755)
+os.umask(0)  # nobody writes to our notify socket
+config = ("[device d]\ncapacity = 4M\npage-size = 64K\nvirgin-pages = 8\n[tenant t]\nmatch = any\n"
+          "[daemon]\nmax-workers = 16\nslow-reader-deadline = %s\n")
+wrap = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"] if os.geteuid() == 0 else []
+wrap += ["prlimit", "--nofile=%d" % LIMIT]
+
+
+class NobodysDaemon(Daemon):
+    def start(self, program=None, wrap=()):
+        os.chmod(self.folder, 0o777)
+        super().start(program, wrap)
+
+
+for deadline, patient in (("5s", True), ("100ms", False)):
+    daemon = NobodysDaemon(config=config % deadline, wrap=wrap)
+    early, other = Raw(daemon.socket), Raw(daemon.socket)
+    cache = early.cache()
+    grant = early.grow(cache)[0]
+    os.close(grant.fd)
+
+    hog = Hog()
+    request = early.ask(grow_item(cache, row=1), timeout_usec=5000000)
+    early.socket.settimeout(0.3)
+    try:
+        reply = early.receive()
+        raise AssertionError("sent although too many are in flight: %s" % (reply,))
+    except TimeoutError:
+        pass
+    early.socket.settimeout(10)
+    other.round_trip()  # what needs no fd goes to others as ever
+    if patient:
+        hog.end()
+        grants = early.take_grants(early.receive())
+        assert grants[0].request == request and os.fstat(grants[0].fd).st_size == 65536
+        os.close(grants[0].fd)
+        early.round_trip()
+    else:
+        early.expect_end()  # it was not to blame, but every wait has an end
+        hog.end()
+        late = Raw(daemon.socket)
+        late.round_trip()
+        late.close()
+    early.close()
+    other.close()
+    daemon.check()
+    daemon.stop()
