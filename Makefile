@@ -381,7 +381,7 @@ gpu-bundle: ## (arrives with the CUDA backend)
 
 # ---- House -----------------------------------------------------------------------------------------------------------
 
-C_FILES := $(wildcard daemon/*/*.c client/*/*.c kernels/ref/*.c tests/*/*.c)
+C_FILES := $(wildcard daemon/*/*.c client/*/*.c kernels/ref/*.c man/*.c tests/*/*.c)
 H_FILES := $(wildcard daemon/*/*.h client/*/*.h kernels/ref/*.h tests/*/*.h)
 
 format: ## rewrites the C files as .clang-format says

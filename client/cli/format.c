@@ -16,8 +16,10 @@ const char *ctl_format_bytes(char buffer[static CTL_FORMAT_MAX], uint64_t bytes,
         static const char units[] = "BKMGTPE";
         unsigned unit = 0;
 
-        if (bytes == UINT64_MAX)
-                return strcpy(buffer, "max");
+        if (bytes == UINT64_MAX) {
+                (void)snprintf(buffer, CTL_FORMAT_MAX, "max");
+                return buffer;
+        }
         if (exact || bytes == 0) {
                 (void)snprintf(buffer, CTL_FORMAT_MAX, "%" PRIu64, bytes);
                 return buffer;

@@ -245,7 +245,7 @@ static int link_fail_refused(struct ctl_link *link, const struct wire_error *err
 int ctl_link_call(struct ctl_link *link, enum wire_opcode opcode, const void *fixed, enum wire_opcode reply,
                   struct wire_view *ret_reply)
 {
-        struct wire_view view;
+        struct wire_view view = { 0 };
         int r;
 
         assert(link->fd >= 0);
@@ -266,7 +266,7 @@ int ctl_link_list(struct ctl_link *link, enum wire_opcode opcode, enum wire_opco
 {
         _cleanup_(ctl_list_done) struct ctl_list list = { 0 };
         struct wire_list ask = { 0 };
-        struct wire_view view;
+        struct wire_view view = { 0 };
         size_t capacity = 0;
 
         do {
@@ -302,7 +302,7 @@ int ctl_link_open(struct ctl_link *link, const char *path, uint64_t timeout_usec
 {
         const struct wire_hello hello = { .version = WIRE_VERSION, .role = WIRE_ROLE_ADMIN, .features = WIRE_FEATURES };
         struct sockaddr_un address = { .sun_family = AF_UNIX };
-        struct wire_view view;
+        struct wire_view view = { 0 };
         int r;
 
         assert(link->fd < 0 && path);

@@ -66,7 +66,7 @@ static json_t *json_text(const char *text)
         if (string)
                 return string;
         for (; text[n] && n + 1 < sizeof(ascii); n++)
-                ascii[n] = (unsigned char)text[n] < 0x80 ? text[n] : '?';
+                ascii[n] = (char)((unsigned char)text[n] < 0x80 ? text[n] : '?');
         ascii[n] = 0;
         return json_string(ascii);
 }
