@@ -95,7 +95,8 @@ for geometry in $geometries; do
 done
 
 members() { # FILE: names of JSON members in a C file
-        tr -s '[:space:]' ' ' <"$1" | grep -oE '(set_number|set_real|json_object_set_new)\([a-z]+, "[a-z0-9_]+"|"[a-z0-9_]+", json_(number|text)\(' |
+        tr -s '[:space:]' ' ' <"$1" |
+                grep -oE '(set_number|set_real|json_object_set_new)\([a-z]+, "[a-z0-9_]+"|"[a-z0-9_]+", json_(number|text)\(' |
                 sed 's/[^"]*"\([^"]*\)".*/\1/'
 }
 for pair in kvpager-replay:client/replay/report.c kvpagerctl:client/cli/snapshot.c; do
