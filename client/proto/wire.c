@@ -36,8 +36,8 @@ struct message {
 #define SIZE_X(type, name)  +sizeof(WIRE_TYPE_##type)
 #define SIZE_C(name, size)  +(size)
 #define SIZE_R(type, name)  +sizeof(WIRE_TYPE_##type)
-#define FIXED_SIZE(name)    (0 WIRE_FIELDS_##name(SIZE_X, SIZE_C, SIZE_R))
-#define ITEM_SIZE(item)     (0 WIRE_ITEM_##item(SIZE_X, SIZE_C, SIZE_R))
+#define FIXED_SIZE(name)    ((size_t)0 WIRE_FIELDS_##name(SIZE_X, SIZE_C, SIZE_R))
+#define ITEM_SIZE(item)     ((size_t)0 WIRE_ITEM_##item(SIZE_X, SIZE_C, SIZE_R))
 
 #define X(name, opcode, direction, item, max_items, fds, privilege, reply, doc)                                        \
         static const struct field fixed_fields_##name[] = { WIRE_FIELDS_##name(FIELD_X, FIELD_C, FIELD_R){ FIELD_END,  \
@@ -46,7 +46,7 @@ struct message {
                                                                                                         0 } };         \
         _Static_assert((opcode) > 0 && (opcode) < WIRE_OPCODES, #name ": opcode out of bounds");                       \
         _Static_assert(FIXED_SIZE(name) % 8 == 0 && ITEM_SIZE(item) % 8 == 0, #name ": a part is not aligned");        \
-        _Static_assert(sizeof(struct wire_header) + FIXED_SIZE(name) + ITEM_SIZE(item) * (max_items) <=                \
+        _Static_assert(sizeof(struct wire_header) + FIXED_SIZE(name) + ITEM_SIZE(item) * (size_t)(max_items) <=                \
                                WIRE_MAX_PACKET,                                                                        \
                        #name ": does not fit into a packet");
 WIRE_MESSAGES(X)

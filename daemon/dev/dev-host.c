@@ -47,12 +47,9 @@ static uint64_t host_meminfo(const char *field)
 
         if (!f)
                 return 0;
-        while (fgets(line, sizeof(line), f))
-                if (strncmp(line, field, length) == 0 && line[length] == ':') {
-                        if (sscanf(line + length + 1, "%" SCNu64, &kib) != 1)
-                                kib = 0;
-                        break;
-                }
+        while (kib == 0 && fgets(line, sizeof(line), f))
+                if (strncmp(line, field, length) == 0 && line[length] == ':')
+                        kib = strtoull(line + length + 1, NULL, 10);
         (void)fclose(f);
         return kib << 10;
 }
@@ -60,7 +57,7 @@ static uint64_t host_meminfo(const char *field)
 /* Free huge pages of that size; -1: this kernel has none of the size. */
 static int64_t host_free_hugepages(uint64_t page_size)
 {
-        char path[96];
+        char path[96], line[32];
         int64_t n = -1;
         FILE *f;
 
@@ -69,8 +66,8 @@ static int64_t host_free_hugepages(uint64_t page_size)
         f = fopen(path, "re");
         if (!f)
                 return -1;
-        if (fscanf(f, "%" SCNd64, &n) != 1)
-                n = -1;
+        if (fgets(line, sizeof(line), f))
+                n = strtoll(line, NULL, 10);
         (void)fclose(f);
         return n;
 }
@@ -146,17 +143,12 @@ static int host_set_capacity(struct dev *dev, const struct dev_options *options,
         return 0;
 }
 
-static int host_open(const struct dev_options *options, struct dev **ret, char *error, size_t error_size)
+static int host_set_up(struct dev *dev, const struct dev_options *options, char *error, size_t error_size)
 {
-        _cleanup_(cleanup_free) struct dev *dev = calloc(1, sizeof(*dev));
         _cleanup_fd_ int probe = -1;
         uint64_t huge_free = 0;
         int r;
 
-        assert(options && ret && error);
-
-        if (!dev)
-                return -ENOMEM;
         dev->page_size = options->page_size ? options->page_size : HOST_DEFAULT_PAGE;
         dev->memfd_flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
         dev->allocate = options->populate;
@@ -172,14 +164,29 @@ static int host_open(const struct dev_options *options, struct dev **ret, char *
                 (void)snprintf(error, error_size, "the host backend has no uuid: take the key away");
                 return -EINVAL;
         }
-
         probe = memfd_create("kvpager", dev->memfd_flags);
         if (probe < 0) {
                 r = -errno;
                 (void)snprintf(error, error_size, "memfd_create: %s", strerror(-r));
+        }
+        return r;
+}
+
+static int host_open(const struct dev_options *options, struct dev **ret, char *error, size_t error_size)
+{
+        struct dev *dev = calloc(1, sizeof(*dev));
+        int r;
+
+        assert(options && ret && error);
+
+        if (!dev)
+                return -ENOMEM;
+        r = host_set_up(dev, options, error, error_size);
+        if (r < 0) {
+                free(dev);
                 return r;
         }
-        *ret = TAKE_PTR(dev);
+        *ret = dev;
         return 0;
 }
 

@@ -9,12 +9,12 @@
 #include <errno.h>
 #include <grp.h>
 #include <pwd.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
 #include "log.h"
-#include "owner.h"
 
 #define MAX_BYTES   (UINT64_C(1) << 60)
 #define MAX_PERCENT 1000u
@@ -267,8 +267,7 @@ static int value_text(const char *text, char *field, size_t size)
                 return -EINVAL;
         if (strlen(text) >= size)
                 return -ERANGE;
-        memset(field, 0, size);
-        memcpy(field, text, strlen(text));
+        (void)snprintf(field, size, "%s", text);
         return 0;
 }
 
@@ -309,30 +308,39 @@ static int value_match(const char *text, struct config_match *ret)
         return r;
 }
 
+/* Up to CONFIG_MAX_MATCHES words of `words`, which is cut up; returns how many, or a negative errno. */
+static int value_matches(char *words, struct config_match *ret)
+{
+        char *save = NULL;
+        int n = 0, r;
+
+        for (char *word = strtok_r(words, " \t,", &save); word; word = strtok_r(NULL, " \t,", &save)) {
+                if (n == (int)CONFIG_MAX_MATCHES)
+                        return -ERANGE;
+                r = value_match(word, &ret[n]);
+                if (r < 0)
+                        return r;
+                n++;
+        }
+        return n > 0 ? n : -EINVAL;
+}
+
 int config_value_matches(const char *text, void *field)
 {
         struct config_tenant *tenant = field;
         struct config_match matches[CONFIG_MAX_MATCHES];
-        _cleanup_(cleanup_free) char *copy = strdup(text);
-        char *save = NULL;
-        uint32_t n = 0;
-        int r;
+        char *copy = strdup(text);
+        int n;
 
         assert(tenant);
 
         if (!copy)
                 return -ENOMEM;
-        for (char *word = strtok_r(copy, " \t,", &save); word; word = strtok_r(NULL, " \t,", &save)) {
-                if (n == CONFIG_MAX_MATCHES)
-                        return -ERANGE;
-                r = value_match(word, &matches[n]);
-                if (r < 0)
-                        return r;
-                n++;
-        }
-        if (n == 0)
-                return -EINVAL;
-        memcpy(tenant->matches, matches, n * sizeof(matches[0]));
-        tenant->n_matches = n;
+        n = value_matches(copy, matches);
+        free(copy);
+        if (n < 0)
+                return n;
+        memcpy(tenant->matches, matches, (size_t)n * sizeof(matches[0]));
+        tenant->n_matches = (uint32_t)n;
         return 0;
 }

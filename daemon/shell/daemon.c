@@ -134,33 +134,49 @@ static void daemon_tampered(struct daemon *d, const struct store_result *result)
                             result->extent, result->worker);
 }
 
+/* The core tries again by itself; what somebody can do about it stands in the log. */
+static void daemon_device_failed(struct daemon *d, const struct store_device *device, const struct store_result *result)
+{
+        uint32_t suppressed;
+
+        if (!ratelimit_allow(&d->complaints, daemon_now_usec(), &suppressed))
+                return;
+        log_warning("[device %s] an extent could not be %s: %s%s", device->name,
+                    result->kind == DEV_JOB_CREATE ? "created" : "destroyed", strerror(-result->status),
+                    result->status == -EMFILE   ? "; raise the limit of open files (LimitNOFILE=)"
+                    : result->status == -ENOMEM ? "; its capacity is more than the machine can give"
+                                                : "");
+}
+
+static void daemon_device_done(struct daemon *d, const struct store_device *device, const struct store_result *result)
+{
+        struct core_event event;
+
+        if (result->status < 0)
+                daemon_device_failed(d, device, result);
+        if (result->tampered)
+                daemon_tampered(d, result);
+        core_event_init(&event, result->kind == DEV_JOB_CREATE ? CORE_EV_CREATED : CORE_EV_DESTROYED,
+                        daemon_now_usec());
+        event.created.extent = result->extent; /* `destroyed` is the same struct */
+        event.created.status = result->status;
+        daemon_event(d, &event);
+}
+
 static int daemon_on_device(sd_event_source *source, int fd, uint32_t events, void *userdata)
 {
         struct daemon *d = userdata;
         struct store_result results[COLLECT_MAX];
-        struct core_event event;
+        unsigned n;
 
         (void)source;
         (void)events;
         for (uint32_t i = 0; i < d->store.n_devices; i++) {
-                unsigned n;
-
                 if (dev_thread_fd(d->store.devices[i].thread) != fd)
                         continue;
                 n = store_collect(&d->store, i, results, COLLECT_MAX);
-                for (unsigned k = 0; k < n; k++) {
-                        if (results[k].status < 0)
-                                log_debug("[device %s] %s failed: %s", d->store.devices[i].name,
-                                          results[k].kind == DEV_JOB_CREATE ? "creating an extent" : "destroying one",
-                                          strerror(-results[k].status));
-                        if (results[k].tampered)
-                                daemon_tampered(d, &results[k]);
-                        core_event_init(&event, results[k].kind == DEV_JOB_CREATE ? CORE_EV_CREATED : CORE_EV_DESTROYED,
-                                        daemon_now_usec());
-                        event.created.extent = results[k].extent;
-                        event.created.status = results[k].status;
-                        daemon_event(d, &event);
-                }
+                for (unsigned k = 0; k < n; k++)
+                        daemon_device_done(d, &d->store.devices[i], &results[k]);
         }
         daemon_settle(d);
         return 0;
@@ -225,7 +241,7 @@ static void daemon_bounds(struct daemon *d, struct core_params *ret)
         d->max_peers = (uint32_t)workers + DAEMON_MAX_GREETING + 2 * DAEMON_MAX_ADMINS;
 
         extents = pages < MAX_EXTENTS ? pages : MAX_EXTENTS;
-        if (nofile < extents + 2 * d->max_peers + FDS_SPARE) {
+        if (nofile < extents + UINT64_C(2) * d->max_peers + FDS_SPARE) {
                 uint64_t left = nofile > 2 * (workers + 16) + FDS_SPARE ? nofile - 2 * (workers + 16) - FDS_SPARE : 0;
 
                 extents = left > 64 ? left : 64;

@@ -105,7 +105,7 @@ static int listen_lock_owner(int fd)
 {
         char text[32] = "";
 
-        return pread(fd, text, sizeof(text) - 1, 0) > 0 ? atoi(text) : 0;
+        return pread(fd, text, sizeof(text) - 1, 0) > 0 ? (int)strtol(text, NULL, 10) : 0;
 }
 
 /* A lock file may be removed by its holder between our open() and flock(): then it is not the file of that name any

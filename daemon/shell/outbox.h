@@ -12,7 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define OUTBOX_MAX_BYTES (256u * 1024u) /* queued for one peer; more is a peer that does not read */
+#define OUTBOX_MAX_BYTES ((size_t)256 * 1024) /* queued for one peer; more is a peer that does not read */
 
 /* The fd of an extent, still the outbox's caller's; -1: it is gone. */
 typedef int outbox_extent_fd_fn(void *userdata, uint64_t extent);

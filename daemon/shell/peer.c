@@ -42,10 +42,11 @@ void peer_log(struct peer *peer, int level, const char *format, ...)
         struct log_peer about = { .pid = peer->pid, .uid = peer->uid, .tenant = peer->tenant[0] ? peer->tenant : NULL };
         uint64_t now = daemon_now_usec();
         char text[512], more[48] = "";
-        uint32_t mine, all;
+        uint32_t mine = 0, all = 0;
         va_list list;
 
-        if (!ratelimit_allow(&peer->complaints, now, &mine) || !ratelimit_allow(&peer->daemon->complaints, now, &all))
+        if (level <= LOG_LEVEL_WARNING &&
+            (!ratelimit_allow(&peer->complaints, now, &mine) || !ratelimit_allow(&peer->daemon->complaints, now, &all)))
                 return;
         if (mine + all > 0)
                 (void)snprintf(more, sizeof(more), " (and %u lines that were left out)", mine + all);

@@ -86,7 +86,7 @@ void peer_greeted(struct peer *peer, enum peer_state state);
 /* Makes an event channel: our end and the one that goes to the peer. Where it cannot, the peer is ended. */
 int peer_make_event_channel(struct peer *peer, int *ret_ours, int *ret_theirs);
 
-/* A line about the peer, unless there were too many; level as in log.h. */
+/* A line about the peer; level as in log.h. Warnings are left out where there were too many. */
 void peer_log(struct peer *peer, int level, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
 #endif
