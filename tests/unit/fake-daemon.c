@@ -347,6 +347,9 @@ static void handle(struct fake *fake, const struct wire_view *view)
                                 fake->held[items[i].row] = items[i].held != 0;
                 break;
         }
+        case WIRE_SETTLED:
+                say(fake, WIRE_OK, view->header.request, NULL, NULL, 0, NULL, 0);
+                break;
         case WIRE_REVOKED:
         case WIRE_ACK:
                 break;
