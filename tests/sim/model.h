@@ -28,6 +28,7 @@
 /* A request ends at its timeout; an admitted one may wait a little longer for the device. A loop is a little late, too.
  */
 #define MODEL_GRACE_USEC       1010000u
+#define MODEL_MOST_PAGES       (1u << 30) /* of a device */
 #define MODEL_MOST_ROWS        (1u << 20) /* of a cache */
 #define MODEL_MAX_TIMEOUT_USEC 60000000u
 

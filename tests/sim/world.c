@@ -160,7 +160,7 @@ void world_apply(struct world *world, struct core_event *event)
         model_event(&world->model, event);
         /* What lies in the actions' memory, and before their first, is none of the core's business. */
         memset(world->actions.v, 0xa5, world->actions.capacity * sizeof(*world->actions.v) / 64);
-        world->actions.n = from;
+        world->actions.n = world->actions_from = from;
         core_apply(world->core, event, &world->actions);
         if (world->actions.n < from || world->actions.n > from + CORE_ACTIONS_MAX)
                 world_fail(world, "more actions than CORE_ACTIONS_MAX");
@@ -245,6 +245,7 @@ static void replay(struct world *world, void *memory, struct core *core, uint32_
 void world_check_replay(struct world *world)
 {
         void *memory = arena_new(world->size);
+        struct core *core;
 
         replay(world, memory, core_init(memory, &world->params), 0, 14695981039346656037ull, "the log");
         free(memory);
@@ -252,7 +253,9 @@ void world_check_replay(struct world *world)
                 return;
         /* The copy lies elsewhere: nothing in it may be a pointer. The core is where core_init() put it, at the start.
          */
-        memory = (uint8_t *)world->snapshot.memory + ((uint8_t *)world->core - (uint8_t *)world->memory);
-        replay(world, world->snapshot.memory, memory, world->snapshot.n_log, world->snapshot.digest,
-               "a copy of the arena");
+        memory = arena_new(world->size);
+        memcpy(memory, world->snapshot.memory, world->size);
+        core = (void *)((uint8_t *)memory + ((uint8_t *)world->core - (uint8_t *)world->memory));
+        replay(world, memory, core, world->snapshot.n_log, world->snapshot.digest, "a copy of the arena");
+        free(memory);
 }

@@ -66,6 +66,7 @@ struct world {
         struct core *core;
         struct model model;
         struct core_actions actions;
+        uint32_t actions_from; /* the last event's actions begin here */
         uint64_t now;
         uint32_t n_events;
         uint64_t digest; /* of all actions so far */
