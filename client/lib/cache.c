@@ -7,6 +7,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <string.h>
+#include <time.h>
 
 #include "grow.h"
 #include "mapper.h"
@@ -155,7 +156,7 @@ static void cache_retire(struct kvp_cache *cache)
                         break;
                 }
         (void)pthread_mutex_unlock(&conn->mutex);
-        if (conn_wait(conn, nobody_uses, cache, deadline_in(CONN_TIMEOUT_USEC)) < 0) {
+        if (conn_wait(conn, nobody_uses, cache, deadline_in(conn->patience_usec)) < 0) {
                 conn_fail(conn);
                 (void)conn_wait(conn, nobody_uses, cache, UINT64_MAX); /* a failed connection ends its requests itself */
         }
@@ -252,17 +253,13 @@ static bool request_ended(struct kvp_conn *conn, void *arg)
         return conn->ended != *(const uint64_t *)arg;
 }
 
-KVP_PUBLIC int kvp_cache_settle(struct kvp_cache *cache, uint64_t timeout_usec)
+/* Until no request is under way and the mapper sleeps. */
+static int settle_here(struct kvp_conn *conn, uint64_t deadline)
 {
-        const uint64_t deadline = deadline_in(timeout_usec);
-        struct kvp_conn *conn = cache->conn;
-        int r = conn_check(conn);
-
-        if (r < 0)
-                return r;
         for (;;) {
                 uint64_t ended;
                 bool requests;
+                int r;
 
                 (void)pthread_mutex_lock(&conn->mutex);
                 ended = conn->ended;
@@ -278,4 +275,25 @@ KVP_PUBLIC int kvp_cache_settle(struct kvp_cache *cache, uint64_t timeout_usec)
                 if (r != 0)
                         return r > 0 ? 0 : r;
         }
+}
+
+KVP_PUBLIC int kvp_cache_settle(struct kvp_cache *cache, uint64_t timeout_usec)
+{
+        const uint64_t deadline = deadline_in(timeout_usec);
+        struct kvp_conn *conn = cache->conn;
+        int r = conn_check(conn);
+
+        /* The daemon knows what is under way elsewhere, and may ask this mapper for something meanwhile: then again. */
+        while (r == 0 && (r = settle_here(conn, deadline)) == 0) {
+                struct request answer;
+
+                r = conn_call(conn, WIRE_SETTLED, NULL, NULL, 0, WIRE_OK, &answer);
+                if (r == 0 && mapper_is_idle(conn))
+                        return 0;
+                if (r == -EAGAIN)
+                        r = time_now_usec() < deadline ? 0 : -ETIMEDOUT;
+                if (r == 0)
+                        (void)nanosleep(&(struct timespec){ .tv_nsec = 20000 }, NULL);
+        }
+        return r;
 }

@@ -54,7 +54,7 @@ static int find_socket(const char *path, struct sockaddr_un *address)
 static int open_socket(const char *path, int *ret)
 {
         /* connect() waits while the listener's queue is full. */
-        const struct timeval patience = { .tv_sec = CONN_TIMEOUT_USEC / 1000000 };
+        const struct timeval patience = { .tv_sec = CONN_PATIENCE_USEC / 1000000 };
         _cleanup_(cleanup_close) int fd = -1;
         struct sockaddr_un address;
         int r;
@@ -96,7 +96,7 @@ static int greet(struct kvp_conn *conn, const char *tenant)
 static int welcome(struct kvp_conn *conn)
 {
         struct pollfd readable = { .fd = conn->socket, .events = POLLIN };
-        const uint64_t deadline = deadline_in(CONN_TIMEOUT_USEC);
+        const uint64_t deadline = deadline_in(CONN_PATIENCE_USEC);
         _cleanup_(cleanup_close) int events = -1;
         const struct wire_welcome *fixed;
         struct wire_view view;

@@ -151,7 +151,7 @@ static void acknowledge(struct kvp_conn *conn)
         wanted = conn->ack_wanted || (conn->n_requests > 0 && conn->dealt_with - conn->acknowledged >= CONN_ACK_EXTENTS);
         conn->ack_wanted = false;
         (void)pthread_mutex_unlock(&conn->mutex);
-        if (wanted && conn_send(conn, WIRE_ACK, NULL, REQUEST_FREE, NULL, NULL, 0, deadline_in(CONN_TIMEOUT_USEC)) < 0)
+        if (wanted && conn_send(conn, WIRE_ACK, NULL, REQUEST_FREE, NULL, NULL, 0, deadline_in(conn->patience_usec)) < 0)
                 conn_fail(conn);
 }
 

@@ -21,6 +21,7 @@ int conn_new(struct kvp_conn **ret)
         if (!conn)
                 return -ENOMEM;
         conn->generation = fork_generation();
+        conn->patience_usec = CONN_PATIENCE_USEC;
         conn->socket = conn->events = conn->wake = -1;
         conn->reader = conn_reader_new();
         if (!conn->reader) {
@@ -140,7 +141,7 @@ int conn_send(struct kvp_conn *conn, enum wire_opcode opcode, struct request *re
                 assert(size > 0);
                 r = conn_is_dead(conn) ? -ENOTCONN : send_once(conn, conn->out, size);
                 if (r >= 0) {
-                        conn->messages++;
+                        conn->messages += opcode != WIRE_SETTLED; /* the watcher does not count itself */
                         conn->acknowledged = conn->dealt_with;
                         if (request) {
                                 request->state = state;
@@ -232,7 +233,7 @@ static bool any_request_ended(struct kvp_conn *conn, void *arg)
 int conn_call(struct kvp_conn *conn, enum wire_opcode opcode, const void *fixed, const void *items, uint32_t n_items,
               enum wire_opcode reply, struct request *ret)
 {
-        const uint64_t deadline = deadline_in(CONN_TIMEOUT_USEC);
+        const uint64_t deadline = deadline_in(conn->patience_usec);
         struct request *request;
         int r;
 

@@ -26,7 +26,7 @@
 
 #define CONN_MAX_REQUESTS   16u /* under way; a power of two */
 #define CONN_ACK_EXTENTS    64u /* so many unacknowledged ones are acknowledged at once while more are to come */
-#define CONN_TIMEOUT_USEC   UINT64_C(10000000) /* a daemon that leaves a call unanswered for so long counts as gone */
+#define CONN_PATIENCE_USEC  UINT64_C(10000000) /* a daemon that answers no call, or reads nothing, for so long counts as gone */
 #define CONN_GRACE_USEC     UINT64_C(20000) /* for the daemon's own "timed out" to arrive */
 
 enum request_state {
@@ -66,6 +66,7 @@ struct kvp_conn {
         int socket, events, wake;
         struct fork_node fork;
         char tenant[KVP_TENANT_NAME_MAX];
+        uint64_t patience_usec; /* CONN_PATIENCE_USEC */
 
         pthread_mutex_t mutex;
         pthread_cond_t changed; /* a packet was dealt with, a request ended, the mapper went to sleep, a cache's user left */

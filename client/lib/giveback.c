@@ -19,7 +19,7 @@ void giveback_send(struct giveback *giveback)
         giveback->n = 0;
         if (n == 0 || conn_is_dead(giveback->conn))
                 return;
-        if (conn_send(giveback->conn, WIRE_RETURN, NULL, REQUEST_FREE, &fixed, giveback->ids, n, deadline_in(CONN_TIMEOUT_USEC)) < 0)
+        if (conn_send(giveback->conn, WIRE_RETURN, NULL, REQUEST_FREE, &fixed, giveback->ids, n, deadline_in(giveback->conn->patience_usec)) < 0)
                 conn_fail(giveback->conn);
 }
 

@@ -86,14 +86,33 @@ void mapper_leave_cache(struct kvp_cache *cache)
 
 /* ---- rows ---- */
 
+/* Rows to tell the daemon of. */
+struct told {
+        struct wire_item_row rows[WIRE_MAX_ROWS];
+        uint32_t n;
+};
+
 /* What a turn over the queue of one cache has put together. */
 struct turn {
         struct request *request;
-        struct wire_item_row told[WIRE_MAX_ROWS];
-        uint32_t n_told;
+        struct told told;
         uint32_t trims[SHRINK_ROWS];
         uint32_t n_trims;
 };
+
+/* With cache->lock held. */
+static void told_add(struct kvp_cache *cache, struct told *told, uint32_t row)
+{
+        struct row *r = &cache->rows[row];
+        const bool held = row_is_held(cache, row);
+
+        assert(told->n < WIRE_MAX_ROWS);
+        if (r->flags & ROW_TELL && held != !!(r->flags & ROW_TOLD_HELD)) {
+                cache->telling += told->n == 0;
+                told->rows[told->n++] = (struct wire_item_row){ .cache = cache->id, .row = row, .held = held };
+        }
+        r->flags &= ~(uint32_t)ROW_TELL;
+}
 
 /* With cache->lock held. false: no room for this row in this turn. */
 static bool turn_add(struct kvp_cache *cache, struct turn *turn, uint32_t row)
@@ -101,11 +120,9 @@ static bool turn_add(struct kvp_cache *cache, struct turn *turn, uint32_t row)
         struct row *r = &cache->rows[row];
         const bool held = row_is_held(cache, row), wanted = r->flags & (ROW_AHEAD | ROW_DEMAND);
 
-        if (turn->n_told == WIRE_MAX_ROWS || turn->n_trims == SHRINK_ROWS)
+        if (turn->told.n == WIRE_MAX_ROWS || turn->n_trims == SHRINK_ROWS)
                 return false;
-        if (r->flags & ROW_TELL && held != !!(r->flags & ROW_TOLD_HELD))
-                turn->told[turn->n_told++] = (struct wire_item_row){ .cache = cache->id, .row = row, .held = held };
-        r->flags &= ~(uint32_t)ROW_TELL;
+        told_add(cache, &turn->told, row);
         if (r->growing > 0)
                 return true; /* comes again when that has ended */
         if (r->flags & (ROW_TRIM | ROW_TRIM_TAIL)) {
@@ -121,32 +138,56 @@ static bool turn_add(struct kvp_cache *cache, struct turn *turn, uint32_t row)
 }
 
 /* Tells which rows are held and which idle. Meanwhile a row may have changed hands, or a request may have told otherwise: then again. */
-static void tell(struct kvp_cache *cache, const struct turn *turn)
+static void tell(struct kvp_cache *cache, const struct told *told)
 {
-        if (turn->n_told == 0)
+        if (told->n == 0)
                 return;
-        if (conn_send(cache->conn, WIRE_ROWS, NULL, REQUEST_FREE, NULL, turn->told, turn->n_told, deadline_in(CONN_TIMEOUT_USEC)) < 0)
+        if (conn_send(cache->conn, WIRE_ROWS, NULL, REQUEST_FREE, NULL, told->rows, told->n,
+                      deadline_in(cache->conn->patience_usec)) < 0)
                 conn_fail(cache->conn);
         (void)pthread_mutex_lock(&cache->lock);
-        for (uint32_t i = 0; i < turn->n_told; i++) {
-                const uint32_t row = turn->told[i].row;
+        for (uint32_t i = 0; i < told->n; i++) {
+                const uint32_t row = told->rows[i].row;
                 struct row *r = &cache->rows[row];
 
-                r->flags = turn->told[i].held ? r->flags | ROW_TOLD_HELD : r->flags & ~(uint32_t)ROW_TOLD_HELD;
-                if (row_is_held(cache, row) != turn->told[i].held)
+                r->flags = told->rows[i].held ? r->flags | ROW_TOLD_HELD : r->flags & ~(uint32_t)ROW_TOLD_HELD;
+                if (row_is_held(cache, row) != told->rows[i].held)
                         (void)row_queue(cache, row, ROW_TELL);
         }
+        cache->telling--;
+        (void)pthread_cond_broadcast(&cache->changed);
         (void)pthread_mutex_unlock(&cache->lock);
+}
+
+void mapper_tell_now(struct kvp_cache *cache, uint64_t deadline)
+{
+        const struct timespec until = timespec_of(deadline);
+        struct told told;
+
+        told.n = 0;
+        (void)pthread_mutex_lock(&cache->lock);
+        while (cache->telling > 0)
+                if (pthread_cond_timedwait(&cache->changed, &cache->lock, &until) == ETIMEDOUT)
+                        break;
+        for (uint32_t i = 0; i < cache->queue_length && told.n < WIRE_MAX_ROWS; i++) {
+                const uint32_t row = cache->queue[(cache->queue_head + i) % cache->n_rows];
+
+                if (cache->rows[row].flags & ROW_TELL)
+                        told_add(cache, &told, row);
+        }
+        (void)pthread_mutex_unlock(&cache->lock);
+        tell(cache, &told);
 }
 
 /* Works off the queue of a cache, or as much as one message of each kind takes. False: the rest has to wait for a request to end. */
 static bool serve(struct kvp_cache *cache)
 {
         struct kvp_conn *conn = cache->conn;
-        struct turn turn = { 0 };
+        struct turn turn;
         bool more = true;
         uint32_t row;
 
+        turn.told.n = turn.n_trims = 0;
         turn.request = conn_request_take(conn, true);
         (void)pthread_mutex_lock(&cache->lock);
         while ((row = row_dequeue(cache)) != ROW_NONE)
@@ -157,10 +198,10 @@ static bool serve(struct kvp_cache *cache)
                 }
         (void)pthread_mutex_unlock(&cache->lock);
 
-        tell(cache, &turn);
+        tell(cache, &turn.told);
         shrink_trim(cache, turn.trims, turn.n_trims);
         if (turn.request)
-                (void)grow_send(cache, turn.request, DEMAND_USEC, deadline_in(CONN_TIMEOUT_USEC));
+                (void)grow_send(cache, turn.request, DEMAND_USEC, deadline_in(conn->patience_usec));
         return more;
 }
 
@@ -222,7 +263,7 @@ static void read_event(struct kvp_conn *conn)
         conn->ack_wanted = conn->reading; /* the reader may be in the middle of a packet */
         (void)pthread_mutex_unlock(&conn->mutex);
         conn_drain(conn);
-        if (conn_send(conn, WIRE_ACK, NULL, REQUEST_FREE, NULL, NULL, 0, deadline_in(CONN_TIMEOUT_USEC)) < 0)
+        if (conn_send(conn, WIRE_ACK, NULL, REQUEST_FREE, NULL, NULL, 0, deadline_in(conn->patience_usec)) < 0)
                 conn_fail(conn);
 }
 

@@ -17,6 +17,10 @@ void mapper_stop(struct kvp_conn *conn); /* waits until it has ended */
 /* From any thread, with no lock held. True: this took a system call; false: it is awake, or was woken already. */
 bool mapper_wake(struct kvp_conn *conn);
 
+/* Tells the daemon now which rows are held and which idle, where that waits in the mapper's queue: before a request that may be
+ * granted from idle rows, for a daemon that does not know of them would refuse it. By `deadline`. */
+void mapper_tell_now(struct kvp_cache *cache, uint64_t deadline);
+
 /* With conn->mutex held: it sleeps and has nothing to do. */
 bool mapper_is_idle(struct kvp_conn *conn);
 

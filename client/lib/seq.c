@@ -11,6 +11,8 @@
 #include "cache.h"
 #include "mapper.h"
 
+#define TRIM_PATIENCE_USEC UINT64_C(100000)
+
 /* With cache->lock held. The least mapped of the free rows that have enough, else the most mapped; ROW_NONE: none is free. */
 static uint32_t best_fit(const struct kvp_cache *cache, uint64_t expected_tokens)
 {
@@ -37,10 +39,25 @@ static uint32_t best_fit(const struct kvp_cache *cache, uint64_t expected_tokens
         return best;
 }
 
+/* Until the mapper has given back what the row had too much. Otherwise the first step would find it needed, and it would stay
+ * wasted for as long as the sequence lives. Unmapping is local and short; a mapper that has other things to do is not waited for. */
+static void wait_trimmed(struct kvp_cache *cache, uint32_t row)
+{
+        const struct timespec until = timespec_of(deadline_in(TRIM_PATIENCE_USEC));
+
+        if (pthread_equal(pthread_self(), cache->conn->mapper))
+                return;
+        (void)pthread_mutex_lock(&cache->lock);
+        while (cache->rows[row].flags & (ROW_TRIM | ROW_TRIM_TAIL | ROW_SHRINKING) && !conn_is_dead(cache->conn))
+                if (pthread_cond_timedwait(&cache->changed, &cache->lock, &until) == ETIMEDOUT)
+                        break;
+        (void)pthread_mutex_unlock(&cache->lock);
+}
+
 KVP_PUBLIC int kvp_seq_acquire(struct kvp_cache *cache, uint64_t expected_tokens, uint64_t timeout_usec, uint32_t *ret_seq)
 {
         const struct timespec until = timespec_of(deadline_in(timeout_usec));
-        bool wake = false;
+        bool wake = false, trim = false;
         struct row *r;
         uint32_t row;
 
@@ -61,10 +78,13 @@ KVP_PUBLIC int kvp_seq_acquire(struct kvp_cache *cache, uint64_t expected_tokens
         if (r->pages > 0 && atomic_load_explicit(&cache->conn->short_of_memory, memory_order_relaxed)) {
                 r->trim_tokens = expected_tokens;
                 wake |= row_queue(cache, row, ROW_TRIM | ROW_TRIM_TAIL);
+                trim = true;
         }
         (void)pthread_mutex_unlock(&cache->lock);
         if (wake && !conn_is_dead(cache->conn))
                 (void)mapper_wake(cache->conn);
+        if (trim)
+                wait_trimmed(cache, row);
         *ret_seq = row;
         return 0;
 }

@@ -162,6 +162,7 @@ void shrink_trim(struct kvp_cache *cache, const uint32_t *rows, uint32_t n)
                 r->flags &= ~(uint32_t)(ROW_TRIM | ROW_TRIM_TAIL);
                 (void)shrink_pick(&batch, rows[i], floor, UINT64_MAX);
         }
+        (void)pthread_cond_broadcast(&cache->changed); /* there may have been nothing to trim */
         (void)pthread_mutex_unlock(&cache->lock);
         (void)shrink_carry_out(&batch);
 }

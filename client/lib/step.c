@@ -112,6 +112,7 @@ static int wait_backed(struct kvp_cache *cache, const struct kvp_seq_step *steps
 {
         struct kvp_conn *conn = cache->conn;
 
+        mapper_tell_now(cache, deadline);
         for (;;) {
                 struct asked asked;
                 uint64_t ended;

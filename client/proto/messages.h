@@ -118,6 +118,7 @@ enum wire_return_reason {
         X(LIST_COUNTERS, 20, C2D, NONE, 0, NONE, ANY, "COUNTERS", "a page of the counters")                            \
         X(STATUS_GET, 21, C2D, NONE, 0, NONE, ANY, "STATUS", "the daemon in a few figures")                            \
         X(CHECK, 22, C2D, NONE, 0, NONE, ANY, "CHECKED", "proves every invariant of the page table")                   \
+        X(SETTLED, 23, C2D, NONE, 0, NONE, ANY, "OK", "asks whether nothing is under way, so that what comes next depends on nobody's speed; ERROR if something is") \
         X(WELCOME, 64, D2C, NONE, 0, ONE, ANY, "none", "the connection stands; carries the event channel")             \
         X(ERROR, 65, D2C, NONE, 0, NONE, ANY, "none", "the request failed, and why in a sentence")                     \
         X(OK, 66, D2C, NONE, 0, NONE, ANY, "none", "the request is done")                                              \
@@ -140,6 +141,7 @@ enum wire_return_reason {
 #define WIRE_FIELDS_OK(X, C, R) WIRE_FIELDS_NONE(X, C, R)
 #define WIRE_FIELDS_STATUS_GET(X, C, R) WIRE_FIELDS_NONE(X, C, R)
 #define WIRE_FIELDS_CHECK(X, C, R) WIRE_FIELDS_NONE(X, C, R)
+#define WIRE_FIELDS_SETTLED(X, C, R) WIRE_FIELDS_NONE(X, C, R)
 #define WIRE_FIELDS_SYNC(X, C, R) WIRE_FIELDS_NONE(X, C, R)
 #define WIRE_FIELDS_LIST_DEVICES(X, C, R) WIRE_FIELDS_LIST(X, C, R)
 #define WIRE_FIELDS_LIST_TENANTS(X, C, R) WIRE_FIELDS_LIST(X, C, R)

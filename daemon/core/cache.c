@@ -203,10 +203,8 @@ void cache_row(struct run *run, const struct core_ev_row *event)
         if (c->params.trace)
                 run_transition(run, CORE_OBJ_ROW, event->row, event->held == 0, event->held != 0, worker, slot,
                                row_get(c, row)->pages);
-        if (!event->held) {
-                w = worker_get(c, worker);
-                memset(w->dry, 0, sizeof w->dry);
-                if (c->n_waiting > 0)
-                        core_pump_later(c, cache_get(c, slot)->device);
-        }
+        w = worker_get(c, worker);
+        memset(w->dry, 0, sizeof w->dry); /* it stirs: worth asking again */
+        if (!event->held && c->n_waiting > 0)
+                core_pump_later(c, cache_get(c, slot)->device);
 }

@@ -227,6 +227,20 @@ bool core_pending(const struct core *core)
         return core->busy_devices != 0 || core->reap_head != NIL || core->ready_head != NIL;
 }
 
+bool core_is_quiet(const struct core *core)
+{
+        bool quiet = !core_pending(core) && core->n_requests == 0;
+
+        for (uint32_t i = 0; quiet && i < core->n_devices; i++) {
+                const struct device *d = &core->devices[i];
+
+                quiet = d->failing || (d->creating == 0 && d->reclassing == 0 && d->returning == 0);
+        }
+        for (uint32_t i = 0; quiet && i < core->top_worker; i++)
+                quiet = worker_get(core, i)->revoke.id == 0;
+        return quiet;
+}
+
 uint64_t core_next_deadline(const struct core *core)
 {
         return core->next_deadline_usec;

@@ -113,6 +113,10 @@ void core_apply(struct core *core, const struct core_event *event, struct core_a
 /* True while work is left that did not fit into the last core_apply()'s actions: apply a TICK. */
 bool core_pending(const struct core *core);
 
+/* True when nothing is under way: no extent is being made or destroyed, no revoke is unanswered, no request waits. What
+ * comes next then depends on the next event alone, not on who is faster. O(workers). */
+bool core_is_quiet(const struct core *core);
+
 /* The time of the next TICK that matters; UINT64_MAX: none. */
 uint64_t core_next_deadline(const struct core *core);
 

@@ -269,6 +269,18 @@ static inline uint32_t device_available(const struct device *d)
         return d->free + d->creating + d->virgin + d->reclassing - d->reserved_pages;
 }
 
+/* The kernel's watermarks, for a device: below the low one idle rows are revoked in the background, up to the high one, and
+ * look-ahead is refused. */
+static inline uint32_t device_low_watermark(const struct device *d)
+{
+        return d->pages / 64;
+}
+
+static inline uint32_t device_high_watermark(const struct device *d)
+{
+        return d->pages / 32;
+}
+
 static inline bool run_has_room(const struct run *run)
 {
         return run->actions->n < run->limit;
@@ -376,7 +388,7 @@ struct core_policy {
          * nobody is left. tenant_only: only workers of the requester's tenant. */
         uint32_t (*victim)(const struct core *core, uint32_t device, uint32_t requester, uint32_t level,
                            bool tenant_only, uint64_t *ret_pages);
-        /* Whether memory is so short that rounding up and look-ahead must stop. */
+        /* Whether memory is so short that nothing may be rounded up, and that workers give back what is far too much. */
         bool (*is_short)(const struct core *core, uint32_t device, uint32_t pages);
 };
 extern const struct core_policy core_policy_default;

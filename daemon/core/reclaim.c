@@ -104,7 +104,7 @@ void reclaim_ahead(struct run *run, uint32_t device)
 {
         struct core *c = run->core;
         const struct device *d = device_get(c, device);
-        const uint64_t low = d->pages / 64, high = d->pages / 32, available = device_available(d);
+        const uint64_t low = device_low_watermark(d), high = device_high_watermark(d), available = device_available(d);
         uint64_t covered, pages = 0;
 
         if (d->n_waiting > 0 || d->idle_pages == 0 || available >= low)

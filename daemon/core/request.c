@@ -322,8 +322,7 @@ static enum core_error optional_check(const struct core *c, const struct request
 {
         const uint32_t device = device_of(c, r), wanted = request_wanted(c, r);
 
-        if (must_queue(c, r) || wanted > device_available(&c->devices[device]) ||
-            core_policy_default.is_short(c, device, wanted))
+        if (must_queue(c, r) || wanted + device_low_watermark(&c->devices[device]) > device_available(&c->devices[device]))
                 return CORE_E_BUSY;
         return tenant_fits(c, r, wanted) ? CORE_E_NONE : CORE_E_TENANT_FULL;
 }

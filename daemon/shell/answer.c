@@ -228,6 +228,10 @@ void answer_query(struct peer *peer, const struct wire_view *view)
                 answer_list(peer, view, WIRE_COUNTERS, WIRE_COUNTER_MAX_, answer_counter);
         else if (opcode == WIRE_STATUS_GET)
                 answer_status(peer, view);
+        else if (opcode == WIRE_SETTLED && core_is_quiet(core))
+                peer_send(peer, WIRE_OK, view->header.request, NULL, NULL, 0, -1);
+        else if (opcode == WIRE_SETTLED)
+                peer_send_error(peer, view->header.request, WIRE_E_UNSETTLED, NULL);
         else if (opcode == WIRE_CHECK)
                 answer_check(peer, view);
         else

@@ -233,6 +233,7 @@ void dispatch_message(struct peer *peer, const struct wire_view *view)
         case WIRE_LIST_COUNTERS:
         case WIRE_STATUS_GET:
         case WIRE_CHECK:
+        case WIRE_SETTLED:
                 answer_query(peer, view);
                 break;
         case WIRE_WELCOME:
