@@ -7,10 +7,13 @@
 #define SIM_RANDOM_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 struct random {
         uint64_t s[4];
+        const uint8_t *script; /* while there is some left, numbers below 256 come from here: a fuzzer writes it */
+        size_t script_size;
 };
 
 static inline uint64_t random_split(uint64_t *state)
@@ -26,6 +29,8 @@ static inline void random_seed(struct random *random, uint64_t seed)
 {
         for (unsigned i = 0; i < 4; i++)
                 random->s[i] = random_split(&seed);
+        random->script = NULL;
+        random->script_size = 0;
 }
 
 static inline uint64_t random_next(struct random *random)
@@ -45,7 +50,15 @@ static inline uint64_t random_next(struct random *random)
 /* 0 .. n - 1; 0 for n = 0. The bias of the modulo does not matter here. */
 static inline uint32_t random_below(struct random *random, uint32_t n)
 {
-        return n == 0 ? 0 : (uint32_t)(random_next(random) % n);
+        if (n <= 1)
+                return 0;
+        if (random->script_size > 0) {
+                random->script_size--;
+                if (n <= 256)
+                        return *random->script++ % n;
+                random->s[0] ^= (uint64_t)*random->script++ << 8;
+        }
+        return (uint32_t)(random_next(random) % n);
 }
 
 /* Both ends included. */

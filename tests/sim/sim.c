@@ -40,6 +40,8 @@ static void add_device(struct world *world)
         event.device_add.pages = random_chance(random, 15)   ? random_between(random, 300, 600)
                                  : random_chance(random, 20) ? random_between(random, 1, 20)
                                                              : random_between(random, 20, 160);
+        if (world->small)
+                event.device_add.pages = random_between(random, 1, 40);
         if (world->wide)
                 event.device_add.pages = random_between(random, 1000, 3000);
         event.device_add.virgin_pages = random_chance(random, 20) ? 0
@@ -268,14 +270,13 @@ void sim_params(uint64_t seed, bool trace, struct core_params *ret_params)
         }
 }
 
-void sim_run(struct world *world, uint32_t events)
+/* What sort of host it is: the seed says. */
+static void set_up(struct world *world)
 {
-        uint32_t half = random_between(&world->random, 1, events);
-
         world->calm = world->seed % 4 == 0;
         world->device_faults = world->seed % 4 == 1 || world->seed % 4 == 3;
         world->liars = world->seed % 4 == 2 || world->seed % 4 == 3;
-        world->wide = world->params.max_extents > 2000;
+        world->wide = world->params.max_extents > 2000 && !world->small;
         world->model.calm = world->calm;
         world->device.in_order = random_chance(&world->random, 50);
         world->tenants = random_between(&world->random, 1, 3);
@@ -284,6 +285,13 @@ void sim_run(struct world *world, uint32_t events)
                 add_device(world);
         for (uint32_t t = 0; t < world->tenants; t++)
                 set_tenant(world, t);
+}
+
+void sim_run(struct world *world, uint32_t events)
+{
+        uint32_t half = random_between(&world->random, 1, events);
+
+        set_up(world);
         for (uint32_t idle = 0; world->n_events < events && idle < 100 * events; idle++) {
                 sim_step(world);
                 if (world->n_events >= half && !world->snapshot.memory)
@@ -292,4 +300,23 @@ void sim_run(struct world *world, uint32_t events)
         finish(world);
         if (world->seed % 8 < 2)
                 world_check_replay(world);
+}
+
+void sim_run_script(const uint8_t *script, size_t size)
+{
+        struct core_params params;
+        struct world world;
+
+        if (size == 0)
+                return;
+        sim_params(script[0], false, &params);
+        world_init(&world, script[0], &params);
+        world.aborts = world.small = true;
+        world.random.script = script + 1;
+        world.random.script_size = size - 1;
+        set_up(&world);
+        while (world.random.script_size > 0 && world.n_events < 5000)
+                sim_step(&world);
+        finish(&world);
+        world_done(&world);
 }

@@ -69,6 +69,8 @@ _Noreturn void world_fail(struct world *world, const char *why)
         }
         fprintf(stderr, "sim: seed %" PRIu64 ", event %u: %s\n", world->seed, world->n_events, why);
         fflush(stderr);
+        if (world->aborts)
+                abort();
         _exit(1);
 }
 

@@ -89,6 +89,8 @@ struct world {
         } snapshot;
         FILE *out; /* events and actions in words go there; NULL: nowhere */
         uint32_t out_from;
+        bool small;  /* devices, so that a fuzzer's inputs run fast */
+        bool aborts; /* a broken rule is a crash, as fuzzers want it */
         bool golden; /* without numbers that only matter for replay */
         volatile struct progress *progress;
 };
@@ -138,6 +140,8 @@ struct model_cache *worker_any_cache(struct world *world, const struct fake_work
 /* sim.c: a whole run of a seed, in a core of these parameters. */
 void sim_params(uint64_t seed, bool trace, struct core_params *ret_params);
 void sim_run(struct world *world, uint32_t events);
+/* The same, but decided by bytes; it ends where they do. For fuzzers: what is broken aborts. */
+void sim_run_script(const uint8_t *script, size_t size);
 
 /* scenario.c: the golden traces. False: no scenario of that name. */
 bool scenario_run(const char *name, FILE *out);
