@@ -301,6 +301,22 @@ static void check_patience(struct model *model)
         }
 }
 
+/* Quiet is when nobody owes anything to anybody; a device that fails may owe for as long as it likes. */
+static void check_quiet(struct model *model, const struct core *core)
+{
+        bool busy = false;
+
+        for (uint32_t i = 0; i < model->n_extents; i++)
+                busy |= !model_extent_is_owned(&model->extents[i]) && model->extents[i].state != MODEL_VIRGIN;
+        if (core_is_quiet(core)) {
+                if (model->n_requests > 0)
+                        model_break(model, "the core says it is quiet, and %u requests are open", model->n_requests);
+                if (busy && model->calm)
+                        model_break(model, "the core says it is quiet, and the device is at work");
+        } else if (!busy && model->n_requests == 0 && model->n_revokes == 0)
+                model_break(model, "nothing is under way, and the core does not say so");
+}
+
 static void check_answered(struct model *model)
 {
         if (model->n_calls > 0)
@@ -359,6 +375,7 @@ void model_settle(struct model *model, const struct core *core)
                 check_look_ahead(model, d);
         }
         check_counters(model, core);
+        check_quiet(model, core);
         check_patience(model);
         check_answered(model);
 }

@@ -324,7 +324,7 @@ static void optional_refused(struct world *world)
         say(world, "look-ahead while memory is plenty");
         grow(world, 0, (struct range){ 0, 0, 4, 4 }, 1000000, CORE_GROW_OPTIONAL);
         device_answer_all(world);
-        grow(world, 0, (struct range){ 1, 0, 52, 52 }, 0, 0);
+        grow(world, 0, (struct range){ 1, 0, 56, 56 }, 0, 0);
         device_answer_all(world);
         acknowledge(world, 0);
         say(world, "look-ahead when it is short: no, and at once, and nobody is asked to give way");
