@@ -47,7 +47,9 @@ struct fake {
         char violation[200];
         uint8_t held[MAX_ROWS];
         enum wire_error_code fail, fail_optional;
-        bool is_short, hold;
+        bool is_short, hold, paused;
+        uint32_t spoil_every, spoil_count, n_stock, stock_used;
+        int stock[512];
         fake_hook_fn *hook;
         void *hook_userdata;
 
@@ -136,6 +138,23 @@ static void *grown(void *array, uint64_t n, uint64_t *capacity, size_t size)
         return array;
 }
 
+static int extent_fd(struct fake *fake, uint16_t order)
+{
+        if (fake->spoil_every > 0 && ++fake->spoil_count % fake->spoil_every == 0)
+                return eventfd(0, EFD_CLOEXEC);
+        if (fake->stock_used < fake->n_stock)
+                return fake->stock[fake->stock_used++]; /* closed in the end */
+        return fake_memfd(fake->options.page_size << order);
+}
+
+static bool is_stock(const struct fake *fake, int fd)
+{
+        for (uint32_t i = 0; i < fake->n_stock; i++)
+                if (fake->stock[i] == fd)
+                        return true;
+        return false;
+}
+
 static void flush(struct fake *fake)
 {
         const uint32_t most = fake->options.max_per_message > 0 ? fake->options.max_per_message : WIRE_MAX_FDS;
@@ -149,12 +168,13 @@ static void flush(struct fake *fake)
                 n = n < most ? n : most;
                 n = n < room ? n : room;
                 for (uint64_t i = 0; i < n; i++)
-                        fds[i] = fake_memfd(fake->options.page_size << items[i].order);
+                        fds[i] = extent_fd(fake, items[i].order);
                 fake->granted += n;
                 fake->queue_head += n;
                 say(fake, WIRE_GRANT, 0, NULL, items, (uint32_t)n, fds, (unsigned)n);
                 for (uint64_t i = 0; i < n; i++)
-                        (void)close(fds[i]);
+                        if (!is_stock(fake, fds[i]))
+                                (void)close(fds[i]);
         }
 }
 
@@ -417,7 +437,7 @@ static void *run(void *userdata)
 
                 (void)pthread_mutex_lock(&fake->lock);
                 polled[1].fd = fake->worker < 0 ? fake->listener : -1;
-                polled[2].fd = fake->worker;
+                polled[2].fd = fake->paused ? -1 : fake->worker;
                 (void)pthread_mutex_unlock(&fake->lock);
                 (void)poll(polled, 3, -1);
                 (void)pthread_mutex_lock(&fake->lock);
@@ -431,7 +451,7 @@ static void *run(void *userdata)
                 }
                 if (polled[1].revents && fake->worker < 0)
                         fake->worker = accept4(fake->listener, NULL, NULL, SOCK_CLOEXEC);
-                if (polled[2].revents && fake->worker == polled[2].fd && fake->worker >= 0)
+                if (polled[2].revents && fake->worker == polled[2].fd && fake->worker >= 0 && !fake->paused)
                         receive(fake);
                 (void)pthread_mutex_unlock(&fake->lock);
         }
@@ -486,6 +506,8 @@ void fake_stop(struct fake *fake)
         (void)close(fake->stop);
         (void)unlink(fake->path);
         (void)rmdir(fake->folder);
+        for (uint32_t i = 0; i < fake->n_stock; i++)
+                (void)close(fake->stock[i]);
         free(fake->extents);
         free(fake->queue);
         (void)pthread_cond_destroy(&fake->changed);
@@ -588,6 +610,30 @@ void fake_hold_grants(struct fake *fake, bool hold)
         (void)pthread_mutex_lock(&fake->lock);
         fake->hold = hold;
         flush(fake);
+        (void)pthread_mutex_unlock(&fake->lock);
+}
+
+void fake_pause(struct fake *fake, bool pause)
+{
+        (void)pthread_mutex_lock(&fake->lock);
+        fake->paused = pause;
+        (void)pthread_mutex_unlock(&fake->lock);
+        nudge(fake, 1);
+}
+
+void fake_spoil(struct fake *fake, uint32_t every)
+{
+        (void)pthread_mutex_lock(&fake->lock);
+        fake->spoil_every = every;
+        (void)pthread_mutex_unlock(&fake->lock);
+}
+
+void fake_stock(struct fake *fake, uint32_t n)
+{
+        (void)pthread_mutex_lock(&fake->lock);
+        assert(fake->n_stock + n <= sizeof(fake->stock) / sizeof(fake->stock[0]));
+        for (uint32_t i = 0; i < n; i++)
+                fake->stock[fake->n_stock++] = fake_memfd(64 * fake->options.page_size);
         (void)pthread_mutex_unlock(&fake->lock);
 }
 

@@ -48,6 +48,11 @@ void fake_fail_optional(struct fake *fake, enum wire_error_code error); /* look-
 void fake_set_short(struct fake *fake, bool is_short);                  /* the flag of grants */
 void fake_hold_grants(struct fake *fake, bool hold);                    /* admits, and grants nothing until told */
 
+void fake_pause(struct fake *fake, bool pause); /* reads nothing */
+void fake_spoil(struct fake *fake, uint32_t every); /* each so many-th extent has an fd that cannot be mapped; 0: none */
+/* Makes `n` memfds of 64 pages now and grants those: for a process that is about to be at its fd limit, as this one is both sides. */
+void fake_stock(struct fake *fake, uint32_t n);
+
 /* Asked about each message before it is handled, on the daemon's thread. */
 enum fake_verdict { FAKE_HANDLE, FAKE_SWALLOW, FAKE_HANG_UP };
 typedef enum fake_verdict fake_hook_fn(struct fake *fake, const struct wire_view *message, void *userdata);
