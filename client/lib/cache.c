@@ -149,7 +149,7 @@ static void cache_retire(struct kvp_cache *cache)
         (void)pthread_mutex_lock(&conn->mutex);
         cache->dying = true;
         while (cache->users > 0)
-                conn_sleep(conn, UINT64_MAX); /* for the mapper, which waits for no one but the application's handlers */
+                conn_sleep(conn, UINT64_MAX); /* mostly for the mapper, which waits for no one but the application's handlers */
         for (struct kvp_cache **link = &conn->caches; *link; link = &(*link)->next)
                 if (*link == cache) {
                         *link = cache->next;

@@ -47,6 +47,7 @@ enum row_flags {
         ROW_SCARCE = 1u << 8, /* a request that included look-ahead failed: ask for what is needed alone */
         ROW_COOLING = 1u << 9, /* look-ahead was refused: ask again half-way to the end of what is mapped */
         ROW_IDLE = 1u << 10,  /* in the list of idle rows */
+        ROW_STALE = 1u << 11, /* what is under way was asked for before the step that waits: it may fail without that step failing */
 };
 #define ROW_WANTS_MAPPER (ROW_AHEAD | ROW_DEMAND | ROW_TRIM | ROW_TRIM_TAIL | ROW_TELL)
 
@@ -94,7 +95,7 @@ struct kvp_cache {
 
         /* Guarded by conn->mutex. */
         struct kvp_cache *next;
-        uint32_t users;    /* the mapper is at work on it */
+        uint32_t users;    /* mapper_next_cache(): the mapper, or a thread that tells of idle rows, is at work on it */
         uint32_t requests; /* to grow, under way */
         bool dying;
 

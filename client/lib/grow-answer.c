@@ -62,7 +62,7 @@ static void row_answered(struct kvp_cache *cache, const struct wire_item_grow *i
         } else if ((status == -ENOMEM || status == -EDQUOT || status == -ETIMEDOUT) &&
                    asked > layout_pages(&cache->layout, class, cache->hot[item->row].tokens)) {
                 r->flags |= ROW_SCARCE; /* once more, without look-ahead */
-        } else {
+        } else if (!(r->flags & ROW_STALE)) {
                 r->error = status;
         }
 }
@@ -97,6 +97,8 @@ static void entry_end(struct kvp_conn *conn, struct request *request, uint32_t i
         row_account(cache, item->row, pages, 0);
         r->growing--;
         row_answered(cache, item, entry->status < 0 ? sane_status(entry->status) : sane_status(status));
+        if (r->growing == 0)
+                r->flags &= ~(uint32_t)ROW_STALE;
         if (r->growing == 0 && r->flags & ROW_WANTS_MAPPER)
                 wake = row_queue(cache, item->row, r->flags & ROW_WANTS_MAPPER);
         row_refresh(cache, item->row);

@@ -159,15 +159,14 @@ static void tell(struct kvp_cache *cache, const struct told *told)
         (void)pthread_mutex_unlock(&cache->lock);
 }
 
-void mapper_tell_now(struct kvp_cache *cache, uint64_t deadline)
+static void tell_queued(struct kvp_cache *cache, const struct timespec *until)
 {
-        const struct timespec until = timespec_of(deadline);
         struct told told;
 
         told.n = 0;
         (void)pthread_mutex_lock(&cache->lock);
         while (cache->telling > 0)
-                if (pthread_cond_timedwait(&cache->changed, &cache->lock, &until) == ETIMEDOUT)
+                if (pthread_cond_timedwait(&cache->changed, &cache->lock, until) == ETIMEDOUT)
                         break;
         for (uint32_t i = 0; i < cache->queue_length && told.n < WIRE_MAX_ROWS; i++) {
                 const uint32_t row = cache->queue[(cache->queue_head + i) % cache->n_rows];
@@ -177,6 +176,14 @@ void mapper_tell_now(struct kvp_cache *cache, uint64_t deadline)
         }
         (void)pthread_mutex_unlock(&cache->lock);
         tell(cache, &told);
+}
+
+void mapper_tell_now(struct kvp_conn *conn, uint64_t deadline)
+{
+        const struct timespec until = timespec_of(deadline);
+
+        for (struct kvp_cache *cache = NULL; (cache = mapper_next_cache(conn, cache));)
+                tell_queued(cache, &until);
 }
 
 /* Works off the queue of a cache, or as much as one message of each kind takes. False: the rest has to wait for a request to end. */

@@ -17,19 +17,22 @@ void mapper_stop(struct kvp_conn *conn); /* waits until it has ended */
 /* From any thread, with no lock held. True: this took a system call; false: it is awake, or was woken already. */
 bool mapper_wake(struct kvp_conn *conn);
 
-/* Tells the daemon now which rows are held and which idle, where that waits in the mapper's queue: before a request that may be
- * granted from idle rows, for a daemon that does not know of them would refuse it. By `deadline`. */
-void mapper_tell_now(struct kvp_cache *cache, uint64_t deadline);
+/* Tells the daemon now which rows are held and which idle, where that waits in the mapper's queue: before a request that may be granted
+ * from idle rows, for a daemon that does not know of them would refuse it. Where the mapper is about to tell, waits for that, until
+ * `deadline`. */
+void mapper_tell_now(struct kvp_conn *conn, uint64_t deadline);
 
 /* With conn->mutex held: it sleeps and has nothing to do. */
 bool mapper_is_idle(struct kvp_conn *conn);
 
-/* ---- on the mapper thread ---- */
+/* ---- from any thread, with no lock held ---- */
 
 /* The first cache that lives, or the next one after `cache`, which is let go; NULL: no more. A cache is not destroyed while it is kept. */
 struct kvp_cache *mapper_next_cache(struct kvp_conn *conn, struct kvp_cache *cache);
 void mapper_keep_cache(struct kvp_cache *cache);
 void mapper_leave_cache(struct kvp_cache *cache); /* NULL is fine */
+
+/* ---- on the mapper thread ---- */
 
 /* revoke.c: answers a REVOKE. */
 void revoke_answer(struct kvp_conn *conn, const struct wire_revoke *revoke);

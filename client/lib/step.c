@@ -112,7 +112,7 @@ static int wait_backed(struct kvp_cache *cache, const struct kvp_seq_step *steps
 {
         struct kvp_conn *conn = cache->conn;
 
-        mapper_tell_now(cache, deadline);
+        mapper_tell_now(conn, deadline);
         for (;;) {
                 struct asked asked;
                 uint64_t ended;
@@ -205,10 +205,11 @@ static int step_beyond(struct kvp_cache *cache, struct kvp_seq_step *steps, size
 
                 if (steps[i].tokens > hot->mark) {
                         row->ahead = row_ahead(cache, subtract_saturated(steps[i].tokens, hot->tokens));
-                        if (steps[i].tokens > hot->ready) {
-                                unbacked = true;
-                                if (timeout_usec > 0 && row->growing == 0)
-                                        row->error = 0;
+                        unbacked |= steps[i].tokens > hot->ready;
+                        if (steps[i].tokens > hot->ready && timeout_usec > 0) {
+                                row->error = 0;
+                                if (row->growing > 0)
+                                        row->flags |= ROW_STALE;
                         }
                 }
                 hot->tokens = steps[i].tokens;

@@ -144,6 +144,43 @@ Test(seq, the_daemon_is_told_who_holds_what)
         box_close(&box);
 }
 
+static enum fake_verdict is_told(struct fake *fake, const struct wire_view *message, void *userdata)
+{
+        uint32_t *idle = userdata;
+
+        if (message->header.opcode == WIRE_GROW && *idle < 8 && fake_row_is_held(fake, *idle))
+                *idle = 99;
+        return FAKE_HANDLE;
+}
+
+/* A daemon that is short of memory must know what it may reclaim by the time that it is asked for more. */
+Test(seq, idle_rows_are_told_of_before_pages_are_asked_for)
+{
+        struct kvp_cache *other;
+        struct box box;
+
+        box_open(&box, NULL, NULL);
+        cr_assert_eq(kvp_cache_create(box.conn, &box_fused, &other), 0);
+        for (int round = 0; round < 300; round++) {
+                struct kvp_seq_step step = { .tokens = 300 };
+                uint32_t idle = 8, seq = box_acquire(&box, 0);
+
+                cr_assert_eq(box_step(&box, seq, 300, NULL), 0);
+                cr_assert_eq(kvp_seq_acquire(other, 0, 0, &step.seq), 0);
+                idle = seq;
+                fake_set_hook(box.fake, is_told, &idle);
+                cr_assert_eq(kvp_seq_release(box.cache, seq), 0);
+                cr_assert_eq(kvp_step(other, &step, 1, SECOND), 0);
+                fake_set_hook(box.fake, NULL, NULL);
+                cr_assert_eq(idle, seq, "asked for pages before it said that row %u is idle", seq);
+                cr_assert_eq(kvp_seq_trim(other, step.seq, 0), 0);
+                box_settle(&box);
+                cr_assert_eq(kvp_seq_release(other, step.seq), 0);
+        }
+        kvp_cache_destroy(other);
+        box_close(&box);
+}
+
 Test(seq, trim_gives_back_whole_extents_beyond)
 {
         struct kvp_seq_step step;
