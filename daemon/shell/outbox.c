@@ -62,7 +62,7 @@ int outbox_send_now(int fd, const void *packet, size_t size, const int *fds, uns
         if (n_fds > 0) {
                 struct cmsghdr *c = &control.align;
 
-                memset(c, 0, sizeof(*c));
+                memset(&control, 0, CMSG_SPACE(sizeof(int) * n_fds)); /* the padding too: it crosses into the kernel */
                 c->cmsg_level = SOL_SOCKET;
                 c->cmsg_type = SCM_RIGHTS;
                 c->cmsg_len = CMSG_LEN(sizeof(int) * n_fds);
