@@ -63,7 +63,7 @@ class NobodysDaemon(Daemon):
         super().start(program, wrap)
 
 
-for deadline, patient in (("5s", True), ("100ms", False)):
+for deadline, patient in (("5s", True), ("300ms", False)):
     daemon = NobodysDaemon(config=config % deadline, wrap=wrap)
     early, other = Raw(daemon.socket), Raw(daemon.socket)
     cache = early.cache()
