@@ -167,8 +167,8 @@ endif
 .PHONY: all tests check check-long check-unit deps demo bench install uninstall deb gpu-bundle fuzz format tidy coverage \
         clean help FORCE
 
-all: $(PROGRAMS) $(ALL_A) $(CLIENT_SO) $(MADE_PAGES) $(if $(CLIENT_O),$(LIB)/kvpager.pc) ## programs and library, in build/<variant>
-tests: all $(UNIT_T) $(SYSTEM_T) $(BENCH_T) $(SIM_T) $(TSAN_T) ## all test programs of a variant
+all: $(PROGRAMS) $(ALL_A) $(CLIENT_SO) $(MADE_PAGES) $(LIB)/kvpager.pc ## programs and library, in build/<variant>
+tests: all $(UNIT_T) $(SYSTEM_T) $(BENCH_T) $(SIM_T) $(TSAN_T) $(FUZZ_T) ## all test programs of a variant
 
 # ---- Rules -----------------------------------------------------------------------------------------------------------
 
@@ -249,7 +249,7 @@ $(SIM_T): $(OBJ)/tests/sim/main.o $(SIM_P) $(CORE_A) $(BASE_A)
 $(BENCH_T): $(TESTS)/%: $(OBJ)/tests/bench/%.o $(BENCH_P) $(SIM_P) $(ALL_A)
 	@mkdir -p $(@D)
 	$(link) $(TEST_LIBS) -pthread
-$(TSAN_T): $(TESTS)/tsan-%: $(OBJ)/tests/tsan/%.o $(ALL_A)
+$(TSAN_T): $(TESTS)/tsan-%: $(OBJ)/tests/tsan/%.o $(UNIT_P) $(ALL_A)
 	@mkdir -p $(@D)
 	$(link) $(TEST_LIBS) -pthread
 # Programs for the system tests are workers as anyone would write them: they use the shared library.
@@ -274,6 +274,7 @@ CHECK_JOBS = \
 	$(addprefix sim:build/asan:,$(call names,$(SIM_T))) \
 	$(addprefix system:build/release:,$(call scripts,system/[0-9]*.sh system/[0-9]*.py)) \
 	$(addprefix tsan:build/tsan:,$(call names,$(TSAN_T))) \
+	$(addprefix fuzz:build/asan:,$(call names,$(FUZZ_T))) \
 	$(foreach v,asan release release-$(CLANG),$(addprefix unit:build/$(v):,$(call names,$(UNIT_T)))) \
 	$(addprefix lint:build/release:,$(call scripts,lint/*.sh))
 export SIM_SEEDS SIM_ASAN_SEEDS SIM_EVENTS
@@ -310,8 +311,13 @@ coverage: ## lines that the unit tests and the simulation reach, by gcovr
 		$(addprefix sim:build/cov:,$(call names,$(SIM_T)))
 	@gcovr --root . --object-directory build/cov/obj --filter daemon --filter client
 
+# A benchmark prints one JSON object.
 bench: all $(BENCH_T) ## measures, and writes build/<variant>/bench.json
-	@tests/bench/run $(O)
+	@{ printf '{'; sep=; for b in $(BENCH_T); do \
+		printf '%s\n"%s": ' "$$sep" "$${b##*/}"; "$$b" || exit 1; sep=,; \
+	done; printf '}\n'; } >$(O)/bench.json.new
+	@mv $(O)/bench.json.new $(O)/bench.json
+	@cat $(O)/bench.json
 
 fuzz: ## each fuzzer for FUZZ_SECONDS under clang's libFuzzer
 	+@$(MAKE) --no-print-directory $(JOBS) CC=$(CLANG) VARIANT=fuzz fuzz-run

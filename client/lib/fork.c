@@ -59,11 +59,11 @@ int fork_register(struct fork_node *node)
 
 void fork_unregister(struct fork_node *node)
 {
-        if (!node->next)
-                return;
         (void)pthread_mutex_lock(&registry_lock);
-        node->next->previous = node->previous;
-        node->previous->next = node->next;
-        node->next = node->previous = NULL;
+        if (node->next) {
+                node->next->previous = node->previous;
+                node->previous->next = node->next;
+                node->next = node->previous = NULL;
+        }
         (void)pthread_mutex_unlock(&registry_lock);
 }
