@@ -133,8 +133,8 @@ enum wire_error_code wire_decode(const void *buffer, size_t size, unsigned n_fds
                                  struct wire_view *ret);
 
 /* Writes a packet into `buffer` of `capacity` bytes, aligned to 8: header, fixed part, items. `fixed` NULL writes zeroes (there may
- * be no fixed part, or nothing in it but n_items); for messages with items its n_items field is set from n_items. Returns the packet's size, or 0 where it does not fit or
- * the counts are out of bounds. Inverse of wire_decode. */
+ * be no fixed part, or nothing in it but n_items); for messages with items its n_items field is set from n_items. Returns the
+ * packet's size, or 0 where it does not fit or the counts are out of bounds. Inverse of wire_decode. */
 size_t wire_encode(void *buffer, size_t capacity, enum wire_opcode opcode, uint32_t request, uint64_t ack, const void *fixed,
                    const void *items, uint32_t n_items);
 

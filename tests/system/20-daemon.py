@@ -147,8 +147,9 @@ for kind, expected in ((socket.SOCK_SEQPACKET, None), (socket.SOCK_STREAM, "SOCK
     listener.bind(path)
     listener.listen(16)
     log = open(folder + "/activated.log", "w+")
-    process = subprocess.Popen(["sh", "-c", 'exec 3<&%d; LISTEN_PID=$$ LISTEN_FDS=1 exec "$0"' % listener.fileno(), KVPAGERD],
-                               pass_fds=(listener.fileno(),), stderr=log, env={k: v for k, v in os.environ.items() if k != "KVPAGER_SOCKET"})
+    script = 'exec 3<&%d; LISTEN_PID=$$ LISTEN_FDS=1 exec "$0"' % listener.fileno()
+    process = subprocess.Popen(["sh", "-c", script, KVPAGERD], pass_fds=(listener.fileno(),), stderr=log,
+                               env={k: v for k, v in os.environ.items() if k != "KVPAGER_SOCKET"})
     if expected:
         assert process.wait(20) == 1
         log.seek(0)

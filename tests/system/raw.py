@@ -112,7 +112,8 @@ class Raw:
         assert reply is None, reply
 
     def cache(self, rows=4, row_pages=64, planes=1, device=0):
-        opcode, _, body, _ = self.call(CACHE_CREATE, struct.pack("<IIII", 1, device, rows, 0) + struct.pack("<IIII", 0, planes, row_pages, 0))
+        plane_class = struct.pack("<IIII", 0, planes, row_pages, 0)
+        opcode, _, body, _ = self.call(CACHE_CREATE, struct.pack("<IIII", 1, device, rows, 0) + plane_class)
         assert opcode == CACHE, (opcode, body)
         return struct.unpack("<II", body)[0]
 
