@@ -91,7 +91,8 @@ static int cache_new(struct kvp_conn *conn, const struct kvp_geometry *geometry,
         return 0;
 }
 
-KVP_PUBLIC int kvp_cache_create(struct kvp_conn *conn, const struct kvp_geometry *geometry, struct kvp_cache **ret_cache)
+KVP_PUBLIC int kvp_cache_create(struct kvp_conn *conn, const struct kvp_geometry *geometry,
+                                struct kvp_cache **ret_cache)
 {
         _cleanup_(cleanup_cache) struct kvp_cache *cache = NULL;
         struct kvp_device_info device = { .size = sizeof(device) };
@@ -148,8 +149,9 @@ static void cache_retire(struct kvp_cache *cache)
 
         (void)pthread_mutex_lock(&conn->mutex);
         cache->dying = true;
+        /* Mostly for the mapper, which waits for no one but the application's handlers. */
         while (cache->users > 0)
-                conn_sleep(conn, UINT64_MAX); /* mostly for the mapper, which waits for no one but the application's handlers */
+                conn_sleep(conn, UINT64_MAX);
         for (struct kvp_cache **link = &conn->caches; *link; link = &(*link)->next)
                 if (*link == cache) {
                         *link = cache->next;
@@ -158,7 +160,8 @@ static void cache_retire(struct kvp_cache *cache)
         (void)pthread_mutex_unlock(&conn->mutex);
         if (conn_wait(conn, nobody_uses, cache, deadline_in(conn->patience_usec)) < 0) {
                 conn_fail(conn);
-                (void)conn_wait(conn, nobody_uses, cache, UINT64_MAX); /* a failed connection ends its requests itself */
+                (void)conn_wait(conn, nobody_uses, cache,
+                                UINT64_MAX); /* a failed connection ends its requests itself */
         }
         assert(cache->requests == 0);
 }
@@ -174,7 +177,8 @@ KVP_PUBLIC void kvp_cache_destroy(struct kvp_cache *cache)
         cache_retire(cache);
         fixed = (struct wire_cache_destroy){ .cache = cache->id };
         if (cache->fence && cache->fence(cache, cache->fence_userdata) < 0) {
-                /* Somebody still uses the memory, so it stays, with its addresses, until the process ends or disconnects. */
+                /* Somebody still uses the memory, so it stays, with its addresses, until the process ends or
+                 * disconnects. */
                 fork_unregister(&cache->reservation);
                 cache->reservation.base = NULL;
                 cache_free(cache);

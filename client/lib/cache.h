@@ -2,15 +2,16 @@
  *
  * cache.h -- a cache and its rows.
  *
- * A row's state is split in two. What a step looks at is 32 bytes (struct row_hot), the rest is struct row. Rules that hold whenever
- * cache->lock is free:
+ * A row's state is split in two. What a step looks at is 32 bytes (struct row_hot), the rest is struct row. Rules that
+ * hold whenever cache->lock is free:
  *
  *      mark <= ready: a step up to `mark` tokens needs nothing, one up to `ready` is backed, one beyond has to wait
  *      stamp < cache->stamp or equal: the row is held; ROW_FREE: it is not
  *      growing > 0: a request for the row is under way, and its lists of extents belong to the connection's reader
  *      ROW_SHRINKING: extents are being unmapped, and its lists belong to whoever does that
  *
- * Never both of the last two: who wants to grow a row waits until it has shrunk, who wants to shrink it leaves a row that grows alone.
+ * Never both of the last two: who wants to grow a row waits until it has shrunk, who wants to shrink it leaves a row
+ * that grows alone.
  */
 #ifndef LIB_CACHE_H
 #define LIB_CACHE_H
@@ -44,10 +45,10 @@ enum row_flags {
         ROW_TELL = 1u << 5,      /* for the mapper: tell the daemon whether the row is held */
         ROW_TOLD_HELD = 1u << 6, /* what the daemon believes */
         ROW_SHRINKING = 1u << 7,
-        ROW_SCARCE = 1u << 8, /* a request that included look-ahead failed: ask for what is needed alone */
+        ROW_SCARCE = 1u << 8,  /* a request that included look-ahead failed: ask for what is needed alone */
         ROW_COOLING = 1u << 9, /* look-ahead was refused: ask again half-way to the end of what is mapped */
-        ROW_IDLE = 1u << 10,  /* in the list of idle rows */
-        ROW_STALE = 1u << 11, /* what is under way was asked for before the step that waits: it may fail without that step failing */
+        ROW_IDLE = 1u << 10,   /* in the list of idle rows */
+        ROW_STALE = 1u << 11,  /* what is under way is older than the step that waits: its failure is not that step's */
 };
 #define ROW_WANTS_MAPPER (ROW_AHEAD | ROW_DEMAND | ROW_TRIM | ROW_TRIM_TAIL | ROW_TELL)
 
@@ -107,9 +108,11 @@ static inline struct extents *cache_extents(const struct kvp_cache *cache, uint3
         return &cache->extents[(size_t)row * cache->layout.n_classes + class];
 }
 
-static inline void *cache_address(const struct kvp_cache *cache, uint32_t class, uint32_t plane, uint32_t row, uint32_t page)
+static inline void *cache_address(const struct kvp_cache *cache, uint32_t class, uint32_t plane, uint32_t row,
+                                  uint32_t page)
 {
-        return (char *)cache->reservation.base + layout_offset(&cache->layout, &cache->layout.classes[class], plane, row, page);
+        return (char *)cache->reservation.base +
+               layout_offset(&cache->layout, &cache->layout.classes[class], plane, row, page);
 }
 
 static inline bool row_is_held(const struct kvp_cache *cache, uint32_t row)

@@ -207,7 +207,8 @@ KVP_PUBLIC int kvp_device_info(struct kvp_conn *conn, uint32_t device, struct kv
         }
         ret_info->page_size = answer->page_size;
         ret_info->capacity = answer->capacity_bytes;
-        _Static_assert(sizeof(ret_info->name) == sizeof(answer->name) && sizeof(ret_info->backend) == sizeof(answer->backend) &&
+        _Static_assert(sizeof(ret_info->name) == sizeof(answer->name) &&
+                               sizeof(ret_info->backend) == sizeof(answer->backend) &&
                                sizeof(ret_info->uuid) == sizeof(answer->uuid),
                        "the protocol's texts are the API's");
         memcpy(ret_info->name, answer->name, sizeof(answer->name));

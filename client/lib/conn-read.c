@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * conn-read.c -- what the daemon sends on the main socket. Nothing in it is trusted: a packet that the codec or the state of
- * requests does not allow ends the connection, fds that belong to nothing are closed and their extents refused.
+ * conn-read.c -- what the daemon sends on the main socket. Nothing in it is trusted: a packet that the codec or the
+ * state of requests does not allow ends the connection, fds that belong to nothing are closed and their extents
+ * refused.
  */
 #include <assert.h>
 #include <errno.h>
@@ -55,7 +56,9 @@ int conn_receive(int fd, void *packet, size_t capacity, int *fds, unsigned max_f
                 char bytes[CMSG_SPACE(WIRE_MAX_FDS * sizeof(int))];
         } control;
         struct iovec vector = { .iov_base = packet, .iov_len = capacity };
-        struct msghdr message = { .msg_iov = &vector, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control) };
+        struct msghdr message = {
+                .msg_iov = &vector, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)
+        };
         unsigned n_fds;
         bool cut;
         ssize_t n;
@@ -148,10 +151,12 @@ static void acknowledge(struct kvp_conn *conn)
         bool wanted;
 
         (void)pthread_mutex_lock(&conn->mutex);
-        wanted = conn->ack_wanted || (conn->n_requests > 0 && conn->dealt_with - conn->acknowledged >= CONN_ACK_EXTENTS);
+        wanted = conn->ack_wanted ||
+                 (conn->n_requests > 0 && conn->dealt_with - conn->acknowledged >= CONN_ACK_EXTENTS);
         conn->ack_wanted = false;
         (void)pthread_mutex_unlock(&conn->mutex);
-        if (wanted && conn_send(conn, WIRE_ACK, NULL, REQUEST_FREE, NULL, NULL, 0, deadline_in(conn->patience_usec)) < 0)
+        if (wanted &&
+            conn_send(conn, WIRE_ACK, NULL, REQUEST_FREE, NULL, NULL, 0, deadline_in(conn->patience_usec)) < 0)
                 conn_fail(conn);
 }
 
@@ -164,7 +169,8 @@ static int read_packet(struct kvp_conn *conn)
         bool cut, fine;
         int size;
 
-        size = conn_receive(conn->socket, reader->packet, sizeof(reader->packet), reader->fds, WIRE_MAX_FDS, &n_fds, &cut);
+        size = conn_receive(conn->socket, reader->packet, sizeof(reader->packet), reader->fds, WIRE_MAX_FDS, &n_fds,
+                            &cut);
         if (size == 0)
                 return 0;
         if (size < 0) {

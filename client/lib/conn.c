@@ -79,7 +79,8 @@ struct request *conn_request_take(struct kvp_conn *conn, bool grow)
                                 request = NULL;
                                 break;
                         }
-                        /* The slot in the lower bits finds it again, the counter above tells a late reply from its successor's. */
+                        /* The slot in the lower bits finds it again, the counter above tells a late reply from its
+                         * successor's. */
                         conn->request_counter += CONN_MAX_REQUESTS;
                         if (conn->request_counter == 0)
                                 conn->request_counter = CONN_MAX_REQUESTS;
@@ -125,8 +126,8 @@ static int send_once(struct kvp_conn *conn, const void *packet, size_t size)
         }
 }
 
-int conn_send(struct kvp_conn *conn, enum wire_opcode opcode, struct request *request, enum request_state state, const void *fixed,
-              const void *items, uint32_t n_items, uint64_t deadline)
+int conn_send(struct kvp_conn *conn, enum wire_opcode opcode, struct request *request, enum request_state state,
+              const void *fixed, const void *items, uint32_t n_items, uint64_t deadline)
 {
         for (;;) {
                 struct pollfd writable = { .fd = conn->socket, .events = POLLOUT };
@@ -136,8 +137,8 @@ int conn_send(struct kvp_conn *conn, enum wire_opcode opcode, struct request *re
                 int r;
 
                 (void)pthread_mutex_lock(&conn->mutex);
-                size = wire_encode(conn->out, sizeof(conn->out), opcode, request ? request->id : 0, conn->dealt_with, fixed, items,
-                                   n_items);
+                size = wire_encode(conn->out, sizeof(conn->out), opcode, request ? request->id : 0, conn->dealt_with,
+                                   fixed, items, n_items);
                 assert(size > 0);
                 r = conn_is_dead(conn) ? -ENOTCONN : send_once(conn, conn->out, size);
                 if (r >= 0) {

@@ -2,13 +2,14 @@
  *
  * conn.h -- a connection: requests and their replies, and who reads them.
  *
- * Any thread sends. Replies are read by one of the threads that wait for one, the reader (leader/follower): it maps what the packet
- * grants, whoever asked for it, then lets all look whether what they wait for has come. With one thread that is a send, a poll and a
- * receive, and no switch of threads. The event channel belongs to the mapper thread (mapper.h).
+ * Any thread sends. Replies are read by one of the threads that wait for one, the reader (leader/follower): it maps
+ * what the packet grants, whoever asked for it, then lets all look whether what they wait for has come. With one thread
+ * that is a send, a poll and a receive, and no switch of threads. The event channel belongs to the mapper thread
+ * (mapper.h).
  *
- * Locks. conn->mutex guards requests, the role of reader, counters and the list of caches; packets are sent under it, without
- * blocking. cache->lock guards rows. No thread holds both, nor either of them across a call that may block, across mapping or
- * unmapping, or while the application's handlers run.
+ * Locks. conn->mutex guards requests, the role of reader, counters and the list of caches; packets are sent under it,
+ * without blocking. cache->lock guards rows. No thread holds both, nor either of them across a call that may block,
+ * across mapping or unmapping, or while the application's handlers run.
  */
 #ifndef LIB_CONN_H
 #define LIB_CONN_H
@@ -24,10 +25,11 @@
 #include "util.h"
 #include "wire.h"
 
-#define CONN_MAX_REQUESTS   16u /* under way; a power of two */
-#define CONN_ACK_EXTENTS    64u /* so many unacknowledged ones are acknowledged at once while more are to come */
-#define CONN_PATIENCE_USEC  UINT64_C(10000000) /* a daemon that answers no call, or reads nothing, for so long counts as gone */
-#define CONN_GRACE_USEC     UINT64_C(20000) /* for the daemon's own "timed out" to arrive */
+#define CONN_MAX_REQUESTS 16u /* under way; a power of two */
+#define CONN_ACK_EXTENTS  64u /* so many unacknowledged ones are acknowledged at once while more are to come */
+#define CONN_GRACE_USEC   UINT64_C(20000) /* for the daemon's own "timed out" to arrive */
+/* A daemon that answers no call, or reads nothing, for so long counts as gone. */
+#define CONN_PATIENCE_USEC UINT64_C(10000000)
 
 enum request_state {
         REQUEST_FREE,
@@ -69,14 +71,15 @@ struct kvp_conn {
         uint64_t patience_usec; /* CONN_PATIENCE_USEC */
 
         pthread_mutex_t mutex;
-        pthread_cond_t changed; /* a packet was dealt with, a request ended, the mapper went to sleep, a cache's user left */
-        bool reading;           /* somebody is the reader */
-        bool ack_wanted;        /* SYNC came */
-        bool starved;           /* somebody wanted a request and all were taken: wake the mapper when one ends */
-        uint32_t waiters;       /* threads in conn_wait(): one of them reads */
-        uint32_t n_requests;    /* sent and not ended */
+        /* A packet was dealt with, a request ended, the mapper went to sleep, or a cache's user left. */
+        pthread_cond_t changed;
+        bool reading;        /* somebody is the reader */
+        bool ack_wanted;     /* SYNC came */
+        bool starved;        /* somebody wanted a request and all were taken: wake the mapper when one ends */
+        uint32_t waiters;    /* threads in conn_wait(): one of them reads */
+        uint32_t n_requests; /* sent and not ended */
         uint32_t request_counter;
-        uint64_t ended;         /* requests that have ended, ever */
+        uint64_t ended;                    /* requests that have ended, ever */
         uint64_t dealt_with, acknowledged; /* extents, cumulative */
         uint64_t messages;
         struct request requests[CONN_MAX_REQUESTS];
@@ -86,7 +89,7 @@ struct kvp_conn {
         struct conn_reader *reader;
         uint64_t out[WIRE_MAX_PACKET / sizeof(uint64_t)];
 
-        _Atomic bool dead;       /* the daemon is gone */
+        _Atomic bool dead; /* the daemon is gone */
         _Atomic bool short_of_memory;
         _Atomic uint64_t released; /* orders released rows */
 
@@ -110,19 +113,20 @@ static inline int conn_check(const struct kvp_conn *conn)
 
 /* ---- conn.c ---- */
 
-int conn_new(struct kvp_conn **ret); /* no socket yet */
+int conn_new(struct kvp_conn **ret);   /* no socket yet */
 void conn_free(struct kvp_conn *conn); /* closes */
 
 /* A request of the table, taken, with room for entries where it is to GROW. NULL: all are in use, or no memory. */
 struct request *conn_request_take(struct kvp_conn *conn, bool grow);
 void conn_request_drop(struct kvp_conn *conn, struct request *request);
 
-/* Sends a message, by `deadline`. `request`, where there is one, becomes `state` in the same moment. -ENOTCONN; -ETIMEDOUT: the
- * daemon does not read. On error nothing was sent. */
-int conn_send(struct kvp_conn *conn, enum wire_opcode opcode, struct request *request, enum request_state state, const void *fixed,
-              const void *items, uint32_t n_items, uint64_t deadline);
+/* Sends a message, by `deadline`. `request`, where there is one, becomes `state` in the same moment. -ENOTCONN;
+ * -ETIMEDOUT: the daemon does not read. On error nothing was sent. */
+int conn_send(struct kvp_conn *conn, enum wire_opcode opcode, struct request *request, enum request_state state,
+              const void *fixed, const void *items, uint32_t n_items, uint64_t deadline);
 
-/* Reads replies, or sleeps while another thread does, until done(arg), called with conn->mutex held, is true. -ETIMEDOUT, -ENOTCONN. */
+/* Reads replies, or sleeps while another thread does, until done(arg), called with conn->mutex held, is true.
+ * -ETIMEDOUT, -ENOTCONN. */
 typedef bool conn_done_fn(struct kvp_conn *conn, void *arg);
 int conn_wait(struct kvp_conn *conn, conn_done_fn *done, void *arg, uint64_t deadline);
 
@@ -149,7 +153,8 @@ int conn_read(struct kvp_conn *conn, uint64_t deadline);
 /* Deals with whatever has already come, unless another thread is the reader. For the mapper. */
 void conn_drain(struct kvp_conn *conn);
 
-/* Receives a packet and its fds. Bytes; 0: nothing there; -ENOTCONN: the end; -EPROTO: cut off. *ret_cut: fewer fds came than were sent. */
+/* Receives a packet and its fds. Bytes; 0: nothing there; -ENOTCONN: the end; -EPROTO: cut off. *ret_cut: fewer fds
+ * came than were sent. */
 int conn_receive(int fd, void *packet, size_t capacity, int *fds, unsigned max_fds, unsigned *ret_n_fds, bool *ret_cut);
 
 /* ---- conn-open.c ---- */

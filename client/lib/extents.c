@@ -68,8 +68,8 @@ static int append(struct extents *list, uint32_t planes, uint32_t first, uint32_
         return 0;
 }
 
-int extents_place(struct extents *list, uint32_t planes, uint32_t from, uint32_t from_page, uint32_t plane, uint32_t first,
-                  uint32_t order, struct extent_place **ret)
+int extents_place(struct extents *list, uint32_t planes, uint32_t from, uint32_t from_page, uint32_t plane,
+                  uint32_t first, uint32_t order, struct extent_place **ret)
 {
         const uint32_t end = list->n > from ? extents_end(list, planes, list->n) : from_page;
         struct extent_place *place;

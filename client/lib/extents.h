@@ -2,9 +2,9 @@
  *
  * extents.h -- what backs one row in one plane class: a contiguous run of pages from the row's start.
  *
- * The planes of a class grow alike, so an extent has a *place* (first page, order) that all of them share, and an id in each plane.
- * Places follow each other without a gap. While a grant is under way its last places lack extents in some planes; they count
- * only once all planes have theirs.
+ * The planes of a class grow alike, so an extent has a *place* (first page, order) that all of them share, and an id in
+ * each plane. Places follow each other without a gap. While a grant is under way its last places lack extents in some
+ * planes; they count only once all planes have theirs.
  */
 #ifndef LIB_EXTENTS_H
 #define LIB_EXTENTS_H
@@ -29,10 +29,11 @@ struct extents {
 
 struct extent_place *extents_at(const struct extents *list, uint32_t planes, uint32_t index);
 
-/* The place at `first` among those from index `from` on, appended where it follows the last one. `from_page` is where the first of
- * them has to start. -EBADMSG: neither, or of another order, or that plane has its extent already; -ENOMEM. */
-int extents_place(struct extents *list, uint32_t planes, uint32_t from, uint32_t from_page, uint32_t plane, uint32_t first,
-                  uint32_t order, struct extent_place **ret);
+/* The place at `first` among those from index `from` on, appended where it follows the last one. `from_page` is where
+ * the first of them has to start. -EBADMSG: neither, or of another order, or that plane has its extent already;
+ * -ENOMEM. */
+int extents_place(struct extents *list, uint32_t planes, uint32_t from, uint32_t from_page, uint32_t plane,
+                  uint32_t first, uint32_t order, struct extent_place **ret);
 
 /* How many of the places from index `from` on have an extent in every plane, counted up to the first that has not. */
 uint32_t extents_complete(const struct extents *list, uint32_t planes, uint32_t from);

@@ -2,10 +2,11 @@
  *
  * fork.h -- a child of fork() has no part in its parent's connections.
  *
- * The child's copy of every registered reservation is unmapped and of every registered fd closed, in the child, before fork() returns
- * there: it cannot touch the parent's KV caches, nor keep the parent's connection open after the parent's death. Calls of the child
- * see another generation than the one of their connection and return -ECHILD. (MADV_DONTFORK would have to be set again on each
- * extent that is mapped, a system call each, and would leave the fds.)
+ * The child's copy of every registered reservation is unmapped and of every registered fd closed, in the child, before
+ * fork() returns there: it cannot touch the parent's KV caches, nor keep the parent's connection open after the
+ * parent's death. Calls of the child see another generation than the one of their connection and return -ECHILD.
+ * (MADV_DONTFORK would have to be set again on each extent that is mapped, a system call each, and would leave the
+ * fds.)
  */
 #ifndef LIB_FORK_H
 #define LIB_FORK_H

@@ -19,7 +19,8 @@ void giveback_send(struct giveback *giveback)
         giveback->n = 0;
         if (n == 0 || conn_is_dead(giveback->conn))
                 return;
-        if (conn_send(giveback->conn, WIRE_RETURN, NULL, REQUEST_FREE, &fixed, giveback->ids, n, deadline_in(giveback->conn->patience_usec)) < 0)
+        if (conn_send(giveback->conn, WIRE_RETURN, NULL, REQUEST_FREE, &fixed, giveback->ids, n,
+                      deadline_in(giveback->conn->patience_usec)) < 0)
                 conn_fail(giveback->conn);
 }
 
@@ -30,7 +31,8 @@ void giveback_add(struct giveback *giveback, uint64_t id)
                 giveback_send(giveback);
 }
 
-uint64_t giveback_places(struct giveback *giveback, struct kvp_cache *cache, uint32_t row, uint32_t class, uint32_t from)
+uint64_t giveback_places(struct giveback *giveback, struct kvp_cache *cache, uint32_t row, uint32_t class,
+                         uint32_t from)
 {
         const struct extents *list = cache_extents(cache, row, class);
         const uint32_t planes = cache->layout.classes[class].planes, first = extents_end(list, planes, from);

@@ -2,9 +2,9 @@
  *
  * grow-answer.c -- from granted extents to backed tokens.
  *
- * While entries of a row are under way its lists belong to the reader, so extents are placed and mapped without a lock; when an entry
- * ends, what is complete in all planes is counted under cache->lock and everything beyond goes back. That is sent before the row
- * can be asked for again, so the daemon never sees a request for pages that it believes granted.
+ * While entries of a row are under way its lists belong to the reader, so extents are placed and mapped without a lock;
+ * when an entry ends, what is complete in all planes is counted under cache->lock and everything beyond goes back. That
+ * is sent before the row can be asked for again, so the daemon never sees a request for pages that it believes granted.
  */
 #include "grow-answer.h"
 
@@ -67,7 +67,8 @@ static void row_answered(struct kvp_cache *cache, const struct wire_item_grow *i
         }
 }
 
-static void entry_end(struct kvp_conn *conn, struct request *request, uint32_t index, int status, struct giveback *refused)
+static void entry_end(struct kvp_conn *conn, struct request *request, uint32_t index, int status,
+                      struct giveback *refused)
 {
         struct grow_entry *entry = &request->entries[index];
         const struct wire_item_grow *item = &request->items[index];
@@ -159,16 +160,17 @@ static int extent_take(struct request *request, const struct wire_item_grant *gr
         uint64_t end;
         int r;
 
-        if (grant->order > 6 || grant->order % 2 != 0 || grant->first < item->first || grant->first % (1u << grant->order) != 0 ||
-            grant->plane >= cache->layout.classes[item->plane_class].planes)
+        if (grant->order > 6 || grant->order % 2 != 0 || grant->first < item->first ||
+            grant->first % (1u << grant->order) != 0 || grant->plane >= cache->layout.classes[item->plane_class].planes)
                 return -EBADMSG;
         end = grant->first + (UINT64_C(1) << grant->order);
         if (end > (uint64_t)item->first + item->max)
                 return -EBADMSG;
         if (fd < 0)
                 return -EMFILE;
-        r = extents_place(cache_extents(cache, item->row, item->plane_class), cache->layout.classes[item->plane_class].planes,
-                          entry->from, item->first, grant->plane, grant->first, grant->order, &place);
+        r = extents_place(cache_extents(cache, item->row, item->plane_class),
+                          cache->layout.classes[item->plane_class].planes, entry->from, item->first, grant->plane,
+                          grant->first, grant->order, &place);
         if (r < 0)
                 return r;
         r = cache->mem->map(cache_address(cache, item->plane_class, grant->plane, item->row, grant->first),
@@ -187,7 +189,8 @@ static int extent_take(struct request *request, const struct wire_item_grant *gr
 #define HAVE_CLOSE_RANGE true
 #endif
 
-/* The fds of one packet mostly have consecutive numbers: then nobody else's lies between them, and one call closes all. */
+/* The fds of one packet mostly have consecutive numbers: then nobody else's lies between them, and one call closes all.
+ */
 static void close_all(const int *fds, unsigned n)
 {
         for (unsigned i = 0, end; i < n; i = end) {
@@ -209,10 +212,12 @@ static bool entry_is_plausible(const struct request *request, uint32_t index)
         const uint32_t planes = request->cache->layout.classes[item->plane_class].planes;
         const uint32_t complete = extents_complete(list, planes, entry->from);
 
-        return entry->status < 0 || (entry->from + complete == list->n && extents_end(list, planes, list->n) >= item->first + item->need);
+        return entry->status < 0 ||
+               (entry->from + complete == list->n && extents_end(list, planes, list->n) >= item->first + item->need);
 }
 
-bool grow_granted(struct kvp_conn *conn, const struct wire_item_grant *items, uint32_t n, const int *fds, unsigned n_fds)
+bool grow_granted(struct kvp_conn *conn, const struct wire_item_grant *items, uint32_t n, const int *fds,
+                  unsigned n_fds)
 {
         struct request *request = NULL;
         struct giveback refused;
@@ -237,7 +242,8 @@ bool grow_granted(struct kvp_conn *conn, const struct wire_item_grant *items, ui
                 }
                 if (!(grant->flags & WIRE_GRANT_LAST))
                         continue;
-                atomic_store_explicit(&conn->short_of_memory, (grant->flags & WIRE_GRANT_SHORT) != 0, memory_order_relaxed);
+                atomic_store_explicit(&conn->short_of_memory, (grant->flags & WIRE_GRANT_SHORT) != 0,
+                                      memory_order_relaxed);
                 if (!entry_is_plausible(request, grant->entry))
                         fine = false;
                 entry_end(conn, request, grant->entry, fine ? 0 : -EPROTO, &refused);

@@ -7,8 +7,8 @@
  *      token-major     one a part                   layers x heads x dim
  *      fused           one                          layers x (K heads x dim, V heads x dim)
  *
- * Once layout_init() has returned 0, nothing that is computed from the layout and from tokens up to max_tokens can overflow: the
- * reservation's size was checked, and everything else lies within it.
+ * Once layout_init() has returned 0, nothing that is computed from the layout and from tokens up to max_tokens can
+ * overflow: the reservation's size was checked, and everything else lies within it.
  */
 #include "layout.h"
 
@@ -30,8 +30,9 @@ static bool group_is_sane(const struct kvp_layer_group *group)
 
 static bool geometry_is_sane(const struct kvp_geometry *geometry)
 {
-        return geometry->layout <= KVP_LAYOUT_TOKEN_MAJOR_FUSED && geometry->max_seqs >= 1 && geometry->max_seqs <= KVP_MAX_SEQS &&
-               geometry->n_groups >= 1 && geometry->n_groups <= KVP_MAX_GROUPS && geometry->groups && geometry->max_tokens >= 1;
+        return geometry->layout <= KVP_LAYOUT_TOKEN_MAJOR_FUSED && geometry->max_seqs >= 1 &&
+               geometry->max_seqs <= KVP_MAX_SEQS && geometry->n_groups >= 1 && geometry->n_groups <= KVP_MAX_GROUPS &&
+               geometry->groups && geometry->max_tokens >= 1;
 }
 
 /* heads * dim * bits / 8; -EINVAL where that is no whole number. */
@@ -48,20 +49,22 @@ static int part_bytes(uint32_t heads, uint32_t dim, uint32_t bits, uint64_t *ret
 }
 
 /* Appends `planes` planes whose tokens have `token_bytes` to the reservation, in classes. */
-static int add_planes(struct layout *layout, uint32_t group, uint64_t planes, uint64_t token_bytes, uint64_t *ret_row_bytes,
-                      uint64_t *ret_offset, uint64_t *ret_plane_bytes)
+static int add_planes(struct layout *layout, uint32_t group, uint64_t planes, uint64_t token_bytes,
+                      uint64_t *ret_row_bytes, uint64_t *ret_offset, uint64_t *ret_plane_bytes)
 {
         const uint64_t page = UINT64_C(1) << layout->page_shift, offset = layout->total_bytes;
         uint64_t tokens, row_bytes, plane_bytes, bytes;
 
         assert(planes >= 1 && token_bytes >= 1);
         if (__builtin_add_overflow(layout->max_tokens, layout->overread_tokens, &tokens) ||
-            __builtin_mul_overflow(tokens, token_bytes, &row_bytes) || __builtin_add_overflow(row_bytes, page - 1, &row_bytes))
+            __builtin_mul_overflow(tokens, token_bytes, &row_bytes) ||
+            __builtin_add_overflow(row_bytes, page - 1, &row_bytes))
                 return -EOVERFLOW;
         row_bytes &= ~(page - 1);
         if (__builtin_mul_overflow(row_bytes, (uint64_t)layout->rows, &plane_bytes) ||
             __builtin_mul_overflow(plane_bytes, planes, &bytes) ||
-            __builtin_add_overflow(layout->total_bytes, bytes, &layout->total_bytes) || layout->total_bytes > UINT64_MAX / 2 - page)
+            __builtin_add_overflow(layout->total_bytes, bytes, &layout->total_bytes) ||
+            layout->total_bytes > UINT64_MAX / 2 - page)
                 return -EOVERFLOW;
         if (row_bytes >> layout->page_shift > UINT32_MAX)
                 return -ENOMEM;
@@ -103,11 +106,13 @@ static int group_fused(struct layout *layout, uint32_t index)
         return 0;
 }
 
-/* Per layer and token-major: planes of K and V side by side where they are alike, else those of K and then those of V. */
+/* Per layer and token-major: planes of K and V side by side where they are alike, else those of K and then those of V.
+ */
 static int group_parted(struct layout *layout, uint32_t index)
 {
         struct layout_group *group = &layout->groups[index];
-        const bool per_layer = layout->kind == KVP_LAYOUT_PER_LAYER, alike = group->part_bytes[KVP_K] == group->part_bytes[KVP_V];
+        const bool per_layer = layout->kind == KVP_LAYOUT_PER_LAYER,
+                   alike = group->part_bytes[KVP_K] == group->part_bytes[KVP_V];
         const uint32_t parts = group->shape.parts == KVP_PARTS_K ? 1 : 2, layers = group->shape.layers;
         const uint64_t planes = per_layer ? layers : 1;
 
@@ -115,7 +120,8 @@ static int group_parted(struct layout *layout, uint32_t index)
                 uint64_t plane_bytes;
                 int r;
 
-                if (__builtin_mul_overflow(group->part_bytes[part], per_layer ? UINT64_C(1) : layers, &group->token_bytes[part]))
+                if (__builtin_mul_overflow(group->part_bytes[part], per_layer ? UINT64_C(1) : layers,
+                                           &group->token_bytes[part]))
                         return -EOVERFLOW;
                 if (part == KVP_V && alike) { /* came with those of K */
                         group->row_bytes[KVP_V] = group->row_bytes[KVP_K];
@@ -123,8 +129,8 @@ static int group_parted(struct layout *layout, uint32_t index)
                         group->offset[KVP_V] = group->offset[KVP_K] + group->row_bytes[KVP_K] * layout->rows;
                         break;
                 }
-                r = add_planes(layout, index, alike ? 2 * planes : planes, group->token_bytes[part], &group->row_bytes[part],
-                               &group->offset[part], &plane_bytes);
+                r = add_planes(layout, index, alike ? 2 * planes : planes, group->token_bytes[part],
+                               &group->row_bytes[part], &group->offset[part], &plane_bytes);
                 if (r < 0)
                         return r;
                 group->layer_step[part] = per_layer ? (alike ? 2 : 1) * plane_bytes : 0;
@@ -159,9 +165,11 @@ int layout_init(struct layout *ret, const struct kvp_geometry *geometry, uint64_
                         shape->v_head_dim = shape->head_dim;
                 r = part_bytes(shape->kv_heads, shape->head_dim, shape->element_bits, &group->part_bytes[KVP_K]);
                 if (r >= 0 && shape->parts == KVP_PARTS_KV)
-                        r = part_bytes(shape->kv_heads, shape->v_head_dim, shape->element_bits, &group->part_bytes[KVP_V]);
+                        r = part_bytes(shape->kv_heads, shape->v_head_dim, shape->element_bits,
+                                       &group->part_bytes[KVP_V]);
                 if (r >= 0)
-                        r = layout.kind == KVP_LAYOUT_TOKEN_MAJOR_FUSED ? group_fused(&layout, i) : group_parted(&layout, i);
+                        r = layout.kind == KVP_LAYOUT_TOKEN_MAJOR_FUSED ? group_fused(&layout, i)
+                                                                        : group_parted(&layout, i);
                 if (r < 0)
                         return r;
         }
@@ -184,7 +192,8 @@ int layout_tensor(const struct layout *layout, void *base, uint32_t group, uint3
         if (layout->kind == KVP_LAYOUT_TOKEN_MAJOR)
                 within_token = layer * g->part_bytes[part];
         else if (layout->kind == KVP_LAYOUT_TOKEN_MAJOR_FUSED)
-                within_token = layer * (g->part_bytes[KVP_K] + g->part_bytes[KVP_V]) + (part == KVP_V ? g->part_bytes[KVP_K] : 0);
+                within_token = layer * (g->part_bytes[KVP_K] + g->part_bytes[KVP_V]) +
+                               (part == KVP_V ? g->part_bytes[KVP_K] : 0);
         else
                 assert(layout->kind == KVP_LAYOUT_PER_LAYER);
 

@@ -2,9 +2,9 @@
  *
  * layout.h -- from a geometry to planes, plane classes and tensors. Pure arithmetic; every product and sum is checked.
  *
- * All planes of a cache lie one after the other in one reservation. A plane has `rows` rows of row_bytes each, whole pages, so that
- * each row starts on a page. A plane class is at most WIRE_MAX_PLANES planes of one group whose tokens have the same size: they grow
- * alike, by one request. The planes of a class lie side by side.
+ * All planes of a cache lie one after the other in one reservation. A plane has `rows` rows of row_bytes each, whole
+ * pages, so that each row starts on a page. A plane class is at most WIRE_MAX_PLANES planes of one group whose tokens
+ * have the same size: they grow alike, by one request. The planes of a class lie side by side.
  */
 #ifndef LIB_LAYOUT_H
 #define LIB_LAYOUT_H
@@ -30,8 +30,8 @@ struct layout_group {
         uint64_t part_bytes[2];       /* one layer's K and V of one token; V is 0 for KVP_PARTS_K */
         uint64_t token_bytes[2];      /* of the planes that hold K, V */
         uint64_t row_bytes[2];
-        uint64_t offset[2];           /* of layer 0's plane */
-        uint64_t layer_step[2];       /* from one layer's plane to the next; 0 in the token-major layouts */
+        uint64_t offset[2];     /* of layer 0's plane */
+        uint64_t layer_step[2]; /* from one layer's plane to the next; 0 in the token-major layouts */
 };
 
 struct layout {
@@ -44,8 +44,8 @@ struct layout {
         struct layout_class classes[WIRE_MAX_CLASSES];
 };
 
-/* -EINVAL: a geometry that makes no sense; -EOVERFLOW: its bytes are not a number of 64 bits; -ENOMEM: more pages a row or more
- * plane classes than the protocol has. `page_size` is a power of two. */
+/* -EINVAL: a geometry that makes no sense; -EOVERFLOW: its bytes are not a number of 64 bits; -ENOMEM: more pages a row
+ * or more plane classes than the protocol has. `page_size` is a power of two. */
 int layout_init(struct layout *ret, const struct kvp_geometry *geometry, uint64_t page_size);
 
 /* -ENOENT: no such group, layer or part. */
@@ -63,10 +63,11 @@ static inline uint32_t layout_pages(const struct layout *layout, const struct la
 }
 
 /* Where page `page` of a row lies, from the start of the reservation. */
-static inline uint64_t layout_offset(const struct layout *layout, const struct layout_class *class, uint32_t plane, uint32_t row,
-                                     uint32_t page)
+static inline uint64_t layout_offset(const struct layout *layout, const struct layout_class *class, uint32_t plane,
+                                     uint32_t row, uint32_t page)
 {
-        return class->offset + plane * class->plane_bytes + row * class->row_bytes + ((uint64_t)page << layout->page_shift);
+        return class->offset + plane * class->plane_bytes + row * class->row_bytes +
+               ((uint64_t)page << layout->page_shift);
 }
 
 #endif

@@ -5,8 +5,8 @@
  *      SLEEPING --wake--> ASKED --> AWAKE --(nothing left)--> SLEEPING
  *                           ^---wake----'
  *
- * Whoever wakes sets ASKED and writes the eventfd only if it was SLEEPING; who finds the mapper AWAKE or ASKED knows that it will look
- * once more before it sleeps.
+ * Whoever wakes sets ASKED and writes the eventfd only if it was SLEEPING; who finds the mapper AWAKE or ASKED knows
+ * that it will look once more before it sleeps.
  */
 #include "mapper.h"
 
@@ -128,7 +128,8 @@ static bool turn_add(struct kvp_cache *cache, struct turn *turn, uint32_t row)
         if (r->flags & (ROW_TRIM | ROW_TRIM_TAIL)) {
                 turn->trims[turn->n_trims++] = row;
         } else if (wanted && held) {
-                if (!turn->request || !grow_add(cache, turn->request, row, cache->hot[row].tokens, !(r->flags & ROW_DEMAND)))
+                if (!turn->request ||
+                    !grow_add(cache, turn->request, row, cache->hot[row].tokens, !(r->flags & ROW_DEMAND)))
                         return false;
         }
         r->flags &= ~(uint32_t)(ROW_AHEAD | ROW_DEMAND);
@@ -137,7 +138,8 @@ static bool turn_add(struct kvp_cache *cache, struct turn *turn, uint32_t row)
         return true;
 }
 
-/* Tells which rows are held and which idle. Meanwhile a row may have changed hands, or a request may have told otherwise: then again. */
+/* Tells which rows are held and which idle. Meanwhile a row may have changed hands, or a request may have told
+ * otherwise: then again. */
 static void tell(struct kvp_cache *cache, const struct told *told)
 {
         if (told->n == 0)
@@ -186,7 +188,8 @@ void mapper_tell_now(struct kvp_conn *conn, uint64_t deadline)
                 tell_queued(cache, &until);
 }
 
-/* Works off the queue of a cache, or as much as one message of each kind takes. False: the rest has to wait for a request to end. */
+/* Works off the queue of a cache, or as much as one message of each kind takes. False: the rest has to wait for a
+ * request to end. */
 static bool serve(struct kvp_cache *cache)
 {
         struct kvp_conn *conn = cache->conn;
@@ -286,7 +289,8 @@ static bool sleep_until_woken(struct kvp_conn *conn, struct pollfd polled[3])
         polled[0] = (struct pollfd){ .fd = conn->wake, .events = POLLIN };
         polled[1] = (struct pollfd){ .fd = dead ? -1 : conn->events, .events = POLLIN };
         /* Of requests that nobody waits for somebody has to read the answers. */
-        polled[2] = (struct pollfd){ .fd = dead || conn->n_requests == 0 || conn->waiters > 0 ? -1 : conn->socket, .events = POLLIN };
+        polled[2] = (struct pollfd){ .fd = dead || conn->n_requests == 0 || conn->waiters > 0 ? -1 : conn->socket,
+                                     .events = POLLIN };
         if (!atomic_compare_exchange_strong(&conn->mapper_state, &awake, MAPPER_SLEEPING)) {
                 (void)pthread_mutex_unlock(&conn->mutex);
                 return false;

@@ -2,9 +2,9 @@
  *
  * mapper.h -- the mapper thread, one a connection.
  *
- * It sleeps until it is woken or the event channel has something; there is no timer. It asks for look-ahead and for what steps that do
- * not wait need, gives back what was trimmed, tells which rows are held or idle, and answers revokes. It does not wait for the
- * grants that it asks for: whoever reads them maps them, itself included.
+ * It sleeps until it is woken or the event channel has something; there is no timer. It asks for look-ahead and for
+ * what steps that do not wait need, gives back what was trimmed, tells which rows are held or idle, and answers
+ * revokes. It does not wait for the grants that it asks for: whoever reads them maps them, itself included.
  */
 #ifndef LIB_MAPPER_H
 #define LIB_MAPPER_H
@@ -17,9 +17,9 @@ void mapper_stop(struct kvp_conn *conn); /* waits until it has ended */
 /* From any thread, with no lock held. True: this took a system call; false: it is awake, or was woken already. */
 bool mapper_wake(struct kvp_conn *conn);
 
-/* Tells the daemon now which rows are held and which idle, where that waits in the mapper's queue: before a request that may be granted
- * from idle rows, for a daemon that does not know of them would refuse it. Where the mapper is about to tell, waits for that, until
- * `deadline`. */
+/* Tells the daemon now which rows are held and which idle, where that waits in the mapper's queue: before a request
+ * that may be granted from idle rows, for a daemon that does not know of them would refuse it. Where the mapper is
+ * about to tell, waits for that, until `deadline`. */
 void mapper_tell_now(struct kvp_conn *conn, uint64_t deadline);
 
 /* With conn->mutex held: it sleeps and has nothing to do. */
@@ -27,7 +27,8 @@ bool mapper_is_idle(struct kvp_conn *conn);
 
 /* ---- from any thread, with no lock held ---- */
 
-/* The first cache that lives, or the next one after `cache`, which is let go; NULL: no more. A cache is not destroyed while it is kept. */
+/* The first cache that lives, or the next one after `cache`, which is let go; NULL: no more. A cache is not destroyed
+ * while it is kept. */
 struct kvp_cache *mapper_next_cache(struct kvp_conn *conn, struct kvp_cache *cache);
 void mapper_keep_cache(struct kvp_cache *cache);
 void mapper_leave_cache(struct kvp_cache *cache); /* NULL is fine */

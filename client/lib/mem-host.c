@@ -40,7 +40,8 @@ static int host_map(void *address, size_t size, int fd)
 
 static void host_unmap(void *address, size_t size)
 {
-        if (mmap(address, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) != MAP_FAILED)
+        if (mmap(address, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) !=
+            MAP_FAILED)
                 return;
         /* Over vm.max_map_count. The daemon truncates what is given back, so the memory comes free even so. */
         (void)mprotect(address, size, PROT_NONE);

@@ -14,8 +14,9 @@ struct mem_backend {
         /* `size` bytes of address space at a multiple of `align`, nothing behind it. -ENOMEM. */
         int (*reserve)(size_t size, size_t align, void **ret_base);
 
-        /* Puts the extent behind `fd` at `address`, within a reservation. The fd stays the caller's. -ENOMEM: also where the kernel
-         * allows no more mappings (vm.max_map_count); other errors: no fd of an extent. Nothing is mapped then. */
+        /* Puts the extent behind `fd` at `address`, within a reservation. The fd stays the caller's. -ENOMEM: also
+         * where the kernel allows no more mappings (vm.max_map_count); other errors: no fd of an extent. Nothing is
+         * mapped then. */
         int (*map)(void *address, size_t size, int fd);
 
         /* Takes away whatever is mapped there; the addresses stay reserved. */

@@ -24,7 +24,8 @@ static uint32_t idle_pick(const struct kvp_cache *cache)
         return row;
 }
 
-/* The cache with the least recently released idle row, kept for the caller, and when the oldest row of any other was released. */
+/* The cache with the least recently released idle row, kept for the caller, and when the oldest row of any other was
+ * released. */
 static struct kvp_cache *idle_oldest(struct kvp_conn *conn, uint64_t *ret_next)
 {
         uint64_t oldest = UINT64_MAX, next = UINT64_MAX;
@@ -63,7 +64,8 @@ static uint64_t take_idle(struct kvp_cache *cache, uint64_t until, uint64_t want
         uint32_t row;
 
         (void)pthread_mutex_lock(&cache->lock);
-        while (taken < wanted && batch.n < SHRINK_ROWS && (row = idle_pick(cache)) != ROW_NONE && cache->rows[row].released < until)
+        while (taken < wanted && batch.n < SHRINK_ROWS && (row = idle_pick(cache)) != ROW_NONE &&
+               cache->rows[row].released < until)
                 taken += shrink_pick(&batch, row, nothing, wanted - taken);
         (void)pthread_mutex_unlock(&cache->lock);
         cache->fence_refused = !shrink_carry_out(&batch);
@@ -114,7 +116,8 @@ static uint64_t revoke_slack(struct kvp_conn *conn, uint64_t wanted)
         uint64_t taken = 0;
 
         for (struct kvp_cache *cache = NULL; (cache = mapper_next_cache(conn, cache));)
-                for (uint32_t row = 0; row < cache->n_rows && taken < wanted && !cache->fence_refused && !conn_is_dead(conn);)
+                for (uint32_t row = 0;
+                     row < cache->n_rows && taken < wanted && !cache->fence_refused && !conn_is_dead(conn);)
                         taken += take_slack(cache, &row, wanted - taken);
         return taken;
 }

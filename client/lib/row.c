@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
- * row.c -- what is known of a row: how far it is backed, when it wants more, who holds it, what the mapper is to do with it.
+ * row.c -- what is known of a row: how far it is backed, when it wants more, who holds it, what the mapper is to do
+ * with it.
  */
 #include <assert.h>
 
 #include "cache.h"
 
-#define AHEAD_TOKENS_MIN   8u
+#define AHEAD_TOKENS_MIN  8u
 #define AHEAD_ADVANCE_MAX 16u /* a longer advance is a prompt's, and says nothing of the next one */
 
 uint32_t row_ahead(const struct kvp_cache *cache, uint64_t advance)

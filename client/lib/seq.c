@@ -2,8 +2,8 @@
  *
  * seq.c -- sequences take rows, give them back and shorten them.
  *
- * Released rows keep their pages (deferred reclamation), so which row a sequence gets decides how much has to be mapped: the best fit
- * wastes least of what is there. Anything that unmaps is left to the mapper.
+ * Released rows keep their pages (deferred reclamation), so which row a sequence gets decides how much has to be
+ * mapped: the best fit wastes least of what is there. Anything that unmaps is left to the mapper.
  */
 #include <assert.h>
 #include <errno.h>
@@ -13,7 +13,8 @@
 
 #define TRIM_PATIENCE_USEC UINT64_C(100000)
 
-/* With cache->lock held. The least mapped of the free rows that have enough, else the most mapped; ROW_NONE: none is free. */
+/* With cache->lock held. The least mapped of the free rows that have enough, else the most mapped; ROW_NONE: none is
+ * free. */
 static uint32_t best_fit(const struct kvp_cache *cache, uint64_t expected_tokens)
 {
         uint32_t best = ROW_NONE;
@@ -39,8 +40,9 @@ static uint32_t best_fit(const struct kvp_cache *cache, uint64_t expected_tokens
         return best;
 }
 
-/* Until the mapper has given back what the row had too much. Otherwise the first step would find it needed, and it would stay
- * wasted for as long as the sequence lives. Unmapping is local and short; a mapper that has other things to do is not waited for. */
+/* Until the mapper has given back what the row had too much. Otherwise the first step would find it needed, and it
+ * would stay wasted for as long as the sequence lives. Unmapping is local and short; a mapper that has other things to
+ * do is not waited for. */
 static void wait_trimmed(struct kvp_cache *cache, uint32_t row)
 {
         const struct timespec until = timespec_of(deadline_in(TRIM_PATIENCE_USEC));
@@ -54,7 +56,8 @@ static void wait_trimmed(struct kvp_cache *cache, uint32_t row)
         (void)pthread_mutex_unlock(&cache->lock);
 }
 
-KVP_PUBLIC int kvp_seq_acquire(struct kvp_cache *cache, uint64_t expected_tokens, uint64_t timeout_usec, uint32_t *ret_seq)
+KVP_PUBLIC int kvp_seq_acquire(struct kvp_cache *cache, uint64_t expected_tokens, uint64_t timeout_usec,
+                               uint32_t *ret_seq)
 {
         const struct timespec until = timespec_of(deadline_in(timeout_usec));
         bool wake = false, trim = false;

@@ -2,9 +2,10 @@
  *
  * shrink.c -- giving memory back, on the mapper thread.
  *
- * Three phases, a batch of rows at a time. The first picks extents and, under the lock, takes them out of what counts as backed,
- * so that no step relies on them any more; then the fence is asked, which so covers everything that was released or trimmed before;
- * then they are unmapped and returned. If the fence refuses, they are put back. Meanwhile the rows are ROW_SHRINKING.
+ * Three phases, a batch of rows at a time. The first picks extents and, under the lock, takes them out of what counts
+ * as backed, so that no step relies on them any more; then the fence is asked, which so covers everything that was
+ * released or trimmed before; then they are unmapped and returned. If the fence refuses, they are put back. Meanwhile
+ * the rows are ROW_SHRINKING.
  *
  * A held row keeps what the length needs that it was stepped to last, the overread included.
  */
@@ -15,7 +16,8 @@
 
 /* ---- picking: with cache->lock held ---- */
 
-/* Of the classes that may lose another place, the one whose last place starts at the latest token; n_classes: none may. */
+/* Of the classes that may lose another place, the one whose last place starts at the latest token; n_classes: none may.
+ */
 static uint32_t longest_class(const struct kvp_cache *cache, uint32_t row, const uint32_t *floor)
 {
         const struct layout *layout = &cache->layout;
@@ -29,7 +31,8 @@ static uint32_t longest_class(const struct kvp_cache *cache, uint32_t row, const
 
                 if (list->keep <= floor[c])
                         continue;
-                token = ((uint64_t)extents_at(list, class->planes, list->keep - 1)->first << layout->page_shift) / class->token_bytes;
+                token = ((uint64_t)extents_at(list, class->planes, list->keep - 1)->first << layout->page_shift) /
+                        class->token_bytes;
                 if (best == layout->n_classes || token > best_token) {
                         best = c;
                         best_token = token;
@@ -137,7 +140,8 @@ bool shrink_carry_out(struct shrink *batch)
         giveback_init(&giveback, cache->conn, WIRE_RETURN_GIVEN);
         for (uint32_t i = 0; i < batch->n; i++)
                 for (uint32_t c = 0; c < cache->layout.n_classes; c++)
-                        returned += giveback_places(&giveback, cache, batch->rows[i], c, cache_extents(cache, batch->rows[i], c)->keep);
+                        returned += giveback_places(&giveback, cache, batch->rows[i], c,
+                                                    cache_extents(cache, batch->rows[i], c)->keep);
         giveback_send(&giveback);
         batch_end(batch, true, returned);
         return true;
@@ -158,7 +162,7 @@ void shrink_trim(struct kvp_cache *cache, const uint32_t *rows, uint32_t n)
                 if (!(r->flags & (ROW_TRIM | ROW_TRIM_TAIL)) || shrink_is_busy(r) || !row_is_held(cache, rows[i]))
                         continue;
                 shrink_floors(cache, rows[i], max_u64(r->trim_tokens, cache->hot[rows[i]].tokens),
-                       r->flags & ROW_TRIM_TAIL && cache->hot[rows[i]].tokens == 0, floor);
+                              r->flags & ROW_TRIM_TAIL && cache->hot[rows[i]].tokens == 0, floor);
                 r->flags &= ~(uint32_t)(ROW_TRIM | ROW_TRIM_TAIL);
                 (void)shrink_pick(&batch, rows[i], floor, UINT64_MAX);
         }

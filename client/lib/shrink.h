@@ -22,12 +22,12 @@ static inline bool shrink_is_busy(const struct row *row)
 
 /* ---- with cache->lock held ---- */
 
-/* How many places of each class to keep for `tokens`. With `tail` the last one goes too where keeping it would leave more than 3 %
- * beyond need. */
+/* How many places of each class to keep for `tokens`. With `tail` the last one goes too where keeping it would leave
+ * more than 3 % beyond need. */
 void shrink_floors(const struct kvp_cache *cache, uint32_t row, uint64_t tokens, bool tail, uint32_t *ret);
 
-/* Takes places off the row's end, down to `floor` of each class, until `wanted` pages have come together. Returns the pages. The row is not
- * busy, and the batch not full. */
+/* Takes places off the row's end, down to `floor` of each class, until `wanted` pages have come together. Returns the
+ * pages. The row is not busy, and the batch not full. */
 uint64_t shrink_pick(struct shrink *batch, uint32_t row, const uint32_t *floor, uint64_t wanted);
 
 /* ---- without it ---- */

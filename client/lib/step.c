@@ -6,8 +6,8 @@
  *      a mark is crossed           the row is left to the mapper; at most one wake
  *      a row is not backed         this thread asks, waits, maps (timeout 0: the mapper does)
  *
- * The first pass changes nothing but stamps, so that a call with a row that is repeated, not held or too long has no effect: a row
- * whose stamp is not below this call's was named before or is free.
+ * The first pass changes nothing but stamps, so that a call with a row that is repeated, not held or too long has no
+ * effect: a row whose stamp is not below this call's was named before or is free.
  */
 #include <assert.h>
 #include <errno.h>
@@ -56,7 +56,8 @@ static bool may_ask(struct row *row, bool late, struct asked *asked)
 }
 
 /* Asks for all rows that are not backed and not under way. An error: nothing more can be asked. */
-static int ask(struct kvp_cache *cache, const struct kvp_seq_step *steps, size_t n, uint64_t deadline, struct asked *ret)
+static int ask(struct kvp_cache *cache, const struct kvp_seq_step *steps, size_t n, uint64_t deadline,
+               struct asked *ret)
 {
         const uint64_t left = subtract_saturated(deadline, time_now_usec());
         struct request *request = conn_request_take(cache->conn, true);
@@ -92,14 +93,16 @@ static bool request_ended(struct kvp_conn *conn, void *arg)
         return conn->ended != *(const uint64_t *)arg;
 }
 
-/* Until no row shrinks, or the deadline. Unmapping is local and short, so this is not the connection's kind of waiting. */
+/* Until no row shrinks, or the deadline. Unmapping is local and short, so this is not the connection's kind of waiting.
+ */
 static void wait_shrunk(struct kvp_cache *cache, const struct kvp_seq_step *steps, size_t n, uint64_t deadline)
 {
         const struct timespec until = timespec_of(deadline);
 
         (void)pthread_mutex_lock(&cache->lock);
         for (size_t i = 0; i < n; i++)
-                while (steps[i].tokens > cache->hot[steps[i].seq].ready && cache->rows[steps[i].seq].flags & ROW_SHRINKING)
+                while (steps[i].tokens > cache->hot[steps[i].seq].ready &&
+                       cache->rows[steps[i].seq].flags & ROW_SHRINKING)
                         if (pthread_cond_timedwait(&cache->changed, &cache->lock, &until) == ETIMEDOUT) {
                                 (void)pthread_mutex_unlock(&cache->lock);
                                 return;
@@ -128,7 +131,8 @@ static int wait_backed(struct kvp_cache *cache, const struct kvp_seq_step *steps
                         r = conn_wait(conn, request_ended, &ended, add_saturated(deadline, CONN_GRACE_USEC));
                 else if (asked.shrinking)
                         wait_shrunk(cache, steps, n, deadline);
-                else if (conn_wait(conn, request_ended, &ended, min_u64(deadline, deadline_in(RETRY_USEC))) == -ENOTCONN)
+                else if (conn_wait(conn, request_ended, &ended, min_u64(deadline, deadline_in(RETRY_USEC))) ==
+                         -ENOTCONN)
                         r = -ENOTCONN;
                 if (r < 0)
                         return r;

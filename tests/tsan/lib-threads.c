@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * lib-threads.c -- the library under ThreadSanitizer: threads that step, trim and release rows of shared and of own caches, while the
- * daemon revokes, syncs, runs short, and in the end dies. A plain program: exit status 0 and no report is success.
+ * lib-threads.c -- the library under ThreadSanitizer: threads that step, trim and release rows of shared and of own
+ * caches, while the daemon revokes, syncs, runs short, and in the end dies. A plain program: exit status 0 and no
+ * report is success.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -24,9 +25,12 @@
         } while (0)
 
 static const struct kvp_layer_group group = { .layers = 2, .kv_heads = 2, .head_dim = 128, .element_bits = 16 };
-static const struct kvp_geometry geometry = {
-        .size = sizeof(geometry), .layout = KVP_LAYOUT_PER_LAYER, .max_seqs = 12, .n_groups = 1, .max_tokens = 20000, .groups = &group
-};
+static const struct kvp_geometry geometry = { .size = sizeof(geometry),
+                                              .layout = KVP_LAYOUT_PER_LAYER,
+                                              .max_seqs = 12,
+                                              .n_groups = 1,
+                                              .max_tokens = 20000,
+                                              .groups = &group };
 
 static struct fake *fake;
 static struct kvp_conn *conn;

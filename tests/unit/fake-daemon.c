@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * fake-daemon.c -- see fake-daemon.h. One lock guards everything; the thread polls the listener, its one worker and an eventfd.
+ * fake-daemon.c -- see fake-daemon.h. One lock guards everything; the thread polls the listener, its one worker and an
+ * eventfd.
  */
 #include "fake-daemon.h"
 
@@ -18,8 +19,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#define MAX_CACHES 16u
-#define MAX_ROWS   65536u
+#define MAX_CACHES   16u
+#define MAX_ROWS     65536u
 #define WAIT_SECONDS 10
 
 struct fake_extent {
@@ -98,8 +99,8 @@ static void send_packet(int socket, const void *bytes, size_t size, const int *f
                 ;
 }
 
-static void say(struct fake *fake, enum wire_opcode opcode, uint32_t request, const void *fixed, const void *items, uint32_t n_items,
-                const int *fds, unsigned n_fds)
+static void say(struct fake *fake, enum wire_opcode opcode, uint32_t request, const void *fixed, const void *items,
+                uint32_t n_items, const int *fds, unsigned n_fds)
 {
         const struct wire_message_info *info = wire_message_info((uint16_t)opcode);
         const size_t size = wire_encode(fake->out, sizeof(fake->out), opcode, request, 0, fixed, items, n_items);
@@ -162,7 +163,8 @@ static void flush(struct fake *fake)
         while (!fake->hold && fake->worker >= 0 && fake->queue_head < fake->queue_tail &&
                fake->granted - fake->acked < WIRE_MAX_UNACKED) {
                 struct wire_item_grant *items = &fake->queue[fake->queue_head];
-                uint64_t n = fake->queue_tail - fake->queue_head, room = WIRE_MAX_UNACKED - (fake->granted - fake->acked);
+                uint64_t n = fake->queue_tail - fake->queue_head,
+                         room = WIRE_MAX_UNACKED - (fake->granted - fake->acked);
                 int fds[WIRE_MAX_FDS];
 
                 n = n < most ? n : most;
@@ -190,8 +192,8 @@ static bool is_granted(const struct fake *fake, const struct wire_item_grow *gro
         return false;
 }
 
-static void grant_plane(struct fake *fake, const struct wire_item_grow *grow, uint32_t request, uint16_t entry, uint16_t plane,
-                        bool last)
+static void grant_plane(struct fake *fake, const struct wire_item_grow *grow, uint32_t request, uint16_t entry,
+                        uint16_t plane, bool last)
 {
         for (uint32_t page = grow->first, end = grow->first + grow->max; page < end;) {
                 uint16_t order = 6;
@@ -221,7 +223,9 @@ static void grant_plane(struct fake *fake, const struct wire_item_grow *grow, ui
                         .plane = plane,
                         .first = e->first,
                         .order = order,
-                        .flags = last && page == end ? (uint16_t)(WIRE_GRANT_LAST | (fake->is_short ? WIRE_GRANT_SHORT : 0)) : 0,
+                        .flags = last && page == end
+                                         ? (uint16_t)(WIRE_GRANT_LAST | (fake->is_short ? WIRE_GRANT_SHORT : 0))
+                                         : 0,
                 };
         }
 }
@@ -333,10 +337,12 @@ static void handle(struct fake *fake, const struct wire_view *view)
                 break;
         case WIRE_DEVICE_GET: {
                 const struct wire_device_get *fixed = view->fixed;
-                struct wire_device device = { .page_size = fake->options.page_size, .capacity_bytes = UINT64_C(1) << 40 };
+                struct wire_device device = { .page_size = fake->options.page_size,
+                                              .capacity_bytes = UINT64_C(1) << 40 };
 
                 (void)snprintf(device.name, sizeof(device.name), "fake0");
-                (void)snprintf(device.backend, sizeof(device.backend), "%s", fake->options.backend ? fake->options.backend : "host");
+                (void)snprintf(device.backend, sizeof(device.backend), "%s",
+                               fake->options.backend ? fake->options.backend : "host");
                 if (fixed->device == 0)
                         say(fake, WIRE_DEVICE, view->header.request, &device, NULL, 0, NULL, 0);
                 else
@@ -433,7 +439,9 @@ static void *run(void *userdata)
         struct fake *fake = userdata;
 
         for (;;) {
-                struct pollfd polled[3] = { { .fd = fake->stop, .events = POLLIN }, { .events = POLLIN }, { .events = POLLIN } };
+                struct pollfd polled[3] = { { .fd = fake->stop, .events = POLLIN },
+                                            { .events = POLLIN },
+                                            { .events = POLLIN } };
 
                 (void)pthread_mutex_lock(&fake->lock);
                 polled[1].fd = fake->worker < 0 ? fake->listener : -1;
@@ -645,8 +653,8 @@ void fake_set_hook(struct fake *fake, fake_hook_fn *hook, void *userdata)
         (void)pthread_mutex_unlock(&fake->lock);
 }
 
-void fake_send(struct fake *fake, enum wire_opcode opcode, uint32_t request, const void *fixed, const void *items, uint32_t n_items,
-               const int *fds, unsigned n_fds)
+void fake_send(struct fake *fake, enum wire_opcode opcode, uint32_t request, const void *fixed, const void *items,
+               uint32_t n_items, const int *fds, unsigned n_fds)
 {
         (void)pthread_mutex_lock(&fake->lock);
         say(fake, opcode, request, fixed, items, n_items, fds, n_fds);
@@ -655,7 +663,8 @@ void fake_send(struct fake *fake, enum wire_opcode opcode, uint32_t request, con
         (void)pthread_mutex_unlock(&fake->lock);
 }
 
-void fake_send_bytes(struct fake *fake, bool event_channel, const void *bytes, size_t size, const int *fds, unsigned n_fds)
+void fake_send_bytes(struct fake *fake, bool event_channel, const void *bytes, size_t size, const int *fds,
+                     unsigned n_fds)
 {
         (void)pthread_mutex_lock(&fake->lock);
         send_packet(event_channel ? fake->events : fake->worker, bytes, size, fds, n_fds);

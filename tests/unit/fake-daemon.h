@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * fake-daemon.h -- a daemon in a thread, for tests of the library: it speaks the wire protocol, grants memfds, keeps account of what
- * it granted, and misbehaves on demand.
+ * fake-daemon.h -- a daemon in a thread, for tests of the library: it speaks the wire protocol, grants memfds, keeps
+ * account of what it granted, and misbehaves on demand.
  *
- * It is honest by default and checks the worker: a request for pages that are granted already, a return of an extent that is not
- * granted, an acknowledgement of more than was granted, or a malformed message is a *violation*. One worker at a time.
+ * It is honest by default and checks the worker: a request for pages that are granted already, a return of an extent
+ * that is not granted, an acknowledgement of more than was granted, or a malformed message is a *violation*. One worker
+ * at a time.
  */
 #ifndef TEST_FAKE_DAEMON_H
 #define TEST_FAKE_DAEMON_H
@@ -38,8 +39,9 @@ bool fake_wait_gone(struct fake *fake);
 uint64_t fake_pages(struct fake *fake);    /* granted and not returned */
 uint64_t fake_refused(struct fake *fake);  /* extents returned as refused */
 uint64_t fake_optional(struct fake *fake); /* entries that asked for look-ahead */
-bool fake_row_is_held(struct fake *fake, uint32_t row); /* what the worker made the daemon believe; of the first cache */
-const char *fake_violation(struct fake *fake);          /* the first one; NULL: none */
+bool fake_row_is_held(struct fake *fake,
+                      uint32_t row);           /* what the worker made the daemon believe; of the first cache */
+const char *fake_violation(struct fake *fake); /* the first one; NULL: none */
 
 /* ---- how it behaves from now on ---- */
 
@@ -49,8 +51,10 @@ void fake_set_short(struct fake *fake, bool is_short);                  /* the f
 void fake_hold_grants(struct fake *fake, bool hold);                    /* admits, and grants nothing until told */
 
 void fake_pause(struct fake *fake, bool pause); /* reads nothing */
-void fake_spoil(struct fake *fake, uint32_t every); /* each so many-th extent has an fd that cannot be mapped; 0: none */
-/* Makes `n` memfds of 64 pages now and grants those: for a process that is about to be at its fd limit, as this one is both sides. */
+void fake_spoil(struct fake *fake,
+                uint32_t every); /* each so many-th extent has an fd that cannot be mapped; 0: none */
+/* Makes `n` memfds of 64 pages now and grants those: for a process that is about to be at its fd limit, as this one is
+ * both sides. */
 void fake_stock(struct fake *fake, uint32_t n);
 
 /* Asked about each message before it is handled, on the daemon's thread. */
@@ -62,9 +66,10 @@ void fake_set_hook(struct fake *fake, fake_hook_fn *hook, void *userdata);
 
 void fake_revoke(struct fake *fake, uint32_t id, enum wire_revoke_level level, uint64_t pages);
 void fake_sync(struct fake *fake);
-void fake_send(struct fake *fake, enum wire_opcode opcode, uint32_t request, const void *fixed, const void *items, uint32_t n_items,
-               const int *fds, unsigned n_fds);
-void fake_send_bytes(struct fake *fake, bool event_channel, const void *bytes, size_t size, const int *fds, unsigned n_fds);
+void fake_send(struct fake *fake, enum wire_opcode opcode, uint32_t request, const void *fixed, const void *items,
+               uint32_t n_items, const int *fds, unsigned n_fds);
+void fake_send_bytes(struct fake *fake, bool event_channel, const void *bytes, size_t size, const int *fds,
+                     unsigned n_fds);
 void fake_hang_up(struct fake *fake);
 int fake_memfd(uint64_t size);
 

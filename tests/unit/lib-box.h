@@ -12,8 +12,8 @@
 #include "fake-daemon.h"
 #include "kvpager.h"
 
-#define SECOND  UINT64_C(1000000)
-#define PAGE    UINT64_C(65536)
+#define SECOND UINT64_C(1000000)
+#define PAGE   UINT64_C(65536)
 
 struct box {
         struct fake *fake;
@@ -99,8 +99,8 @@ static inline uint8_t box_byte(uint32_t seq, uint32_t layer, unsigned part, uint
         return (uint8_t)(1 + seq * 7 + layer * 31 + part * 53 + token * 11 + i * 3);
 }
 
-static inline void box_visit(const struct box *box, const struct kvp_geometry *geometry, uint32_t seq, uint64_t from, uint64_t to,
-                             bool write)
+static inline void box_visit(const struct box *box, const struct kvp_geometry *geometry, uint32_t seq, uint64_t from,
+                             uint64_t to, bool write)
 {
         for (uint32_t g = 0; g < geometry->n_groups; g++)
                 for (uint32_t layer = 0; layer < geometry->groups[g].layers; layer++)
@@ -109,14 +109,16 @@ static inline void box_visit(const struct box *box, const struct kvp_geometry *g
 
                                 cr_assert_eq(kvp_cache_tensor(box->cache, g, layer, (enum kvp_part)part, &t), 0);
                                 for (uint64_t token = from; token < to; token++) {
-                                        uint8_t *p = (uint8_t *)t.data + (seq * t.stride[0] + token * t.stride[1]) * t.element_bits / 8;
+                                        uint8_t *p = (uint8_t *)t.data +
+                                                     (seq * t.stride[0] + token * t.stride[1]) * t.element_bits / 8;
                                         const uint64_t n = t.shape[2] * t.shape[3] * t.element_bits / 8;
 
                                         for (uint64_t i = 0; i < n; i++)
                                                 if (write)
                                                         p[i] = box_byte(seq, layer + 5 * g, part, token, i);
                                                 else
-                                                        cr_assert_eq(p[i], box_byte(seq, layer + 5 * g, part, token, i));
+                                                        cr_assert_eq(p[i],
+                                                                     box_byte(seq, layer + 5 * g, part, token, i));
                                 }
                         }
 }

@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: MIT
  *
- * test-lib-ahead.c -- look-ahead: no step waits for what could have been foreseen, nothing is asked twice, little is mapped too much.
+ * test-lib-ahead.c -- look-ahead: no step waits for what could have been foreseen, nothing is asked twice, little is
+ * mapped too much.
  */
 #include "lib-box.h"
 
 #include "cache.h"
 #include "grow.h"
 
-/* Decoding token by token, with time between steps: after the prompt no step waits, each crossing is one wake and one request. */
+/* Decoding token by token, with time between steps: after the prompt no step waits, each crossing is one wake and one
+ * request. */
 Test(ahead, decoding_never_waits)
 {
         struct kvp_cache_stats before, after;
@@ -103,17 +105,20 @@ Test(ahead, refused_it_is_not_asked_for_at_every_step)
         box_close(&box);
 }
 
-/* The bound: mapped beyond need (the overread and look-ahead included) stays under a page or 3 % in each plane, whatever the steps. */
+/* The bound: mapped beyond need (the overread and look-ahead included) stays under a page or 3 % in each plane,
+ * whatever the steps. */
 static void check_bound(const struct box *box, uint32_t row, uint64_t longest)
 {
         const struct kvp_cache *cache = box->cache;
 
         for (uint32_t c = 0; c < cache->layout.n_classes; c++) {
                 const struct layout_class *class = &cache->layout.classes[c];
-                const uint32_t need = layout_pages(&cache->layout, class, longest), mapped = cache_extents(cache, row, c)->mapped;
+                const uint32_t need = layout_pages(&cache->layout, class, longest),
+                               mapped = cache_extents(cache, row, c)->mapped;
 
                 cr_assert_leq(cache->rows[row].ahead, max_u64(cache->layout.tokens_per_page, 1));
-                cr_assert(mapped <= need || (mapped - need) * UINT64_C(100) <= UINT64_C(3) * need, "%u pages for %u", mapped, need);
+                cr_assert(mapped <= need || (mapped - need) * UINT64_C(100) <= UINT64_C(3) * need, "%u pages for %u",
+                          mapped, need);
         }
 }
 
@@ -159,8 +164,13 @@ Test(ahead, little_is_mapped_beyond_need)
                 { .layers = 3, .kv_heads = 1, .head_dim = 999, .element_bits = 32, .parts = KVP_PARTS_K },
         };
         for (uint64_t seed = 1; seed <= 12; seed++) {
-                struct kvp_geometry geometry = { .size = sizeof(geometry), .layout = (uint32_t)(seed % 3), .max_seqs = 8, .n_groups = 2,
-                                                 .max_tokens = 2000 + seed, .overread_tokens = seed * 5, .groups = groups };
+                struct kvp_geometry geometry = { .size = sizeof(geometry),
+                                                 .layout = (uint32_t)(seed % 3),
+                                                 .max_seqs = 8,
+                                                 .n_groups = 2,
+                                                 .max_tokens = 2000 + seed,
+                                                 .overread_tokens = seed * 5,
+                                                 .groups = groups };
 
                 if (seed % 4 == 0)
                         geometry = box_fused;

@@ -166,11 +166,16 @@ Test(connect, names_what_the_daemon_refuses)
                 struct reply reply;
                 int error;
         } cases[] = {
-                { { .code = WIRE_E_NO_TENANT }, -EACCES },    { { .code = WIRE_E_WRONG_TENANT }, -ESRCH },
-                { { .code = WIRE_E_TOO_MANY_WORKERS }, -EUSERS }, { { .code = WIRE_E_BAD_VERSION }, -EPROTO },
-                { { .code = WIRE_E_BAD_TEXT }, -EPROTO },     { { .hang_up = true }, -EPROTO },
-                { { .junk = true }, -EPROTO },                { { .wrong = true }, -EPROTO },
-                { { .old = true }, -EPROTO },                 { { .code = (enum wire_error_code)9999 }, -EPROTO },
+                { { .code = WIRE_E_NO_TENANT }, -EACCES },
+                { { .code = WIRE_E_WRONG_TENANT }, -ESRCH },
+                { { .code = WIRE_E_TOO_MANY_WORKERS }, -EUSERS },
+                { { .code = WIRE_E_BAD_VERSION }, -EPROTO },
+                { { .code = WIRE_E_BAD_TEXT }, -EPROTO },
+                { { .hang_up = true }, -EPROTO },
+                { { .junk = true }, -EPROTO },
+                { { .wrong = true }, -EPROTO },
+                { { .old = true }, -EPROTO },
+                { { .code = (enum wire_error_code)9999 }, -EPROTO },
         };
         char name[65];
 
@@ -179,7 +184,8 @@ Test(connect, names_what_the_daemon_refuses)
                 struct reply reply = cases[i].reply;
 
                 fake_set_hook(fake, on_hello, &reply);
-                cr_assert_eq(try(fake_path(fake), "chat"), cases[i].error, "case %zu: %d", i, try(fake_path(fake), "chat"));
+                cr_assert_eq(try(fake_path(fake), "chat"), cases[i].error, "case %zu: %d", i,
+                             try(fake_path(fake), "chat"));
                 cr_assert_str_eq(reply.tenant, "chat");
                 fake_stop(fake);
         }
@@ -233,7 +239,9 @@ Test(connect, names_why_there_is_no_cache)
         static const struct {
                 enum wire_error_code code;
                 int error;
-        } cases[] = { { WIRE_E_TOO_MANY_CACHES, -ENOMEM }, { WIRE_E_BAD_GEOMETRY, -ENOMEM }, { WIRE_E_NO_DEVICE, -ENODEV } };
+        } cases[] = { { WIRE_E_TOO_MANY_CACHES, -ENOMEM },
+                      { WIRE_E_BAD_GEOMETRY, -ENOMEM },
+                      { WIRE_E_NO_DEVICE, -ENODEV } };
         struct kvp_geometry geometry = box_fused;
         enum wire_error_code code;
         struct kvp_cache *cache = NULL;
@@ -268,8 +276,9 @@ Test(connect, names_why_there_is_no_cache)
 Test(connect, a_huge_reservation_costs_next_to_nothing)
 {
         const struct kvp_layer_group group = { .layers = 64, .kv_heads = 1, .head_dim = 8, .element_bits = 4 };
-        const struct kvp_geometry geometry = { .size = sizeof(geometry), .max_seqs = KVP_MAX_SEQS, .n_groups = 1, .max_tokens = 1,
-                                               .groups = &group }; /* 2 classes, 128 planes of 4 GiB */
+        const struct kvp_geometry geometry = {
+                .size = sizeof(geometry), .max_seqs = KVP_MAX_SEQS, .n_groups = 1, .max_tokens = 1, .groups = &group
+        }; /* 2 classes, 128 planes of 4 GiB */
         struct rusage before, after;
         struct kvp_seq_step step;
         struct box box;

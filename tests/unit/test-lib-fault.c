@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * test-lib-fault.c -- what goes wrong: extents that cannot be mapped, fds that are cut off, a daemon that does not answer, does not read,
- * dies at any message, or lies. Every call ends in an error that kvpager.h names; nothing leaks, and what was mapped stays.
+ * test-lib-fault.c -- what goes wrong: extents that cannot be mapped, fds that are cut off, a daemon that does not
+ * answer, does not read, dies at any message, or lies. Every call ends in an error that kvpager.h names; nothing leaks,
+ * and what was mapped stays.
  */
 #include <dirent.h>
 #include <pthread.h>
@@ -36,7 +37,9 @@ static unsigned count_fds(int *ret_highest)
 
 static const struct kvp_layer_group planes_group = { .layers = 10, .kv_heads = 2, .head_dim = 64, .element_bits = 16 };
 static const struct kvp_geometry planes = { /* 20 planes, 256 tokens a page */
-        .size = sizeof(planes), .layout = KVP_LAYOUT_PER_LAYER, .max_seqs = 4, .n_groups = 1, .max_tokens = 40000, .groups = &planes_group
+                                            .size = sizeof(planes), .layout = KVP_LAYOUT_PER_LAYER,
+                                            .max_seqs = 4,          .n_groups = 1,
+                                            .max_tokens = 40000,    .groups = &planes_group
 };
 
 Test(fault, extents_that_cannot_be_mapped_are_refused_and_the_rest_is_kept)
@@ -163,8 +166,12 @@ Test(fault, a_daemon_that_answers_no_call_counts_as_gone)
 
 Test(fault, a_daemon_that_does_not_read_makes_nobody_wait_beyond_the_timeout)
 {
-        const struct kvp_geometry geometry = { .size = sizeof(geometry), .layout = KVP_LAYOUT_TOKEN_MAJOR_FUSED, .max_seqs = 20000,
-                                               .n_groups = 1, .max_tokens = 100, .groups = &box_group };
+        const struct kvp_geometry geometry = { .size = sizeof(geometry),
+                                               .layout = KVP_LAYOUT_TOKEN_MAJOR_FUSED,
+                                               .max_seqs = 20000,
+                                               .n_groups = 1,
+                                               .max_tokens = 100,
+                                               .groups = &box_group };
         static struct kvp_seq_step steps[20000];
         struct box box;
 
@@ -185,7 +192,7 @@ Test(fault, a_daemon_that_does_not_read_makes_nobody_wait_beyond_the_timeout)
 /* ---- death ---- */
 
 struct doom {
-        int left;           /* messages until the end */
+        int left;                  /* messages until the end */
         enum fake_verdict verdict; /* before it is handled, or after */
         bool happened;
 };
@@ -234,7 +241,8 @@ static void live(struct fake *fake, const struct kvp_geometry *geometry)
                         cr_assert(expected(steps[k].ret_status));
                         cr_assert(steps[k].ret_status < 0 || steps[k].ret_ready >= steps[k].tokens);
                         if (steps[k].ret_ready > 1) /* the last token that is said to be there, is */
-                                box_visit(&box, geometry, steps[k].seq, steps[k].ret_ready - 1, steps[k].ret_ready, true);
+                                box_visit(&box, geometry, steps[k].seq, steps[k].ret_ready - 1, steps[k].ret_ready,
+                                          true);
                         steps[k].tokens += i == 6 ? 3000 : 9;
                 }
                 if (i == 4)
@@ -337,7 +345,9 @@ static enum fake_verdict lie(struct fake *fake, const struct wire_view *message,
                         .order = (uint16_t)(draw(liar, 8) ? draw(liar, 4) * 2 : draw(liar, 65536)),
                         .flags = (uint16_t)(draw(liar, 12) ? 0 : WIRE_GRANT_LAST),
                 };
-                const struct wire_item_grow_failed failed = { .request = request, .entry = (uint16_t)entry, .error = draw(liar, 60) };
+                const struct wire_item_grow_failed failed = { .request = request,
+                                                              .entry = (uint16_t)entry,
+                                                              .error = draw(liar, 60) };
 
                 liar->lies++;
                 if (draw(liar, 8) == 0) {
@@ -445,9 +455,10 @@ static enum fake_verdict claim(struct fake *fake, const struct wire_view *messag
 {
         const struct wire_item_grow *asked = message->items;
         const int fd = fake_memfd(PAGE);
-        const struct wire_item_grant grant = {
-                .extent = UINT64_C(9) << 40, .request = message->header.request, .first = asked->first, .flags = WIRE_GRANT_LAST
-        };
+        const struct wire_item_grant grant = { .extent = UINT64_C(9) << 40,
+                                               .request = message->header.request,
+                                               .first = asked->first,
+                                               .flags = WIRE_GRANT_LAST };
 
         (void)userdata;
         if (message->header.opcode == WIRE_GROW)

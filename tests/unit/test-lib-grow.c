@@ -46,7 +46,8 @@ Test(grow, ends_where_fewest_extents_are_needed)
                                 for (uint32_t e = need; e <= need + need * 3 / 100 && e <= row_pages; e++)
                                         if (naive_extents(first, e) < naive_extents(first, best))
                                                 best = e;
-                                cr_assert_eq(end, best, "first %u need %u row %u: %u, not %u", first, need, row_pages, end, best);
+                                cr_assert_eq(end, best, "first %u need %u row %u: %u, not %u", first, need, row_pages,
+                                             end, best);
                         }
 }
 

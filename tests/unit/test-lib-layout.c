@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * test-lib-layout.c -- where every element of a cache lies, against counting it out: geometries at random, with odd sizes that divide
- * nothing, in all layouts, element by element.
+ * test-lib-layout.c -- where every element of a cache lies, against counting it out: geometries at random, with odd
+ * sizes that divide nothing, in all layouts, element by element.
  */
 #include <criterion/criterion.h>
 #include <errno.h>
@@ -37,16 +37,19 @@ static struct kvp_tensor tensor(const struct counted *c, uint32_t group, uint32_
 }
 
 /* In bits from the start of the reservation. */
-static uint64_t place_of(const struct counted *c, const struct kvp_tensor *t, uint64_t row, uint64_t token, uint64_t head, uint64_t dim)
+static uint64_t place_of(const struct counted *c, const struct kvp_tensor *t, uint64_t row, uint64_t token,
+                         uint64_t head, uint64_t dim)
 {
         const uint64_t start = (uint64_t)((char *)t->data - c->base) * 8;
 
-        return start + (row * t->stride[0] + token * t->stride[1] + head * t->stride[2] + dim * t->stride[3]) * t->element_bits;
+        return start +
+               (row * t->stride[0] + token * t->stride[1] + head * t->stride[2] + dim * t->stride[3]) * t->element_bits;
 }
 
-/* Counts out one layer's part of one token, heads by heads and dims by dims, from bit `at`. Returns the bit after it. */
-static uint64_t count_part(struct counted *c, uint32_t group, uint32_t layer, enum kvp_part part, uint32_t row, uint64_t token,
-                           uint64_t at)
+/* Counts out one layer's part of one token, heads by heads and dims by dims, from bit `at`. Returns the bit after it.
+ */
+static uint64_t count_part(struct counted *c, uint32_t group, uint32_t layer, enum kvp_part part, uint32_t row,
+                           uint64_t token, uint64_t at)
 {
         const struct kvp_tensor t = tensor(c, group, layer, part);
 
@@ -63,7 +66,8 @@ static uint64_t count_part(struct counted *c, uint32_t group, uint32_t layer, en
         return at;
 }
 
-/* The plane that holds `offset`, which is the start of a row in it; checks that there is exactly one, of the right group. */
+/* The plane that holds `offset`, which is the start of a row in it; checks that there is exactly one, of the right
+ * group. */
 static const struct layout_class *class_of(const struct counted *c, uint32_t group, uint32_t row, uint64_t offset)
 {
         const struct layout_class *found = NULL;
@@ -155,7 +159,9 @@ Test(layout, agrees_with_counting)
 {
         for (int round = 0; round < 300; round++) {
                 struct kvp_layer_group groups[3];
-                struct kvp_geometry geometry = { .size = sizeof(geometry), .layout = draw(0, 2), .max_seqs = draw(1, 3), .groups = groups };
+                struct kvp_geometry geometry = {
+                        .size = sizeof(geometry), .layout = draw(0, 2), .max_seqs = draw(1, 3), .groups = groups
+                };
                 struct counted c = { .base = (char *)(uintptr_t)(PAGE << 20) };
 
                 geometry.n_groups = draw(1, 3);
@@ -188,7 +194,9 @@ Test(layout, agrees_with_counting)
 Test(layout, planes_are_what_the_layouts_say)
 {
         const struct kvp_layer_group group = { .layers = 32, .kv_heads = 8, .head_dim = 128, .element_bits = 16 };
-        struct kvp_geometry geometry = { .size = sizeof(geometry), .max_seqs = 4, .n_groups = 1, .max_tokens = 8192, .groups = &group };
+        struct kvp_geometry geometry = {
+                .size = sizeof(geometry), .max_seqs = 4, .n_groups = 1, .max_tokens = 8192, .groups = &group
+        };
         struct layout layout;
 
         geometry.layout = KVP_LAYOUT_PER_LAYER; /* 64 planes, 1,024 tokens a page of 2 MiB */
@@ -210,8 +218,12 @@ Test(layout, planes_are_what_the_layouts_say)
 Test(layout, long_groups_are_cut_into_classes)
 {
         const struct kvp_layer_group groups[2] = {
-                { .layers = 100, .kv_heads = 2, .head_dim = 3, .v_head_dim = 5, .element_bits = 8 }, /* K: 64 + 36; V the same */
-                { .layers = 65, .kv_heads = 1, .head_dim = 7, .element_bits = 32 },                  /* 130 alike: 64 + 64 + 2 */
+                { .layers = 100,
+                  .kv_heads = 2,
+                  .head_dim = 3,
+                  .v_head_dim = 5,
+                  .element_bits = 8 },                                              /* K: 64 + 36; V the same */
+                { .layers = 65, .kv_heads = 1, .head_dim = 7, .element_bits = 32 }, /* 130 alike: 64 + 64 + 2 */
         };
         const struct kvp_geometry geometry = {
                 .size = sizeof(geometry), .max_seqs = 2, .n_groups = 2, .max_tokens = 999, .groups = groups
@@ -241,9 +253,11 @@ static int init_with(const struct kvp_geometry *change, const struct kvp_layer_g
         return r;
 }
 
-#define GEOMETRY(...) \
-        (&(struct kvp_geometry){ .size = sizeof(struct kvp_geometry), .max_seqs = 1, .n_groups = 1, .max_tokens = 1, __VA_ARGS__ })
-#define GROUP(...) (&(struct kvp_layer_group){ .layers = 1, .kv_heads = 1, .head_dim = 8, .element_bits = 8, __VA_ARGS__ })
+#define GEOMETRY(...)                                                                                                  \
+        (&(struct kvp_geometry){                                                                                       \
+                .size = sizeof(struct kvp_geometry), .max_seqs = 1, .n_groups = 1, .max_tokens = 1, __VA_ARGS__ })
+#define GROUP(...)                                                                                                     \
+        (&(struct kvp_layer_group){ .layers = 1, .kv_heads = 1, .head_dim = 8, .element_bits = 8, __VA_ARGS__ })
 
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Woverride-init"
@@ -268,7 +282,8 @@ Test(layout, refuses_what_makes_no_sense)
         cr_assert_eq(init_with(GEOMETRY(), GROUP(.element_bits = 12)), -EINVAL);
         cr_assert_eq(init_with(GEOMETRY(), GROUP(.element_bits = 0)), -EINVAL);
         cr_assert_eq(init_with(GEOMETRY(), GROUP(.parts = 2)), -EINVAL);
-        cr_assert_eq(init_with(GEOMETRY(), GROUP(.element_bits = 4, .head_dim = 7)), -EINVAL); /* three and a half bytes */
+        cr_assert_eq(init_with(GEOMETRY(), GROUP(.element_bits = 4, .head_dim = 7)),
+                     -EINVAL); /* three and a half bytes */
         cr_assert_eq(init_with(GEOMETRY(), GROUP(.element_bits = 4, .head_dim = 7, .kv_heads = 2)), 0);
         cr_assert_eq(init_with(GEOMETRY(), GROUP(.element_bits = 4, .v_head_dim = 7)), -EINVAL);
         cr_assert_eq(init_with(GEOMETRY(), GROUP(.element_bits = 4, .v_head_dim = 7, .parts = KVP_PARTS_K)), 0);
@@ -278,10 +293,13 @@ Test(layout, refuses_what_overflows)
 {
         cr_assert_eq(init_with(GEOMETRY(.max_tokens = UINT64_MAX), NULL), -EOVERFLOW);
         cr_assert_eq(init_with(GEOMETRY(.overread_tokens = UINT64_MAX), NULL), -EOVERFLOW);
-        cr_assert_eq(init_with(GEOMETRY(.max_tokens = UINT64_MAX / 2, .overread_tokens = UINT64_MAX / 2), NULL), -EOVERFLOW);
-        cr_assert_eq(init_with(GEOMETRY(.max_tokens = UINT64_C(1) << 45), NULL), -ENOMEM); /* more pages a row than 32 bits count */
+        cr_assert_eq(init_with(GEOMETRY(.max_tokens = UINT64_MAX / 2, .overread_tokens = UINT64_MAX / 2), NULL),
+                     -EOVERFLOW);
+        cr_assert_eq(init_with(GEOMETRY(.max_tokens = UINT64_C(1) << 45), NULL),
+                     -ENOMEM); /* more pages a row than 32 bits count */
         cr_assert_eq(init_with(GEOMETRY(.max_tokens = UINT64_C(1) << 46, .max_seqs = KVP_MAX_SEQS), NULL), -EOVERFLOW);
-        cr_assert_eq(init_with(GEOMETRY(), GROUP(.kv_heads = UINT32_MAX, .head_dim = UINT32_MAX, .element_bits = 32)), -EOVERFLOW);
+        cr_assert_eq(init_with(GEOMETRY(), GROUP(.kv_heads = UINT32_MAX, .head_dim = UINT32_MAX, .element_bits = 32)),
+                     -EOVERFLOW);
         for (uint32_t layout = 0; layout < 3; layout++)
                 cr_assert_eq(init_with(GEOMETRY(.layout = layout),
                                        GROUP(.layers = 1024, .kv_heads = UINT32_MAX, .head_dim = UINT32_MAX - 7)),
@@ -291,8 +309,25 @@ Test(layout, refuses_what_overflows)
 /* Whatever the numbers: an error, or a layout whose parts add up. */
 Test(layout, takes_or_refuses_anything)
 {
-        static const uint64_t edges[] = { 0, 1, 2, 3, 7, 63, 64, 65, 4095, 4096, 65535, 65536, UINT32_MAX - 1, UINT32_MAX,
-                                          UINT64_C(1) << 32, UINT64_C(1) << 47, UINT64_C(1) << 62, UINT64_MAX - 1, UINT64_MAX };
+        static const uint64_t edges[] = { 0,
+                                          1,
+                                          2,
+                                          3,
+                                          7,
+                                          63,
+                                          64,
+                                          65,
+                                          4095,
+                                          4096,
+                                          65535,
+                                          65536,
+                                          UINT32_MAX - 1,
+                                          UINT32_MAX,
+                                          UINT64_C(1) << 32,
+                                          UINT64_C(1) << 47,
+                                          UINT64_C(1) << 62,
+                                          UINT64_MAX - 1,
+                                          UINT64_MAX };
 #define EDGE   edges[draw(0, sizeof(edges) / sizeof(edges[0]) - 1)]
 #define EDGE32 (uint32_t)(draw(0, 3) ? draw(1, 100) : EDGE)
         unsigned taken = 0;
@@ -329,9 +364,13 @@ Test(layout, takes_or_refuses_anything)
 
 Test(layout, tensors_that_are_not_there)
 {
-        const struct kvp_layer_group groups[2] = { { .layers = 2, .kv_heads = 1, .head_dim = 8, .element_bits = 8 },
-                                                   { .layers = 1, .kv_heads = 1, .head_dim = 8, .element_bits = 8, .parts = KVP_PARTS_K } };
-        const struct kvp_geometry geometry = { .size = sizeof(geometry), .device = 3, .max_seqs = 5, .n_groups = 2, .max_tokens = 9, .groups = groups };
+        const struct kvp_layer_group groups[2] = {
+                { .layers = 2, .kv_heads = 1, .head_dim = 8, .element_bits = 8 },
+                { .layers = 1, .kv_heads = 1, .head_dim = 8, .element_bits = 8, .parts = KVP_PARTS_K }
+        };
+        const struct kvp_geometry geometry = {
+                .size = sizeof(geometry), .device = 3, .max_seqs = 5, .n_groups = 2, .max_tokens = 9, .groups = groups
+        };
         struct kvp_tensor t = { .n_dims = 77 };
         struct layout layout;
 

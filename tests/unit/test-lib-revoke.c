@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * test-lib-revoke.c -- what is given back when the daemon asks: which rows first, how much, and never what a step relies on.
+ * test-lib-revoke.c -- what is given back when the daemon asks: which rows first, how much, and never what a step
+ * relies on.
  */
 #include <pthread.h>
 #include <stdatomic.h>
@@ -46,7 +47,8 @@ Test(revoke, takes_the_least_recently_released_row_first_from_its_end)
         box_settle(&box);
         cr_assert_eq(revoke(&box, WIRE_REVOKE_IDLE, 1), 1);
         cr_assert_eq(revoke(&box, WIRE_REVOKE_IDLE, 1), 64); /* whole extents */
-        cr_assert_eq(revoke(&box, WIRE_REVOKE_IDLE, 200), 128 + 1 + 64 + 64); /* the rest of it, and the next one's end */
+        cr_assert_eq(revoke(&box, WIRE_REVOKE_IDLE, 200),
+                     128 + 1 + 64 + 64); /* the rest of it, and the next one's end */
         kvp_cache_destroy(other);
         box_close(&box);
 }
@@ -210,12 +212,20 @@ static void *revoker(void *userdata)
         return NULL;
 }
 
-/* What a step has backed stays written and read while revokes of all levels go on; rows come and go, are cut and grow again. */
+/* What a step has backed stays written and read while revokes of all levels go on; rows come and go, are cut and grow
+ * again. */
 Test(revoke, steps_never_lose_what_they_were_given)
 {
-        const struct kvp_layer_group group = { .layers = 2, .kv_heads = 3, .head_dim = 100, .v_head_dim = 60, .element_bits = 16 };
-        const struct kvp_geometry geometry = { .size = sizeof(geometry), .layout = KVP_LAYOUT_PER_LAYER, .max_seqs = 8, .n_groups = 1,
-                                               .max_tokens = 20000, .overread_tokens = 3, .groups = &group };
+        const struct kvp_layer_group group = {
+                .layers = 2, .kv_heads = 3, .head_dim = 100, .v_head_dim = 60, .element_bits = 16
+        };
+        const struct kvp_geometry geometry = { .size = sizeof(geometry),
+                                               .layout = KVP_LAYOUT_PER_LAYER,
+                                               .max_seqs = 8,
+                                               .n_groups = 1,
+                                               .max_tokens = 20000,
+                                               .overread_tokens = 3,
+                                               .groups = &group };
         uint32_t seed = 1;
         pthread_t thread;
         struct box box;

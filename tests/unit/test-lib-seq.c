@@ -97,7 +97,8 @@ Test(seq, release_keeps_pages_and_contents)
         cr_assert_eq(box_step(&box, seq, 1000, NULL), 0);
         box_visit(&box, &box_fused, seq, 0, 1000, true);
         stats = box_stats(&box);
-        cr_assert(stats.live_bytes == stats.granted_bytes && stats.idle_bytes == 0 && stats.held_rows == 1 && stats.rows == 8);
+        cr_assert(stats.live_bytes == stats.granted_bytes && stats.idle_bytes == 0 && stats.held_rows == 1 &&
+                  stats.rows == 8);
         cr_assert_eq(kvp_seq_release(box.cache, seq), 0);
         cr_assert_eq(kvp_seq_release(box.cache, seq), -EINVAL);
         cr_assert_eq(kvp_seq_release(box.cache, 8), -EINVAL);
@@ -235,7 +236,8 @@ Test(seq, trim_then_step_keeps_what_the_step_needs)
         box_close(&box);
 }
 
-/* While memory is short, a warm row that is far too large for its new holder is cut down: at most a page or 3 % beyond stays. */
+/* While memory is short, a warm row that is far too large for its new holder is cut down: at most a page or 3 % beyond
+ * stays. */
 Test(seq, acquire_gives_back_what_is_far_too_much_when_memory_is_short)
 {
         static const uint64_t left[] = { 4000 };
@@ -256,7 +258,8 @@ Test(seq, acquire_gives_back_what_is_far_too_much_when_memory_is_short)
         other = box_stats(&box).live_bytes;
         cr_assert_eq(box_acquire(&box, 1100), seq);
         box_settle(&box);
-        cr_assert_eq(box_stats(&box).live_bytes, other + 64 * PAGE); /* 69 pages would do: the second extent of 64 goes */
+        cr_assert_eq(box_stats(&box).live_bytes,
+                     other + 64 * PAGE); /* 69 pages would do: the second extent of 64 goes */
         cr_assert_eq(box_step(&box, seq, 1100, NULL), 0);
         box_settle(&box);
         cr_assert_eq(box_stats(&box).live_bytes, other + 70 * PAGE); /* the look-ahead is the mapper's, and no slack */

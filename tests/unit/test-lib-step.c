@@ -23,15 +23,22 @@ Test(step, backs_every_row_in_every_plane_of_every_layout)
                 { .layers = 5, .kv_heads = 2, .head_dim = 33, .element_bits = 4 },
         };
         for (uint32_t layout = 0; layout < 3; layout++) {
-                const struct kvp_geometry geometry = { .size = sizeof(geometry), .layout = layout, .max_seqs = 3, .n_groups = 3,
-                                                       .max_tokens = 3000, .overread_tokens = 13, .groups = groups };
+                const struct kvp_geometry geometry = { .size = sizeof(geometry),
+                                                       .layout = layout,
+                                                       .max_seqs = 3,
+                                                       .n_groups = 3,
+                                                       .max_tokens = 3000,
+                                                       .overread_tokens = 13,
+                                                       .groups = groups };
                 struct kvp_seq_step steps[3];
                 struct box box;
                 uint64_t ready;
 
                 box_open(&box, NULL, &geometry);
                 for (uint32_t i = 0; i < 3; i++)
-                        steps[i] = (struct kvp_seq_step){ .seq = box_acquire(&box, 0), .tokens = 100 + 400 * i, .ret_status = 1 };
+                        steps[i] = (struct kvp_seq_step){ .seq = box_acquire(&box, 0),
+                                                          .tokens = 100 + 400 * i,
+                                                          .ret_status = 1 };
                 cr_assert_eq(kvp_step(box.cache, steps, 3, SECOND), 0);
                 for (uint32_t i = 0; i < 3; i++) {
                         cr_assert(steps[i].ret_status == 0 && steps[i].ret_ready >= steps[i].tokens);
@@ -78,7 +85,8 @@ Test(step, a_prompt_is_one_round_trip_of_few_extents)
         box_settle(&box);
         stats = box_stats(&box);
         cr_assert(stats.requests == 1 && stats.grants == 2 && stats.granted_bytes == 128 * PAGE);
-        cr_assert(stats.steps == 1 && stats.steps_waited == 1 && stats.steps_with_syscalls == 1 && stats.mapper_wakes == 0);
+        cr_assert(stats.steps == 1 && stats.steps_waited == 1 && stats.steps_with_syscalls == 1 &&
+                  stats.mapper_wakes == 0);
         cr_assert_eq(fake_received(box.fake, WIRE_GROW), 1);
         box_close(&box);
 }
@@ -147,7 +155,8 @@ static void refused(struct box *box, struct kvp_seq_step *steps, size_t n)
         memcpy(before, box->cache->hot, sizeof(before));
         cr_assert_eq(kvp_step(box->cache, steps, n, SECOND), -EINVAL);
         for (uint32_t row = 0; row < 8; row++)
-                cr_assert(before[row].tokens == box->cache->hot[row].tokens && before[row].ready == box->cache->hot[row].ready);
+                cr_assert(before[row].tokens == box->cache->hot[row].tokens &&
+                          before[row].ready == box->cache->hot[row].ready);
         for (size_t i = 0; i < n; i++)
                 cr_assert(steps[i].ret_status == 77 && steps[i].ret_ready == 77);
 }
@@ -338,7 +347,7 @@ static const struct {
         enum wire_error_code code;
         int error;
 } told[] = {
-        { WIRE_E_DEVICE_FULL, -ENOMEM }, { WIRE_E_DEVICE_FAILED, -ENOMEM }, { WIRE_E_TENANT_FULL, -EDQUOT },
+        { WIRE_E_DEVICE_FULL, -ENOMEM }, { WIRE_E_DEVICE_FAILED, -ENOMEM },  { WIRE_E_TENANT_FULL, -EDQUOT },
         { WIRE_E_BAD_RANGE, -EPROTO },   { WIRE_E_ALREADY_MAPPED, -EPROTO },
 };
 
