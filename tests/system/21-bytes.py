@@ -9,7 +9,7 @@ from raw import *
 
 daemon = Daemon(capacity="16M", page_size="64K", extra="virgin-pages = 0\n")
 good = Bystander(daemon.socket)
-fds = daemon.fds()
+fds = daemons_fds(daemon)
 
 class_item = struct.pack("<IIII", 0, 1, 64, 0)
 grow = struct.pack("<IIQ", 1, 0, 0) + grow_item(1)
@@ -98,7 +98,7 @@ admin.close()
 
 good.check()
 os.close(null)
-until(lambda: daemon.fds() == fds, lambda: "fds: %d, were %d" % (daemon.fds(), fds))
+until(lambda: daemons_fds(daemon) == fds, lambda: "fds and memory: %s, were %s" % (daemons_fds(daemon), fds))
 assert daemon.counter("protocol_errors") == 3 * len(always) + 5
 good.close()
 until(daemon.empty, "empty")

@@ -8,7 +8,7 @@ from raw import *
 
 daemon = Daemon(capacity="64M", page_size="64K", extra="virgin-pages = 0\n")
 good = Bystander(daemon.socket)
-fds = daemon.fds()
+fds = daemons_fds(daemon)
 bad = Raw(daemon.socket)
 cache = bad.cache(rows=4, row_pages=64)
 
@@ -86,7 +86,7 @@ for opcode, body, ack, error in ((ACK, b"", 1, "BAD_ACK"), (ACK, b"", (1 << 64) 
     bad.close()
 
 good.check()
-until(lambda: daemon.fds() == fds, lambda: "fds: %d, were %d" % (daemon.fds(), fds))
+until(lambda: daemons_fds(daemon) == fds, lambda: "fds and memory: %s, were %s" % (daemons_fds(daemon), fds))
 good.close()
 until(daemon.empty, "empty")
 daemon.check()

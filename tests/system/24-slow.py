@@ -12,7 +12,7 @@ from raw import *
 daemon = Daemon(capacity="64M", page_size="64K",
                 extra="virgin-pages = 0\n[daemon]\nslow-reader-deadline = 300ms\n")
 good = Bystander(daemon.socket)
-fds = daemon.fds()
+fds = daemons_fds(daemon)
 
 
 def flood(raw, data):
@@ -139,7 +139,7 @@ assert "HELLO" in silent.receive_error("NOT_GREETED")
 silent.close()
 
 good.check()
-until(lambda: daemon.fds() == fds, lambda: "fds: %d, were %d" % (daemon.fds(), fds))
+until(lambda: daemons_fds(daemon) == fds, lambda: "fds and memory: %s, were %s" % (daemons_fds(daemon), fds))
 good.close()
 until(daemon.empty, "empty")
 daemon.check()
