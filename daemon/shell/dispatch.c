@@ -181,27 +181,34 @@ static void dispatch_revoked(struct peer *peer, const struct wire_view *view)
         daemon_event(peer->daemon, &event);
 }
 
-void dispatch_message(struct peer *peer, const struct wire_view *view)
+/* HELLO first and only then; what is for workers from workers alone. Where not, the peer is told. */
+static bool dispatch_is_allowed(struct peer *peer, const struct wire_view *view)
 {
-        enum wire_opcode opcode = (enum wire_opcode)view->info->opcode;
         bool greeted = peer->state == PEER_WORKER || peer->state == PEER_ADMIN;
 
-        assert(peer && !peer->ended);
-        assert(view->info->direction == WIRE_C2D);
-
-        if (greeted == (opcode == WIRE_HELLO)) {
+        if (greeted == (view->info->opcode == WIRE_HELLO)) {
                 peer->daemon->counters[WIRE_COUNTER_protocol_errors]++;
                 peer_fail(peer, view->header.request, WIRE_E_NOT_GREETED, view->info->name);
-                return;
+                return false;
         }
         if (view->info->worker_only && peer->state != PEER_WORKER) {
                 peer_send_error(peer, view->header.request, WIRE_E_NO_PRIVILEGE, view->info->name);
-                return;
+                return false;
         }
+        return true;
+}
+
+void dispatch_message(struct peer *peer, const struct wire_view *view)
+{
+        assert(peer && !peer->ended);
+        assert(view->info->direction == WIRE_C2D);
+
+        if (!dispatch_is_allowed(peer, view))
+                return;
         if (peer->state == PEER_WORKER)
                 dispatch_ack(peer, view->header.ack);
 
-        switch (opcode) {
+        switch ((enum wire_opcode)view->info->opcode) {
         case WIRE_HELLO:
                 dispatch_hello(peer, view);
                 break;
