@@ -123,16 +123,18 @@ struct kvp_cache_stats {
 };
 
 /* Asked on the mapper thread (or in kvp_cache_destroy) before anything of `cache` is unmapped: returns 0 once no kernel
- * uses rows that were released or tokens that were trimmed, or a negative errno to leave the memory mapped. */
+ * uses rows that were released or tokens that were trimmed, or a negative errno to leave the memory mapped (where the cache is being
+ * destroyed: until the process ends). Neither destroys caches nor disconnects. */
 typedef int kvp_fence_fn(struct kvp_cache *cache, void *userdata);
 
 /* Memory is wanted back: `bytes` beyond what idle rows and look-ahead gave, within `deadline_usec` of now. Runs on the mapper
- * thread; may call kvp_seq_release and kvp_seq_trim, on any cache of the connection, or arrange for it and return. */
+ * thread; may call kvp_seq_release and kvp_seq_trim, on any cache of the connection, or arrange for it and return. It neither
+ * steps, acquires, settles nor destroys. */
 typedef void kvp_pressure_fn(struct kvp_conn *conn, uint64_t bytes, uint64_t deadline_usec, void *userdata);
 
 /* Connects and starts the mapper thread. -ENOENT: no socket there; -ECONNREFUSED: no daemon behind it; -EACCES: the socket
  * or every tenant refuses this user; -ESRCH: no tenant of that name matches; -EPROTO: not a kvpagerd, or a version it does not speak;
- * -ENAMETOOLONG: a socket path of more than 107 bytes; -EINVAL: bad options; -EUSERS: too many workers. */
+ * -ENAMETOOLONG: a socket path of more than 107 bytes; -EINVAL: bad options; -EUSERS: too many workers; -ETIMEDOUT: no answer. */
 int kvp_connect(const struct kvp_connect_options *options, struct kvp_conn **ret_conn);
 
 /* Gives everything back and ends the mapper thread; caches that still exist are destroyed. NULL is fine. */
@@ -181,9 +183,12 @@ int kvp_seq_trim(struct kvp_cache *cache, uint32_t seq, uint64_t tokens);
 
 /* Tells what length each running sequence reaches in this iteration and returns when all are backed, at once where no row
  * crosses its look-ahead mark. A held row that is not named is paused and keeps its pages; fewer tokens than before (speculation
- * rolled back) unmap nothing. A row twice, not held, or beyond max_tokens: -EINVAL, and nothing changes. Timeout 0 does not wait.
- * Else 0 or the first failing row's error: -ENOMEM (device), -EDQUOT (the tenant's memory.max), -ETIMEDOUT, -ENOTCONN. What was
- * mapped stays mapped, each row's ret_ready says how far it is backed, and the call can be repeated. */
+ * rolled back) unmap nothing. A row twice, not held, or beyond max_tokens: -EINVAL, and nothing changes. Timeout 0 does not wait:
+ * a row that is not backed is left to the mapper, and its status is -ETIMEDOUT or what the mapper's last attempt met.
+ * Else 0 or the first failing row's error: -ENOMEM (the device is full, or this process has no mappings left: vm.max_map_count),
+ * -EDQUOT (the tenant's memory.max), -ETIMEDOUT, -ENOTCONN; -EMFILE: this process is at its fd limit (a few are needed for a moment);
+ * -EPROTO: the daemon does not make sense. What was mapped stays mapped, each row's ret_ready says how far it is backed, and the
+ * call can be repeated. */
 int kvp_step(struct kvp_cache *cache, struct kvp_seq_step *steps, size_t n, uint64_t timeout_usec);
 
 #ifdef __cplusplus
