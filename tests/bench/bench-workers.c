@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * bench-workers.c -- what a grant of one page costs when one worker asks, and when 64 processes ask at once.
+ *
+ * All are on the daemon's CPU (floor: on the server's), so the figure is work and switches, not idle time: the time from
+ * the moment when all start until the last has its pages, by the number of grants, which is the same for both.
+ */
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include "bench.h"
+#include "floor.h"
+
+#define MOST        64u
+#define GRANTS      512u /* a round, all workers together */
+#define ROUNDS      40u
+#define PAGE_TOKENS 64u
+
+/* Shared with the workers. */
+struct shared {
+        pthread_barrier_t barrier; /* of the workers under way and the parent */
+        atomic_bool stop;
+};
+
+struct worker {
+        struct shared *shared;
+        unsigned grants;
+        int socket; /* the floor's */
+        struct kvp_cache *cache;
+        uint32_t seq;
+        char *base;
+};
+
+static void wait_all(struct shared *shared)
+{
+        (void)pthread_barrier_wait(&shared->barrier);
+}
+
+static void grant_all(struct worker *w, bool floor)
+{
+        for (unsigned i = 1; i <= w->grants; i++) {
+                struct kvp_seq_step step = { .seq = w->seq, .tokens = (uint64_t)i * PAGE_TOKENS - 8 };
+
+                if (floor)
+                        floor_grant(w->socket, &(struct iovec){ .iov_base = w->base + i * BENCH_PAGE, .iov_len = BENCH_PAGE }, 1);
+                else
+                        bench_check(kvp_step(w->cache, &step, 1, 10 * BENCH_SECOND), "kvp_step");
+        }
+}
+
+static _Noreturn void work(struct worker *w)
+{
+        struct kvp_conn *conn = bench_connect();
+
+        w->cache = bench_cache(conn, KVP_LAYOUT_TOKEN_MAJOR_FUSED, 1, (uint64_t)(w->grants + 1) * PAGE_TOKENS, 8, 8, 128);
+        bench_check(kvp_seq_acquire(w->cache, 1, 0, &w->seq), "kvp_seq_acquire");
+        w->base = floor_reserve((w->grants + 1) * BENCH_PAGE);
+        wait_all(w->shared);
+        for (;;) {
+                wait_all(w->shared); /* to begin, or to end */
+                if (atomic_load(&w->shared->stop))
+                        break;
+                grant_all(w, false);
+                wait_all(w->shared);
+                bench_empty(w->cache, w->seq);
+                wait_all(w->shared);
+                wait_all(w->shared); /* the floor's memfds are ready */
+                grant_all(w, true);
+                wait_all(w->shared);
+                floor_forget(w->base, (w->grants + 1) * BENCH_PAGE);
+                wait_all(w->shared);
+        }
+        kvp_disconnect(conn);
+        _exit(0);
+}
+
+static void measure(struct shared *shared, const int *sockets, unsigned n, const char *name)
+{
+        static struct bench bench;
+        pthread_barrierattr_t attributes;
+
+        (void)pthread_barrierattr_init(&attributes);
+        (void)pthread_barrierattr_setpshared(&attributes, PTHREAD_PROCESS_SHARED);
+        (void)pthread_barrier_init(&shared->barrier, &attributes, n + 1);
+        atomic_store(&shared->stop, false);
+        for (unsigned i = 0; i < n; i++) {
+                struct worker w = { .shared = shared, .grants = GRANTS / n, .socket = sockets[i] };
+
+                if (fork() == 0) {
+                        (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+                        work(&w);
+                }
+        }
+        wait_all(shared);
+        for (unsigned round = 0; round < ROUNDS; round++) {
+                for (unsigned side = 0; side < 2; side++) {
+                        double began;
+
+                        if (side == 1) {
+                                wait_all(shared);
+                                floor_prepare(sockets[0], GRANTS, BENCH_PAGE);
+                        }
+                        began = bench_now();
+                        wait_all(shared);
+                        wait_all(shared);
+                        bench_sample(side == 0 ? &bench.ours : &bench.floor, (bench_now() - began) / GRANTS);
+                }
+                wait_all(shared);
+                bench_round_end(&bench);
+        }
+        atomic_store(&shared->stop, true);
+        wait_all(shared);
+        for (unsigned i = 0; i < n; i++) {
+                int status;
+
+                if (wait(&status) < 0 || status != 0)
+                        exit(1);
+        }
+        (void)pthread_barrier_destroy(&shared->barrier);
+        bench_report(&bench, name, "us", 1e3);
+}
+
+int main(void)
+{
+        struct shared *shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+        int sockets[MOST];
+
+        if (shared == MAP_FAILED)
+                return 1;
+        bench_pin(0);
+        floor_start(MOST, sockets);
+        measure(shared, sockets, 1, "workers_1");
+        measure(shared, sockets, MOST, "workers_64");
+        return 0;
+}
