@@ -311,13 +311,8 @@ coverage: ## lines that the unit tests and the simulation reach, by gcovr
 		$(addprefix sim:build/cov:,$(call names,$(SIM_T)))
 	@gcovr --root . --object-directory build/cov/obj --filter daemon --filter client
 
-# A benchmark prints one JSON object.
 bench: all $(BENCH_T) ## measures, and writes build/<variant>/bench.json
-	@{ printf '{'; sep=; for b in $(BENCH_T); do \
-		printf '%s\n"%s": ' "$$sep" "$${b##*/}"; "$$b" || exit 1; sep=,; \
-	done; printf '}\n'; } >$(O)/bench.json.new
-	@mv $(O)/bench.json.new $(O)/bench.json
-	@cat $(O)/bench.json
+	@tests/bench/run $(O)
 
 fuzz: ## each fuzzer for FUZZ_SECONDS under clang's libFuzzer
 	+@$(MAKE) --no-print-directory $(JOBS) CC=$(CLANG) VARIANT=fuzz fuzz-run
