@@ -59,13 +59,14 @@ bool grow_add(struct kvp_cache *cache, struct request *request, uint32_t row, ui
 {
         const struct layout *layout = &cache->layout;
         const bool scarce = atomic_load_explicit(&cache->conn->short_of_memory, memory_order_relaxed);
+        const bool first_row = request->n_entries == 0;
         struct row *r = &cache->rows[row];
         uint64_t target = tokens;
 
         assert(r->growing == 0 && !(r->flags & ROW_SHRINKING));
         if (request->n_entries + layout->n_classes > WIRE_MAX_GROW)
                 return false;
-        if (optional || !(scarce || r->flags & ROW_SCARCE))
+        if (optional || !(scarce || r->flags & (ROW_SCARCE | ROW_PROMPT)))
                 target = min_u64(add_saturated(tokens, r->ahead), layout->max_tokens);
         for (uint32_t c = 0; c < layout->n_classes; c++) {
                 const struct layout_class *class = &layout->classes[c];
@@ -88,6 +89,7 @@ bool grow_add(struct kvp_cache *cache, struct request *request, uint32_t row, ui
                 r->growing++;
                 r->flags |= ROW_TOLD_HELD; /* by asking */
         }
+        cache->counters.requests += first_row && request->n_entries > 0;
         r->error = 0;
         row_refresh(cache, row);
         return true;
@@ -105,16 +107,13 @@ int grow_send(struct kvp_cache *cache, struct request *request, uint64_t timeout
         }
         request->cache = cache;
         request->n_left = request->n_entries;
-        (void)pthread_mutex_lock(&conn->mutex);
-        cache->requests++;
-        (void)pthread_mutex_unlock(&conn->mutex);
         r = conn_send(conn, WIRE_GROW, request, REQUEST_GROW, &fixed, request->items, request->n_entries, deadline);
         if (r < 0) {
+                (void)pthread_mutex_lock(&cache->lock);
+                cache->counters.requests--;
+                (void)pthread_mutex_unlock(&cache->lock);
                 grow_unsent(conn, request, r);
                 return r;
         }
-        (void)pthread_mutex_lock(&cache->lock);
-        cache->counters.requests++;
-        (void)pthread_mutex_unlock(&cache->lock);
         return 0;
 }

@@ -10,11 +10,15 @@
 #define AHEAD_TOKENS_MIN  8u
 #define AHEAD_ADVANCE_MAX 16u /* a longer advance is a prompt's, and says nothing of the next one */
 
-uint32_t row_ahead(const struct kvp_cache *cache, uint64_t advance)
+void row_advance(struct kvp_cache *cache, uint32_t row, uint64_t tokens)
 {
-        const uint64_t tokens = advance > AHEAD_ADVANCE_MAX ? AHEAD_TOKENS_MIN : max_u64(AHEAD_TOKENS_MIN, 4 * advance);
+        struct row *r = &cache->rows[row];
+        const uint64_t advance = subtract_saturated(tokens, cache->hot[row].tokens);
+        const bool prompt = advance > AHEAD_ADVANCE_MAX;
+        const uint64_t ahead = prompt ? AHEAD_TOKENS_MIN : max_u64(AHEAD_TOKENS_MIN, 4 * advance);
 
-        return (uint32_t)min_u64(tokens, cache->layout.tokens_per_page); /* at most a page beyond need */
+        r->ahead = (uint32_t)min_u64(ahead, cache->layout.tokens_per_page); /* at most a page beyond need */
+        r->flags = prompt ? r->flags | ROW_PROMPT : r->flags & ~(uint32_t)ROW_PROMPT;
 }
 
 static uint64_t row_backed(const struct kvp_cache *cache, uint32_t row)
@@ -113,7 +117,7 @@ void row_hold(struct kvp_cache *cache, uint32_t row)
         cache->held_rows++;
         cache->idle_pages -= r->pages;
         cache->held_pages += r->pages;
-        r->ahead = row_ahead(cache, 1);
+        row_advance(cache, row, 1);
         r->error = 0;
         r->flags &= ~(uint32_t)(ROW_SCARCE | ROW_COOLING | ROW_TRIM | ROW_TRIM_TAIL);
         idle_update(cache, row);
@@ -144,6 +148,8 @@ bool row_queue(struct kvp_cache *cache, uint32_t row, uint32_t flags)
 
         assert(flags & ROW_WANTS_MAPPER);
         r->flags |= flags;
+        if (flags & ROW_TELL)
+                atomic_fetch_add(&cache->conn->tells, 1);
         if (r->flags & ROW_QUEUED)
                 return false;
         assert(cache->queue_length < cache->n_rows);

@@ -110,6 +110,17 @@ static void wait_shrunk(struct kvp_cache *cache, const struct kvp_seq_step *step
         (void)pthread_mutex_unlock(&cache->lock);
 }
 
+static bool all_backed(struct kvp_cache *cache, const struct kvp_seq_step *steps, size_t n)
+{
+        bool all = true;
+
+        (void)pthread_mutex_lock(&cache->lock);
+        for (size_t i = 0; i < n && all; i++)
+                all = steps[i].tokens <= cache->hot[steps[i].seq].ready;
+        (void)pthread_mutex_unlock(&cache->lock);
+        return all;
+}
+
 /* Returns once every row is backed or has failed, or with what ended the waiting. */
 static int wait_backed(struct kvp_cache *cache, const struct kvp_seq_step *steps, size_t n, uint64_t deadline)
 {
@@ -117,13 +128,10 @@ static int wait_backed(struct kvp_cache *cache, const struct kvp_seq_step *steps
 
         mapper_tell_now(conn, deadline);
         for (;;) {
+                uint64_t ended = atomic_load(&conn->ended);
                 struct asked asked;
-                uint64_t ended;
                 int r;
 
-                (void)pthread_mutex_lock(&conn->mutex);
-                ended = conn->ended;
-                (void)pthread_mutex_unlock(&conn->mutex);
                 r = ask(cache, steps, n, deadline, &asked);
                 if (r < 0 || (!asked.pending && !asked.shrinking && !asked.retry))
                         return r;
@@ -136,6 +144,8 @@ static int wait_backed(struct kvp_cache *cache, const struct kvp_seq_step *steps
                         r = -ENOTCONN;
                 if (r < 0)
                         return r;
+                if (all_backed(cache, steps, n))
+                        return 0;
                 if (!asked.pending && time_now_usec() >= deadline)
                         return -ETIMEDOUT;
         }
@@ -208,7 +218,7 @@ static int step_beyond(struct kvp_cache *cache, struct kvp_seq_step *steps, size
                 struct row *row = &cache->rows[steps[i].seq];
 
                 if (steps[i].tokens > hot->mark) {
-                        row->ahead = row_ahead(cache, subtract_saturated(steps[i].tokens, hot->tokens));
+                        row_advance(cache, steps[i].seq, steps[i].tokens);
                         unbacked |= steps[i].tokens > hot->ready;
                         if (steps[i].tokens > hot->ready && timeout_usec > 0) {
                                 row->error = 0;
@@ -231,11 +241,10 @@ static int step_beyond(struct kvp_cache *cache, struct kvp_seq_step *steps, size
         }
         wake |= conclude(cache, steps, n, waited, &r);
         cache->counters.waited += syscalls;
+        cache->counters.with_syscalls += syscalls;
         (void)pthread_mutex_unlock(&cache->lock);
 
-        if (wake && !dead)
-                syscalls |= mapper_wake(conn);
-        if (syscalls) {
+        if (wake && !dead && mapper_wake(conn) && !syscalls) {
                 (void)pthread_mutex_lock(&cache->lock);
                 cache->counters.with_syscalls++;
                 (void)pthread_mutex_unlock(&cache->lock);

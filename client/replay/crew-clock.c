@@ -52,25 +52,33 @@ static void crew_show(struct crew *crew, bool last)
         (void)fflush(stderr);
 }
 
+/* Workers that run at once report at different times, so what one gave up and another got meanwhile may be seen twice. */
+static uint64_t crew_bound(const struct crew *crew, uint64_t bytes)
+{
+        return crew->capacity > 0 && bytes > crew->capacity ? crew->capacity : bytes;
+}
+
 /* Worker i has reported: its peaks came on top of what the others have mapped. */
 static void crew_look(struct crew *crew, uint32_t i)
 {
         const struct report *report = &crew->members[i].report;
-        uint64_t live = 0, idle = 0;
+        uint64_t live = 0, idle = 0, live_peak, idle_peak;
 
         for (uint32_t k = 0; k < crew->n; k++)
                 if (k != i) {
                         live += crew->members[k].report.stats.live_bytes;
                         idle += crew->members[k].report.stats.idle_bytes;
                 }
-        if (live + report->peak_live_bytes > crew->peak_live_bytes)
-                crew->peak_live_bytes = live + report->peak_live_bytes;
-        if (idle + report->peak_idle_bytes > crew->peak_idle_bytes)
-                crew->peak_idle_bytes = idle + report->peak_idle_bytes;
-        timeline_record(&crew->live, report->now_usec, live + report->peak_live_bytes);
-        timeline_record(&crew->idle, report->now_usec, idle + report->peak_idle_bytes);
-        timeline_record(&crew->live, report->now_usec, live + report->stats.live_bytes);
-        timeline_record(&crew->idle, report->now_usec, idle + report->stats.idle_bytes);
+        live_peak = crew_bound(crew, live + report->peak_live_bytes);
+        idle_peak = crew_bound(crew, idle + report->peak_idle_bytes);
+        if (live_peak > crew->peak_live_bytes)
+                crew->peak_live_bytes = live_peak;
+        if (idle_peak > crew->peak_idle_bytes)
+                crew->peak_idle_bytes = idle_peak;
+        timeline_record(&crew->live, report->now_usec, live_peak);
+        timeline_record(&crew->idle, report->now_usec, idle_peak);
+        timeline_record(&crew->live, report->now_usec, crew_bound(crew, live + report->stats.live_bytes));
+        timeline_record(&crew->idle, report->now_usec, crew_bound(crew, idle + report->stats.idle_bytes));
         if (report->now_usec > crew->end_usec)
                 crew->end_usec = report->now_usec;
         crew_show(crew, false);

@@ -31,6 +31,7 @@ struct crew {
         pid_t daemon;  /* whose death is ours; 0: not ours */
         bool show_progress;
         uint64_t n_requests, shown_usec;
+        uint64_t capacity; /* bytes; 0: not known */
         /* What was seen of all workers together. */
         uint64_t peak_live_bytes, peak_idle_bytes, end_usec;
         struct timeline live, idle;

@@ -58,7 +58,7 @@ static const struct {
           "[,type=fp16|bf16|fp32] (default tiny)",
           OPTION_GEOMETRY },
         { "layout", "NAME", "per-layer, token-major or token-major-fused (default per-layer)", OPTION_LAYOUT },
-        { "max-seqs", "N", "sequences that a worker runs at a time (default 256)", OPTION_MAX_SEQS },
+        { "max-seqs", "N", "sequences that a worker runs at a time (default 128)", OPTION_MAX_SEQS },
         { "max-tokens", "N",
           "a sequence's longest length; requests beyond are rejected\n"
           "(default the longest of the trace)",
@@ -227,7 +227,7 @@ static int options_check(const struct options *options, struct complaint *compla
 
 int options_parse(int argc, char **argv, struct options *ret_options, struct complaint *complaint)
 {
-        struct options options = { .tenants = 1, .workers = 1, .max_seqs = 256, .seed = 1, .spare_percent = 5 };
+        struct options options = { .tenants = 1, .workers = 1, .max_seqs = 128, .seed = 1, .spare_percent = 5 };
         struct option longopts[N_OPTIONS + 1] = { 0 };
         int index = 0, id, r;
 

@@ -163,6 +163,8 @@ static int pager_step(struct pager *pager, size_t n)
 
         if (r < 0 && !memory_is_short(r))
                 return pager_complain(pager, r, "kvp_step");
+        if (pager->options.settle && pager_settle(pager) < 0)
+                return -EIO;
         for (size_t i = 0; r == 0 && i < n; i++)
                 if (pager->steps[i].ret_status != 0 || pager->steps[i].ret_ready < pager->steps[i].tokens)
                         return complain(&pager->complaint, -EPROTO,
@@ -170,6 +172,16 @@ static int pager_step(struct pager *pager, size_t n)
                                         pager->steps[i].seq, (uintmax_t)pager->steps[i].ret_ready,
                                         (uintmax_t)pager->steps[i].tokens, pager->steps[i].ret_status);
         return r;
+}
+
+/* Gives a row back. */
+static int pager_let_go(struct pager *pager, uint32_t row)
+{
+        int r = kvp_seq_release(pager->cache, row);
+
+        if (r < 0)
+                return pager_complain(pager, r, "kvp_seq_release");
+        return pager->options.settle ? pager_settle(pager) : 0;
 }
 
 /* Books what a prompt cost, from the counters before and after its step. */
@@ -215,8 +227,8 @@ static int pager_admit(void *memory, struct sequence *sequence, uint64_t tokens)
                 return r;
         if (step < 0) {
                 pager->counters.failed_admission_extents += after.grants - before.grants;
-                r = kvp_seq_release(pager->cache, row);
-                return r < 0 ? pager_complain(pager, r, "kvp_seq_release") : step;
+                r = pager_let_go(pager, row);
+                return r < 0 ? r : step;
         }
 
         pager_count_prompt(pager, tokens, &before, &after);
@@ -268,8 +280,7 @@ static int pager_release(void *memory, struct sequence *sequence)
                 if (r < 0)
                         return pager_complain(pager, r, "kvp_seq_trim");
         }
-        r = kvp_seq_release(pager->cache, sequence->row);
-        return r < 0 ? pager_complain(pager, r, "kvp_seq_release") : 0;
+        return pager_let_go(pager, sequence->row);
 }
 
 const struct memory_ops pager_ops = {

@@ -26,6 +26,7 @@ struct pager_options {
         uint64_t max_tokens;
         bool compute, verify;  /* else marks alone */
         bool cold;             /* give a row's pages back when its request ends */
+        bool settle;           /* wait for the mapper after each call, so that no outcome depends on its timing */
         uint64_t timeout_usec; /* of each wait for memory */
 };
 

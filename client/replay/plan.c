@@ -54,33 +54,8 @@ static uint64_t request_tokens(const struct request *request)
         return (uint64_t)request->prompt_tokens + request->generated_tokens;
 }
 
-static int compare_descending(const void *left, const void *right)
-{
-        const uint64_t *a = left, *b = right;
-
-        return (*a < *b) - (*a > *b);
-}
-
-/* Pages of the largest requests that worker i could run at once, look-ahead included. */
-static int worker_pages(const struct plan *plan, const struct options *options, uint32_t i, uint64_t *ret_pages)
-{
-        size_t n = plan->n_shares[i], most = n < options->max_seqs ? n : options->max_seqs;
-        _cleanup_(cleanup_free) uint64_t *pages = calloc(n + 1, sizeof(*pages));
-        uint64_t sum = 0;
-
-        if (!pages)
-                return -ENOMEM;
-        for (size_t k = 0; k < n; k++)
-                pages[k] = geometry_pages(&options->geometry, options->layout, plan->page_size,
-                                          request_tokens(&plan->shares[i][k]));
-        qsort(pages, n, sizeof(*pages), compare_descending);
-        for (size_t k = 0; k < most; k++)
-                sum += pages[k] + pages[k] / 20 + 2 * (uint64_t)geometry_planes(&options->geometry, options->layout);
-        *ret_pages = sum;
-        return 0;
-}
-
-static int capacity_of_yardstick(const struct plan *plan, const struct options *options, uint64_t *ret_bytes)
+static int run_yardstick(const struct plan *plan, const struct options *options, uint64_t *ret_bytes,
+                         uint64_t *ret_running)
 {
         const struct simulation_options simulation_options = {
                 .n_engines = plan->n_workers,
@@ -88,7 +63,6 @@ static int capacity_of_yardstick(const struct plan *plan, const struct options *
                 .capacity_blocks = UINT64_MAX,
         };
         _cleanup_(cleanup_free) struct simulation *simulation = calloc(1, sizeof(*simulation));
-        uint64_t bytes, planes = geometry_planes(&options->geometry, options->layout);
         int r;
 
         if (!simulation)
@@ -97,39 +71,50 @@ static int capacity_of_yardstick(const struct plan *plan, const struct options *
                              simulation);
         if (r < 0)
                 return r;
-        /* A quarter more than it takes, and the pages that each plane of each sequence may leave half empty or ahead.
-         */
-        bytes = simulation->peak_blocks * LEDGER_BLOCK_TOKENS * geometry_token_bytes(&options->geometry);
-        *ret_bytes = bytes + bytes / 4 + 8 * planes * simulation->peak_running * plan->page_size;
+        *ret_bytes = simulation->peak_blocks * LEDGER_BLOCK_TOKENS * geometry_token_bytes(&options->geometry);
+        *ret_running = simulation->peak_running;
         return 0;
 }
 
+static uint64_t largest_request_pages(const struct plan *plan, const struct options *options)
+{
+        uint64_t most = 0;
+
+        for (uint32_t i = 0; i < plan->n_workers; i++)
+                for (size_t k = 0; k < plan->n_shares[i]; k++) {
+                        uint64_t pages = geometry_pages(&options->geometry, options->layout, plan->page_size,
+                                                        request_tokens(&plan->shares[i][k]));
+
+                        most = pages > most ? pages : most;
+                }
+        return most;
+}
+
+/* The yardstick's peak in blocks, and what sequences leave half empty in the last page of each plane. On the virtual
+ * clock ample, so that a run without --capacity shows what the load takes. With attention computed hardly more than
+ * that: the device fills up, so that rows are trimmed, revoked and reclaimed while outputs are verified. */
 int plan_capacity(struct plan *plan, const struct options *options, uint64_t available)
 {
-        uint64_t bytes = 0, pages, limit = available / (options->verify ? 4 : 2);
+        const uint64_t planes = geometry_planes(&options->geometry, options->layout),
+                       limit = available / (options->verify ? 4 : 2);
+        uint64_t bytes, running, pages, least;
         int r;
 
         assert(plan->page_size > 0);
 
-        plan->unconstrained = true;
-        if (options->no_compute) {
-                r = capacity_of_yardstick(plan, options, &bytes);
-                if (r < 0)
-                        return r;
-        } else {
-                for (uint32_t i = 0; i < plan->n_workers; i++) {
-                        r = worker_pages(plan, options, i, &pages);
-                        if (r < 0)
-                                return r;
-                        bytes += pages * plan->page_size;
-                }
-                if (limit > 0 && bytes > limit) {
-                        bytes = limit;
-                        plan->unconstrained = false;
-                }
-        }
+        r = run_yardstick(plan, options, &bytes, &running);
+        if (r < 0)
+                return r;
+        plan->unconstrained = options->no_compute;
+        if (options->no_compute)
+                bytes += bytes / 4 + 8 * planes * running * plan->page_size;
+        else
+                bytes = (bytes + planes * running * plan->page_size / 2) / 2;
+        if (!options->no_compute && limit > 0 && bytes > limit)
+                bytes = limit;
         pages = bytes / plan->page_size;
-        plan->capacity = (pages > 0 ? pages : 1) * plan->page_size;
+        least = largest_request_pages(plan, options) + 2 * planes;
+        plan->capacity = (pages > least ? pages : least) * plan->page_size;
         return 0;
 }
 

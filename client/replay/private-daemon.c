@@ -5,6 +5,7 @@
 #include "private-daemon.h"
 
 #include <assert.h>
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -210,10 +211,23 @@ static int daemon_end(pid_t pid)
         return r <= 0 ? -ETIMEDOUT : status;
 }
 
+/* Whatever lies in the folder was put there by us or by our daemon. */
+static void folder_remove(const char *path)
+{
+        DIR *folder = opendir(path);
+        const struct dirent *entry;
+
+        while (folder && (entry = readdir(folder)))
+                if (entry->d_type != DT_DIR)
+                        (void)unlinkat(dirfd(folder), entry->d_name, 0);
+        if (folder)
+                (void)closedir(folder);
+        (void)rmdir(path);
+}
+
 int private_daemon_stop(struct private_daemon *daemon, struct complaint *complaint)
 {
-        const char *const names[] = { config_name, socket_name, notify_name, log_name };
-        char path[96], last[256] = "";
+        char last[256] = "";
         int r = 0;
 
         if (!daemon)
@@ -231,12 +245,8 @@ int private_daemon_stop(struct private_daemon *daemon, struct complaint *complai
                                      WIFSIGNALED(status) ? "signal" : "status",
                                      WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status), last);
         }
-        for (size_t i = 0; daemon->directory[0] && i < sizeof(names) / sizeof(names[0]); i++) {
-                path_of(daemon, names[i], path);
-                (void)unlink(path);
-        }
         if (daemon->directory[0])
-                (void)rmdir(daemon->directory);
+                folder_remove(daemon->directory);
         daemon->directory[0] = '\0';
         return r;
 }

@@ -21,10 +21,9 @@
 #include "plan.h"
 #include "private-daemon.h"
 
-#define DEFAULT_REQUESTS      UINT64_C(1000)
-#define DEFAULT_PAGE_SIZE     (UINT64_C(2) << 20)
-#define DEFAULT_COMPUTE_SPEED 100.0
-#define MEMORY_TIMEOUT_USEC   UINT64_C(30000000)
+#define DEFAULT_REQUESTS    UINT64_C(1000)
+#define DEFAULT_PAGE_SIZE   (UINT64_C(2) << 20)
+#define MEMORY_TIMEOUT_USEC UINT64_C(30000000)
 
 struct replay {
         const struct options *options;
@@ -96,7 +95,7 @@ static int replay_load(struct replay *replay, struct complaint *complaint)
                 return r;
 
         /* On the virtual clock the trace is sped up; on the wall clock the clock is. */
-        replay->speed = options->speed > 0 ? options->speed : options->no_compute ? 1.0 : DEFAULT_COMPUTE_SPEED;
+        replay->speed = options->speed > 0 ? options->speed : 1.0;
         r = plan_deal(options, &replay->trace, options->no_compute ? replay->speed : 1.0, &replay->plan);
         return r < 0 ? complain(complaint, r, "no memory for %zu requests", replay->trace.n) : 0;
 }
@@ -232,16 +231,17 @@ static int replay_start_crew(struct replay *replay, struct complaint *complaint)
                                 .compute = !options->no_compute,
                                 .verify = options->verify,
                                 .cold = options->cold,
+                                .settle = options->no_compute,
                                 .timeout_usec = MEMORY_TIMEOUT_USEC,
                         },
                         .requests = plan->shares[i],
                         .n_requests = plan->n_shares[i],
                         .ledger = replay->ledger,
-                        .wall_clock = !options->no_compute,
-                        .speed = replay->speed,
-                        .skip_idle = options->speed <= 0,
+                        .in_turns = options->no_compute,
+                        .speed = options->speed,
                 };
         replay->crew.n_requests = replay->trace.n;
+        replay->crew.capacity = replay->plan.capacity;
         replay->crew.show_progress = isatty(STDERR_FILENO) == 1;
         return crew_start(&replay->crew, replay->setups, plan->n_workers, complaint);
 }

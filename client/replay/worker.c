@@ -75,8 +75,8 @@ static int worker_send(struct worker *worker, enum report_kind kind)
         return 0;
 }
 
-/* One iteration; what it takes is seen where the engine holds most, and with the mapper at rest. */
-static int worker_iterate(struct worker *worker, bool settle, uint64_t *ret_duration_usec)
+/* One iteration; what it takes is seen where the engine holds most. */
+static int worker_iterate(struct worker *worker, uint64_t *ret_duration_usec)
 {
         struct report *report = &worker->report;
         struct engine_iteration iteration;
@@ -85,8 +85,6 @@ static int worker_iterate(struct worker *worker, bool settle, uint64_t *ret_dura
 
         r = engine_iterate(&worker->engine, worker->now_usec, &iteration);
         if (r < 0)
-                return r;
-        if (settle && (r = pager_settle(&worker->pager)) < 0)
                 return r;
         r = worker_look(worker);
         if (r < 0)
@@ -112,52 +110,54 @@ static int worker_run_virtual(struct worker *worker, uint64_t horizon_usec)
                 if (next >= horizon_usec)
                         break;
                 worker->now_usec = next;
-                r = worker_iterate(worker, true, &duration);
+                r = worker_iterate(worker, &duration);
                 if (r < 0)
                         return r;
                 worker->now_usec += duration;
                 if (report->asked_for_memory || report->n_stalled > 0)
                         break;
         }
-        r = pager_settle(&worker->pager);
-        return r < 0 ? r : worker_look(worker);
+        return worker_look(worker);
 }
 
-/* Waits until the trace's clock shows `next_usec`, or makes it show that. Returns 0 or -EPIPE: the coordinator is gone.
- */
-static int worker_wait_for_arrival(struct worker *worker, uint64_t next_usec, uint64_t *skipped_usec)
+/* Sleeps until the trace's clock shows `next_usec`. Returns 0 or -EPIPE: the coordinator is gone. */
+static int worker_wait_for_arrival(struct worker *worker, uint64_t next_usec)
 {
         struct pollfd pollfd = { .fd = worker->setup->fd };
         double milliseconds = (double)(next_usec - worker->now_usec) / worker->setup->speed / 1000;
 
-        if (worker->setup->skip_idle) {
-                *skipped_usec += next_usec - worker->now_usec;
-                return 0;
-        }
         /* Half a second at most at a time: the caller looks at the clock again. */
         (void)poll(&pollfd, 1, milliseconds < 500 ? (int)milliseconds + 1 : 500);
         return pollfd.revents & (POLLHUP | POLLERR) ? -EPIPE : 0;
 }
 
-static int worker_run_wall(struct worker *worker)
+/* All workers at once. Without a speed each engine keeps its own time by the cost model, as if its attention ran on the
+ * GPU that the model describes: so as many sequences run at once as would there, however slow this machine is. */
+static int worker_run_free(struct worker *worker)
 {
-        uint64_t start = monotonic_usec(), skipped = 0, reported = 0, progressed = start, next, duration;
+        const double speed = worker->setup->speed;
+        uint64_t start = monotonic_usec(), reported = 0, progressed = start, next, duration;
         int r;
 
         while ((next = engine_next(&worker->engine, worker->now_usec)) != UINT64_MAX) {
                 uint64_t wall = monotonic_usec();
 
-                worker->now_usec = (uint64_t)((double)(wall - start) * worker->setup->speed) + skipped;
+                if (speed > 0)
+                        worker->now_usec = (uint64_t)((double)(wall - start) * speed);
+                else if (next > worker->now_usec)
+                        worker->now_usec = next;
                 if (next > worker->now_usec) {
-                        r = worker_wait_for_arrival(worker, next, &skipped);
+                        r = worker_wait_for_arrival(worker, next);
                         if (r < 0)
                                 return r;
                         progressed = monotonic_usec();
                         continue;
                 }
-                r = worker_iterate(worker, false, &duration);
+                r = worker_iterate(worker, &duration);
                 if (r < 0)
                         return r;
+                if (speed <= 0)
+                        worker->now_usec += duration;
                 if (worker->report.n_stalled == 0)
                         progressed = wall;
                 else if (wall - progressed > STALLED_MAX_USEC)
@@ -183,8 +183,7 @@ static int worker_take_turn(struct worker *worker, const struct turn *turn)
 
         switch ((enum turn_kind)turn->kind) {
         case TURN_RUN:
-                r = worker->setup->wall_clock ? worker_run_wall(worker)
-                                              : worker_run_virtual(worker, turn->horizon_usec);
+                r = worker->setup->in_turns ? worker_run_virtual(worker, turn->horizon_usec) : worker_run_free(worker);
                 break;
         case TURN_LOOK:
                 r = pager_settle(&worker->pager);

@@ -61,9 +61,8 @@ struct worker_setup {
         const struct request *requests; /* by arrival */
         size_t n_requests;
         struct ledger *ledger; /* shared */
-        bool wall_clock;
-        double speed;   /* wall clock: how much faster than the trace */
-        bool skip_idle; /* wall clock: with nothing to do, the next arrival is now */
+        bool in_turns; /* the coordinator lets one engine run at a time, on the virtual clock */
+        double speed;  /* else: how much faster than the trace the wall's clock runs; 0: each engine by its cost model */
         int fd;         /* to the coordinator */
 };
 

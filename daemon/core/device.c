@@ -173,6 +173,9 @@ static void make_ahead(struct run *run, uint32_t device)
                                 break;
                 if (have >= target)
                         d->filling[i] = 0;
+                /* What was made for a request that then failed is not kept for ever. */
+                while (d->n_virgin[i] > d->want[i] + 2 * target + 1 && run_has_room(run))
+                        extent_reclass(run, device, i);
         }
 }
 
