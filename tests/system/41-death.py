@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""kill -9 of a worker: its memory is free again, its neighbour undisturbed. kill -9 of the daemon: an error code, and what is mapped stays."""
+"""kill -9 of a worker: its memory is free again, its neighbour undisturbed. kill -9 of the daemon: an error
+code, and what is mapped stays."""
 import os
 import signal
 
