@@ -55,6 +55,7 @@ static int cache_new(struct kvp_conn *conn, const struct kvp_geometry *geometry,
                      struct kvp_cache **ret)
 {
         _cleanup_(cleanup_cache) struct kvp_cache *cache = calloc(1, sizeof(*cache));
+        pthread_mutexattr_t adaptive;
         pthread_condattr_t attributes;
         int r;
 
@@ -65,7 +66,11 @@ static int cache_new(struct kvp_conn *conn, const struct kvp_geometry *geometry,
         cache->idle_first = cache->idle_last = ROW_NONE;
         for (int i = 0; i < FORK_MAX_FDS; i++)
                 cache->reservation.fds[i] = -1;
-        (void)pthread_mutex_init(&cache->lock, NULL);
+        /* It is held for less than going to sleep takes, so whoever meets it held spins first. */
+        (void)pthread_mutexattr_init(&adaptive);
+        (void)pthread_mutexattr_settype(&adaptive, PTHREAD_MUTEX_ADAPTIVE_NP);
+        (void)pthread_mutex_init(&cache->lock, &adaptive);
+        (void)pthread_mutexattr_destroy(&adaptive);
         (void)pthread_condattr_init(&attributes);
         (void)pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
         (void)pthread_cond_init(&cache->changed, &attributes);

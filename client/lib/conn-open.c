@@ -109,7 +109,7 @@ static int welcome(struct kvp_conn *conn)
 
                 if (ppoll(&readable, 1, &pause, NULL) == 0)
                         return -ETIMEDOUT;
-                size = conn_receive(conn->socket, conn->out, sizeof(conn->out), &events, 1, &n_fds, &cut);
+                size = conn_receive(conn->socket, MSG_DONTWAIT, conn->out, sizeof(conn->out), &events, 1, &n_fds, &cut);
                 if (size < 0)
                         return -EPROTO;
                 if (size > 0)

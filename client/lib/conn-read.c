@@ -13,6 +13,8 @@
 #include "conn.h"
 #include "grow.h"
 
+#define RECEIVE_USEC_MIN UINT64_C(131072)
+
 struct conn_reader {
         uint64_t packet[WIRE_MAX_PACKET / sizeof(uint64_t)];
         int fds[WIRE_MAX_FDS];
@@ -49,7 +51,8 @@ static unsigned collect_fds(struct msghdr *message, int *fds, unsigned max_fds, 
         return n;
 }
 
-int conn_receive(int fd, void *packet, size_t capacity, int *fds, unsigned max_fds, unsigned *ret_n_fds, bool *ret_cut)
+int conn_receive(int fd, int flags, void *packet, size_t capacity, int *fds, unsigned max_fds, unsigned *ret_n_fds,
+                 bool *ret_cut)
 {
         union {
                 struct cmsghdr align;
@@ -64,10 +67,10 @@ int conn_receive(int fd, void *packet, size_t capacity, int *fds, unsigned max_f
         ssize_t n;
 
         do
-                n = recvmsg(fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-        while (n < 0 && errno == EINTR);
+                n = recvmsg(fd, &message, flags | MSG_CMSG_CLOEXEC);
+        while (n < 0 && errno == EINTR && flags & MSG_DONTWAIT);
         if (n < 0)
-                return errno == EAGAIN ? 0 : -ENOTCONN;
+                return errno == EAGAIN || errno == EINTR ? 0 : -ENOTCONN;
         cut = message.msg_flags & MSG_CTRUNC;
         n_fds = collect_fds(&message, fds, max_fds, &cut);
         if (n == 0 || message.msg_flags & MSG_TRUNC) {
@@ -145,12 +148,14 @@ static bool dispatch(struct kvp_conn *conn, const struct wire_view *view, const 
         }
 }
 
-/* Acknowledges what was dealt with, where the daemon asked for it or may be waiting for it to go on. */
-static void acknowledge(struct kvp_conn *conn)
+/* So many more extents were dealt with. Acknowledges them where the daemon asked for it or may be waiting for it to go
+ * on; else the next message does. */
+static void acknowledge(struct kvp_conn *conn, uint32_t extents)
 {
         bool wanted;
 
         (void)pthread_mutex_lock(&conn->mutex);
+        conn->dealt_with += extents;
         wanted = conn->ack_wanted ||
                  (conn->n_requests > 0 && conn->dealt_with - conn->acknowledged >= CONN_ACK_EXTENTS);
         conn->ack_wanted = false;
@@ -161,7 +166,7 @@ static void acknowledge(struct kvp_conn *conn)
 }
 
 /* 1: dealt with a packet; 0: there was none. */
-static int read_packet(struct kvp_conn *conn)
+static int read_packet(struct kvp_conn *conn, int flags)
 {
         struct conn_reader *reader = conn->reader;
         struct wire_view view;
@@ -169,8 +174,8 @@ static int read_packet(struct kvp_conn *conn)
         bool cut, fine;
         int size;
 
-        size = conn_receive(conn->socket, reader->packet, sizeof(reader->packet), reader->fds, WIRE_MAX_FDS, &n_fds,
-                            &cut);
+        size = conn_receive(conn->socket, flags, reader->packet, sizeof(reader->packet), reader->fds, WIRE_MAX_FDS,
+                            &n_fds, &cut);
         if (size == 0)
                 return 0;
         if (size < 0) {
@@ -184,20 +189,40 @@ static int read_packet(struct kvp_conn *conn)
                 for (unsigned i = 0; i < n_fds; i++)
                         (void)close(reader->fds[i]);
         if (fine)
-                acknowledge(conn);
+                acknowledge(conn, view.info->opcode == WIRE_GRANT ? view.n_items : 0);
         else
                 conn_fail(conn);
         return 1;
 }
 
-int conn_read(struct kvp_conn *conn, uint64_t deadline)
+/* Lets the socket itself wait, which saves a poll on the way of every grant. Its timeout is the largest power of two
+ * that fits, so that it is set once for many calls, and who waits for longer waits again. It counts in the kernel's ticks:
+ * false for times that are too short for that. */
+static bool wait_in_receive(struct kvp_conn *conn, uint64_t usec)
+{
+        const uint64_t most = UINT64_C(1) << 23, fits = UINT64_C(1) << (63 - __builtin_clzll(min_u64(usec, most) | 1));
+        const struct timeval timeout = { .tv_sec = (time_t)(fits / 1000000u), .tv_usec = (suseconds_t)(fits % 1000000u) };
+
+        if (fits < RECEIVE_USEC_MIN)
+                return false;
+        if (fits == conn->receive_usec)
+                return true;
+        if (setsockopt(conn->socket, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout)) < 0)
+                return false;
+        conn->receive_usec = fits;
+        return true;
+}
+
+int conn_read(struct kvp_conn *conn, uint64_t usec)
 {
         struct pollfd readable = { .fd = conn->socket, .events = POLLIN };
-        const struct timespec pause = timespec_of(subtract_saturated(deadline, time_now_usec()));
+        const struct timespec pause = timespec_of(usec);
 
+        if (wait_in_receive(conn, usec))
+                return read_packet(conn, 0);
         if (ppoll(&readable, 1, &pause, NULL) <= 0)
                 return 0;
-        return read_packet(conn);
+        return read_packet(conn, MSG_DONTWAIT);
 }
 
 void conn_drain(struct kvp_conn *conn)
@@ -208,7 +233,7 @@ void conn_drain(struct kvp_conn *conn)
 
                 conn->reading = true;
                 (void)pthread_mutex_unlock(&conn->mutex);
-                r = read_packet(conn);
+                r = read_packet(conn, MSG_DONTWAIT);
                 (void)pthread_mutex_lock(&conn->mutex);
                 conn->reading = false;
                 (void)pthread_cond_broadcast(&conn->changed);

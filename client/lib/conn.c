@@ -147,6 +147,8 @@ int conn_send(struct kvp_conn *conn, enum wire_opcode opcode, struct request *re
                         if (request) {
                                 request->state = state;
                                 conn->n_requests++;
+                                if (state == REQUEST_GROW)
+                                        request->cache->requests++;
                         }
                 }
                 (void)pthread_mutex_unlock(&conn->mutex);
@@ -173,7 +175,7 @@ void conn_sleep(struct kvp_conn *conn, uint64_t deadline)
 }
 
 /* With conn->mutex held, and again on return; not while another thread reads. */
-static void read_as_reader(struct kvp_conn *conn, uint64_t deadline)
+static void read_as_reader(struct kvp_conn *conn, uint64_t usec)
 {
         assert(!conn->reading);
         conn->reading = true;
@@ -181,7 +183,7 @@ static void read_as_reader(struct kvp_conn *conn, uint64_t deadline)
         if (conn_is_dead(conn))
                 grow_fail_all(conn);
         else
-                (void)conn_read(conn, deadline);
+                (void)conn_read(conn, usec);
         (void)pthread_mutex_lock(&conn->mutex);
         conn->reading = false;
         (void)pthread_cond_broadcast(&conn->changed);
@@ -196,17 +198,18 @@ int conn_wait(struct kvp_conn *conn, conn_done_fn *done, void *arg, uint64_t dea
         conn->waiters++;
         while (!done(conn, arg)) {
                 const bool dead = conn_is_dead(conn);
+                const uint64_t left = dead ? 0 : subtract_saturated(deadline, time_now_usec());
 
                 if (dead && conn->n_requests == 0) {
                         r = -ENOTCONN;
                         break;
                 }
-                if (!dead && time_now_usec() >= deadline) {
+                if (!dead && left == 0) {
                         r = -ETIMEDOUT;
                         break;
                 }
                 if (!conn->reading)
-                        read_as_reader(conn, deadline);
+                        read_as_reader(conn, left);
                 else
                         conn_sleep(conn, deadline);
         }
@@ -239,11 +242,8 @@ int conn_call(struct kvp_conn *conn, enum wire_opcode opcode, const void *fixed,
         int r;
 
         for (;;) {
-                uint64_t ended;
+                uint64_t ended = atomic_load(&conn->ended);
 
-                (void)pthread_mutex_lock(&conn->mutex);
-                ended = conn->ended;
-                (void)pthread_mutex_unlock(&conn->mutex);
                 request = conn_request_take(conn, false);
                 if (request)
                         break;

@@ -79,7 +79,7 @@ struct kvp_conn {
         uint32_t waiters;    /* threads in conn_wait(): one of them reads */
         uint32_t n_requests; /* sent and not ended */
         uint32_t request_counter;
-        uint64_t ended;                    /* requests that have ended, ever */
+        _Atomic uint64_t ended;            /* requests that have ended, ever */
         uint64_t dealt_with, acknowledged; /* extents, cumulative */
         uint64_t messages;
         struct request requests[CONN_MAX_REQUESTS];
@@ -87,11 +87,14 @@ struct kvp_conn {
         kvp_pressure_fn *pressure;
         void *pressure_userdata;
         struct conn_reader *reader;
+        uint64_t receive_usec; /* the socket's timeout; the reader's */
         uint64_t out[WIRE_MAX_PACKET / sizeof(uint64_t)];
 
         _Atomic bool dead; /* the daemon is gone */
         _Atomic bool short_of_memory;
         _Atomic uint64_t released; /* orders released rows */
+        _Atomic uint64_t tells;    /* how often a row had to be told of; `told`: up to where all of that was sent */
+        _Atomic uint64_t told;
 
         pthread_t mapper;
         bool mapper_runs;
@@ -147,15 +150,16 @@ void conn_reap(struct kvp_conn *conn);
 
 struct conn_reader *conn_reader_new(void);
 
-/* Waits for a packet until `deadline` and deals with it. 1: did; 0: none came. */
-int conn_read(struct kvp_conn *conn, uint64_t deadline);
+/* Waits for a packet for at most so long and deals with it. 1: did; 0: none came, or none yet. */
+int conn_read(struct kvp_conn *conn, uint64_t usec);
 
 /* Deals with whatever has already come, unless another thread is the reader. For the mapper. */
 void conn_drain(struct kvp_conn *conn);
 
-/* Receives a packet and its fds. Bytes; 0: nothing there; -ENOTCONN: the end; -EPROTO: cut off. *ret_cut: fewer fds
+/* Receives a packet and its fds; `flags` MSG_DONTWAIT, or 0 to wait as the socket says. Bytes; 0: nothing there; -ENOTCONN: the end; -EPROTO: cut off. *ret_cut: fewer fds
  * came than were sent. */
-int conn_receive(int fd, void *packet, size_t capacity, int *fds, unsigned max_fds, unsigned *ret_n_fds, bool *ret_cut);
+int conn_receive(int fd, int flags, void *packet, size_t capacity, int *fds, unsigned max_fds, unsigned *ret_n_fds,
+                 bool *ret_cut);
 
 /* ---- conn-open.c ---- */
 

@@ -121,9 +121,10 @@ static void request_end(struct kvp_conn *conn, struct request *request, bool sen
         (void)pthread_mutex_lock(&conn->mutex);
         request->id = 0;
         request->state = REQUEST_FREE;
-        request->cache->requests--;
-        if (sent)
+        if (sent) {
+                request->cache->requests--;
                 conn->n_requests--;
+        }
         conn->ended++;
         starved = conn->starved;
         conn->starved = false;
@@ -254,9 +255,6 @@ bool grow_granted(struct kvp_conn *conn, const struct wire_item_grant *items, ui
         }
         giveback_send(&refused);
         close_all(fds, n_fds);
-        (void)pthread_mutex_lock(&conn->mutex);
-        conn->dealt_with += n;
-        (void)pthread_mutex_unlock(&conn->mutex);
         return fine;
 }
 

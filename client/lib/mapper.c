@@ -16,6 +16,7 @@
 #include <signal.h>
 #include <sys/eventfd.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 
 #include "grow.h"
 #include "shrink.h"
@@ -30,8 +31,8 @@ bool mapper_wake(struct kvp_conn *conn)
 
         if (atomic_exchange(&conn->mapper_state, MAPPER_ASKED) != MAPPER_SLEEPING)
                 return false;
-        if (write(conn->wake, &one, sizeof(one)) < 0)
-                assert(errno == EAGAIN); /* the counter is full: it is awake enough */
+        while (write(conn->wake, &one, sizeof(one)) < 0 && errno == EINTR)
+                ;
         return true;
 }
 
@@ -161,31 +162,43 @@ static void tell(struct kvp_cache *cache, const struct told *told)
         (void)pthread_mutex_unlock(&cache->lock);
 }
 
-static void tell_queued(struct kvp_cache *cache, const struct timespec *until)
+/* false: something may be left to tell. */
+static bool tell_queued(struct kvp_cache *cache, const struct timespec *until)
 {
         struct told told;
+        bool all = true;
 
         told.n = 0;
         (void)pthread_mutex_lock(&cache->lock);
         while (cache->telling > 0)
-                if (pthread_cond_timedwait(&cache->changed, &cache->lock, until) == ETIMEDOUT)
+                if (pthread_cond_timedwait(&cache->changed, &cache->lock, until) == ETIMEDOUT) {
+                        all = false;
                         break;
+                }
         for (uint32_t i = 0; i < cache->queue_length && told.n < WIRE_MAX_ROWS; i++) {
                 const uint32_t row = cache->queue[(cache->queue_head + i) % cache->n_rows];
 
                 if (cache->rows[row].flags & ROW_TELL)
                         told_add(cache, &told, row);
         }
+        all = all && told.n < WIRE_MAX_ROWS;
         (void)pthread_mutex_unlock(&cache->lock);
         tell(cache, &told);
+        return all;
 }
 
 void mapper_tell_now(struct kvp_conn *conn, uint64_t deadline)
 {
         const struct timespec until = timespec_of(deadline);
+        const uint64_t tells = atomic_load(&conn->tells);
+        bool all = true;
 
+        if (tells == atomic_load(&conn->told))
+                return;
         for (struct kvp_cache *cache = NULL; (cache = mapper_next_cache(conn, cache));)
-                tell_queued(cache, &until);
+                all &= tell_queued(cache, &until);
+        if (all)
+                atomic_store(&conn->told, tells);
 }
 
 /* Works off the queue of a cache, or as much as one message of each kind takes. False: the rest has to wait for a
@@ -255,7 +268,7 @@ static void read_event(struct kvp_conn *conn)
         bool cut;
         int fd, size;
 
-        size = conn_receive(conn->events, packet, sizeof(packet), &fd, 1, &n_fds, &cut);
+        size = conn_receive(conn->events, MSG_DONTWAIT, packet, sizeof(packet), &fd, 1, &n_fds, &cut);
         if (size == 0)
                 return;
         if (size > 0 && n_fds > 0)
@@ -268,7 +281,10 @@ static void read_event(struct kvp_conn *conn)
                 revoke_answer(conn, view.fixed);
                 return;
         }
-        assert(view.info->opcode == WIRE_SYNC);
+        if (view.info->opcode != WIRE_SYNC) {
+                conn_fail(conn);
+                return;
+        }
         (void)pthread_mutex_lock(&conn->mutex);
         conn->ack_wanted = conn->reading; /* the reader may be in the middle of a packet */
         (void)pthread_mutex_unlock(&conn->mutex);

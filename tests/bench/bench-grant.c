@@ -71,10 +71,10 @@ static void expect(const struct kvp_cache *cache, const struct kvp_cache_stats *
         exit(1);
 }
 
-/* `n` memfds that are mapped one behind the other, `pages` each but for the last. */
-static void floor_round(struct grants *g, unsigned grants, unsigned n, size_t pages, size_t last_pages)
+/* `n` memfds a grant, of `pages` each, in as many planes: in each a grant's is mapped behind the one before. */
+static void floor_round(struct grants *g, unsigned grants, unsigned n, size_t pages)
 {
-        const size_t bytes = pages * BENCH_PAGE, stride = n * bytes;
+        const size_t bytes = pages * BENCH_PAGE, plane = grants * bytes;
         struct iovec places[FLOOR_MAX_FDS];
 
         floor_prepare(g->socket, grants * n, bytes);
@@ -82,13 +82,12 @@ static void floor_round(struct grants *g, unsigned grants, unsigned n, size_t pa
                 double began;
 
                 for (unsigned k = 0; k < n; k++)
-                        places[k] = (struct iovec){ .iov_base = g->base + i * stride + k * bytes,
-                                                    .iov_len = k == n - 1 ? last_pages * BENCH_PAGE : bytes };
+                        places[k] = (struct iovec){ .iov_base = g->base + k * plane + i * bytes, .iov_len = bytes };
                 began = bench_now();
                 floor_grant(g->socket, places, n);
                 bench_sample(&g->bench.floor, bench_now() - began);
         }
-        floor_forget(g->base, grants * stride);
+        floor_forget(g->base, n * plane);
 }
 
 /* A row grows page by page, in all planes. */
@@ -108,19 +107,18 @@ static void measure_pages(struct grants *g, const char *name, struct kvp_cache *
                 }
                 expect(cache, &before, grants * planes, grants * planes, grants);
                 bench_empty(cache, seq);
-                floor_round(g, grants, planes, 1, 1);
+                floor_round(g, grants, planes, 1);
                 bench_round_end(&g->bench);
         }
         bench_report(&g->bench, name, "us", 1e3);
         bench_check(kvp_seq_release(cache, seq), "kvp_seq_release");
 }
 
-/* A prompt: a row that was empty takes its pages at once. */
-static void measure_prompts(struct grants *g, const char *name, struct kvp_cache *cache, uint64_t tokens, unsigned pages,
-                            unsigned extents, unsigned last_pages)
+/* A prompt: a row that was empty takes its extents of 64 pages at once. */
+static void measure_prompts(struct grants *g, const char *name, struct kvp_cache *cache, uint64_t tokens, unsigned extents)
 {
-        const unsigned grants = 4;
-        uint32_t seqs[4];
+        const unsigned grants = GRANTS;
+        uint32_t seqs[GRANTS];
 
         for (unsigned i = 0; i < grants; i++)
                 seqs[i] = acquire(cache);
@@ -133,10 +131,10 @@ static void measure_prompts(struct grants *g, const char *name, struct kvp_cache
                         (void)step(cache, seqs[i], tokens, BENCH_SECOND);
                         bench_sample(&g->bench.ours, bench_now() - began);
                 }
-                expect(cache, &before, (uint64_t)grants * extents, (uint64_t)grants * pages, grants);
+                expect(cache, &before, (uint64_t)grants * extents, (uint64_t)grants * 64 * extents, grants);
                 for (unsigned i = 0; i < grants; i++)
                         bench_empty(cache, seqs[i]);
-                floor_round(g, grants, extents, 64, last_pages);
+                floor_round(g, grants, extents, 64);
                 bench_round_end(&g->bench);
         }
         bench_report(&g->bench, name, "us", 1e3);
@@ -165,7 +163,7 @@ static void measure_mapper(struct grants *g, const char *name, struct kvp_cache 
                 }
                 expect(cache, &before, GRANTS, GRANTS, GRANTS);
                 bench_empty(cache, seq);
-                floor_round(g, GRANTS, 1, 1, 1);
+                floor_round(g, GRANTS, 1, 1);
                 bench_round_end(&g->bench);
         }
         bench_report(&g->bench, name, "us", 1e3);
@@ -212,16 +210,15 @@ int main(void)
         floor_start(1, &g.socket);
         g.base = floor_reserve(GRANTS * 64 * 4 * BENCH_PAGE);
         g.conn = bench_connect();
-        fused = bench_cache(g.conn, KVP_LAYOUT_TOKEN_MAJOR_FUSED, 4, 64 * 2 * PAGE_TOKENS, 8, 8, 128);
+        fused = bench_cache(g.conn, KVP_LAYOUT_TOKEN_MAJOR_FUSED, GRANTS, 64 * 2 * PAGE_TOKENS, 8, 8, 128);
         planes = bench_cache(g.conn, KVP_LAYOUT_PER_LAYER, 1, (GRANTS + 1) * PLANE_PAGE_TOKENS, 32, 8, 128);
-        llama = bench_cache(g.conn, KVP_LAYOUT_TOKEN_MAJOR_FUSED, 4, 8192, 32, 8, 128);
+        llama = bench_cache(g.conn, KVP_LAYOUT_TOKEN_MAJOR_FUSED, GRANTS, 2048, 32, 8, 128);
 
         measure_pages(&g, "grant_1_page", fused, PAGE_TOKENS, 1, GRANTS);
-        measure_prompts(&g, "grant_64_pages_one_extent", fused, 64 * PAGE_TOKENS - AHEAD, 64, 1, 64);
+        measure_prompts(&g, "grant_64_pages_one_extent", fused, 64 * PAGE_TOKENS - AHEAD, 1);
         measure_pages(&g, "grant_64_extents", planes, PLANE_PAGE_TOKENS, 64, GRANTS / 2);
         measure_mapper(&g, "grant_1_page_via_mapper", fused);
-        /* With the look-ahead 128.5 pages: 64 + 64 + 1. */
-        measure_prompts(&g, "prompt_2048_llama3_8b_fused", llama, 2048, 129, 3, 1);
+        measure_prompts(&g, "prompt_2048_llama3_8b_fused", llama, 2048, 2);
         measure_return(&g, "return_64_pages", fused);
         kvp_disconnect(g.conn);
         return 0;

@@ -52,6 +52,7 @@ static struct kvp_cache *cache_full(struct kvp_conn *conn, struct kvp_seq_step *
                 steps[i].tokens = PAGE_TOKENS - 8;
         }
         bench_check(kvp_step(cache, steps, ROWS, 10 * BENCH_SECOND), "kvp_step");
+        bench_check(kvp_cache_settle(cache, BENCH_SECOND), "kvp_cache_settle"); /* what was granted is acknowledged */
         return cache;
 }
 

@@ -20,8 +20,8 @@
 #include "floor.h"
 
 #define MOST        64u
-#define GRANTS      512u /* a round, all workers together */
-#define ROUNDS      40u
+#define GRANTS      2048u /* a round, all workers together */
+#define ROUNDS      16u
 #define PAGE_TOKENS 64u
 
 /* Shared with the workers. */

@@ -17,7 +17,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#define POOL_MAX 8192u
+#define POOL_SIZE 4096u
 
 enum { FLOOR_GRANT, FLOOR_PREPARE, FLOOR_RETURN };
 
@@ -31,8 +31,9 @@ union control {
         char bytes[CMSG_SPACE(sizeof(int) * FLOOR_MAX_FDS)];
 };
 
-static int pool[POOL_MAX];
-static unsigned pool_size, pool_used;
+static int pool[POOL_SIZE];
+static unsigned pool_made, pool_left;
+static size_t pool_bytes;
 
 static void need(int truth, const char *what)
 {
@@ -44,17 +45,20 @@ static void need(int truth, const char *what)
 
 /* ---- the server ---- */
 
+/* As many as kvpagerd keeps, and the newest is taken first, as there: a memfd of a small pool would still be in the cache. */
 static void pool_make(unsigned n, size_t bytes)
 {
-        need(n <= POOL_MAX, "too many memfds");
-        for (unsigned i = 0; i < pool_size; i++)
+        need(n <= POOL_SIZE, "too many memfds");
+        if (n <= pool_left && bytes == pool_bytes)
+                return;
+        for (unsigned i = 0; i < pool_made; i++)
                 (void)close(pool[i]);
-        for (unsigned i = 0; i < n; i++) {
+        for (unsigned i = 0; i < POOL_SIZE; i++) {
                 pool[i] = memfd_create("floor", MFD_CLOEXEC);
                 need(pool[i] >= 0 && ftruncate(pool[i], (off_t)bytes) == 0, "memfd_create");
         }
-        pool_size = n;
-        pool_used = 0;
+        pool_made = pool_left = POOL_SIZE;
+        pool_bytes = bytes;
 }
 
 static void send_fds(int socket, unsigned n)
@@ -66,12 +70,12 @@ static void send_fds(int socket, unsigned n)
                 .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = CMSG_SPACE(sizeof(int) * n)
         };
 
-        need(pool_used + n <= pool_size, "nothing was prepared");
+        need(n <= pool_left, "nothing was prepared");
         control.header.cmsg_level = SOL_SOCKET;
         control.header.cmsg_type = SCM_RIGHTS;
         control.header.cmsg_len = CMSG_LEN(sizeof(int) * n);
-        memcpy(CMSG_DATA(&control.header), pool + pool_used, sizeof(int) * n);
-        pool_used += n;
+        pool_left -= n;
+        memcpy(CMSG_DATA(&control.header), pool + pool_left, sizeof(int) * n);
         need(sendmsg(socket, &message, MSG_NOSIGNAL) >= 0, "sendmsg");
 }
 

@@ -18,7 +18,7 @@
  * client by a blocking receive, several by epoll. */
 void floor_start(unsigned n, int *ret_sockets);
 
-/* The server closes what it has and makes `n` memfds of `bytes` each. */
+/* The server makes memfds of `bytes` each, if it has not `n` left. */
 void floor_prepare(int socket, unsigned n, size_t bytes);
 
 /* Address space that nothing is behind. */
