@@ -1,13 +1,24 @@
 /* SPDX-License-Identifier: MIT
  *
- * attention-body.h -- the code of attention.c, included once for each instruction set with its own VARIANT(name).
+ * attention-body.h -- the code of attention.c, included once for each instruction set with its own name.
  *
  * Included and not cloned by attribute, because gcc lowers generic vectors to the instruction set of the function that
  * they stand in before it clones or inlines it. No include guard, for the same reason.
  */
 
+#define convert_fp16 VARIANT(convert_fp16)
+#define convert_bf16 VARIANT(convert_bf16)
+#define convert      VARIANT(convert)
+#define convert_head VARIANT(convert_head)
+#define exponentiate VARIANT(exponentiate)
+#define sum          VARIANT(sum)
+#define score        VARIANT(score)
+#define accumulate   VARIANT(accumulate)
+#define attend_head  VARIANT(attend_head)
+#define attend       VARIANT(attend)
+
 #ifdef F16C
-INLINE void VARIANT(convert_fp16)(const void *source, floats *ret)
+INLINE void convert_fp16(const void *source, floats *ret)
 {
         __m128i half;
 
@@ -17,7 +28,7 @@ INLINE void VARIANT(convert_fp16)(const void *source, floats *ret)
 #else
 /* Shifts the bits into fp32's places and lets a multiplication repair the exponent; that handles subnormals too.
  * Infinity and NaN come out as large finite numbers would, so they get the exponent of all ones back. */
-INLINE void VARIANT(convert_fp16)(const void *source, floats *ret)
+INLINE void convert_fp16(const void *source, floats *ret)
 {
         halves half;
         words word, exponent;
@@ -32,7 +43,7 @@ INLINE void VARIANT(convert_fp16)(const void *source, floats *ret)
 }
 #endif
 
-INLINE void VARIANT(convert_bf16)(const void *source, floats *ret)
+INLINE void convert_bf16(const void *source, floats *ret)
 {
         halves half;
         words word;
@@ -42,35 +53,35 @@ INLINE void VARIANT(convert_bf16)(const void *source, floats *ret)
         *ret = (floats)word;
 }
 
-INLINE void VARIANT(convert)(enum attention_type type, const void *source, floats *ret)
+INLINE void convert(enum attention_type type, const void *source, floats *ret)
 {
         if (type == ATTENTION_FP16)
-                VARIANT(convert_fp16)(source, ret);
+                convert_fp16(source, ret);
         else if (type == ATTENTION_BF16)
-                VARIANT(convert_bf16)(source, ret);
+                convert_bf16(source, ret);
         else
                 memcpy(ret, source, sizeof(*ret));
 }
 
 /* One head of one token to fp32; the last vector is filled up with zeros. */
-INLINE void VARIANT(convert_head)(enum attention_type type, const char *source, uint32_t dim, floats *ret)
+INLINE void convert_head(enum attention_type type, const char *source, uint32_t dim, floats *ret)
 {
         size_t element = type == ATTENTION_FP32 ? 4 : 2;
         uint32_t full = dim / LANES, rest = dim % LANES;
 
         for (uint32_t i = 0; i < full; i++)
-                VARIANT(convert)(type, source + i * LANES * element, &ret[i]);
+                convert(type, source + i * LANES * element, &ret[i]);
         if (rest > 0) {
                 char padded[LANES * sizeof(float)] = { 0 };
 
                 memcpy(padded, source + full * LANES * element, rest * element);
-                VARIANT(convert)(type, padded, &ret[full]);
+                convert(type, padded, &ret[full]);
         }
 }
 
 /* e to the power of x, for x <= 0: 2 to the power of a whole number by its bits, times a polynomial for the rest
  * (Cephes). */
-INLINE void VARIANT(exponentiate)(floats *x)
+INLINE void exponentiate(floats *x)
 {
         const floats least = (floats){ 0 } - 126.0f; /* below it the result would be subnormal */
         floats scaled = *x * 1.44269504f, whole, rest, value;
@@ -90,7 +101,7 @@ INLINE void VARIANT(exponentiate)(floats *x)
         *x = value * (floats)bits;
 }
 
-INLINE float VARIANT(sum)(const floats *vector)
+INLINE float sum(const floats *vector)
 {
         float lanes[LANES];
 
@@ -98,33 +109,31 @@ INLINE float VARIANT(sum)(const floats *vector)
         return ((lanes[0] + lanes[4]) + (lanes[1] + lanes[5])) + ((lanes[2] + lanes[6]) + (lanes[3] + lanes[7]));
 }
 
-INLINE void VARIANT(score)(const struct block *block, const floats *query, float scale,
-                           float scores[static BLOCK_TOKENS])
+INLINE void score(const struct block *block, const floats *query, float scale, float scores[static BLOCK_TOKENS])
 {
         for (uint32_t t = 0; t < block->tokens; t++) {
                 floats product = query[0] * block->keys[t][0];
 
                 for (uint32_t i = 1; i < block->key_vectors; i++)
                         product += query[i] * block->keys[t][i];
-                scores[t] = VARIANT(sum)(&product) * scale;
+                scores[t] = sum(&product) * scale;
         }
         for (uint32_t t = block->tokens; t < BLOCK_TOKENS; t++)
                 scores[t] = -__builtin_inff();
 }
 
-INLINE void VARIANT(accumulate)(struct accumulator *accumulator, const struct block *block, const floats *query,
-                                float scale)
+INLINE void accumulate(struct accumulator *accumulator, const struct block *block, const floats *query, float scale)
 {
         float scores[BLOCK_TOKENS], maximum = accumulator->maximum, correction = 1;
 
-        VARIANT(score)(block, query, scale, scores);
+        score(block, query, scale, scores);
         for (uint32_t t = 0; t < block->tokens; t++)
                 maximum = scores[t] > maximum ? scores[t] : maximum;
         if (maximum > accumulator->maximum) {
                 floats difference = { 0 };
 
                 difference += accumulator->maximum - maximum;
-                VARIANT(exponentiate)(&difference);
+                exponentiate(&difference);
                 correction = difference[0];
                 accumulator->maximum = maximum;
                 accumulator->weight *= correction;
@@ -134,7 +143,7 @@ INLINE void VARIANT(accumulate)(struct accumulator *accumulator, const struct bl
 
                 memcpy(&weights, scores + t, sizeof(weights));
                 weights -= maximum;
-                VARIANT(exponentiate)(&weights);
+                exponentiate(&weights);
                 memcpy(scores + t, &weights, sizeof(weights));
         }
         for (uint32_t t = 0; t < block->tokens; t++)
@@ -149,8 +158,7 @@ INLINE void VARIANT(accumulate)(struct accumulator *accumulator, const struct bl
 }
 
 /* All queries of one head of K and V. */
-INLINE void VARIANT(attend_head)(const struct attention *attention, enum attention_type type, uint32_t head,
-                                 float *ret_output)
+INLINE void attend_head(const struct attention *attention, enum attention_type type, uint32_t head, float *ret_output)
 {
         const struct attention_tensor *keys = &attention->keys, *values = &attention->values;
         size_t element = type == ATTENTION_FP32 ? 4 : 2;
@@ -174,16 +182,19 @@ INLINE void VARIANT(attend_head)(const struct attention *attention, enum attenti
 
                 block.tokens = left < BLOCK_TOKENS ? (uint32_t)left : BLOCK_TOKENS;
                 for (uint32_t t = 0; t < block.tokens; t++) {
-                        VARIANT(convert_head)
-                        (type, key + (token + t) * keys->token_stride * element, keys->dim, block.keys[t]);
-                        VARIANT(convert_head)
-                        (type, value + (token + t) * values->token_stride * element, values->dim, block.values[t]);
+                        const char *k = key + (token + t) * keys->token_stride * element;
+                        const char *v = value + (token + t) * values->token_stride * element;
+
+                        __builtin_prefetch(k + PREFETCH_TOKENS * keys->token_stride * element);
+                        __builtin_prefetch(v + PREFETCH_TOKENS * values->token_stride * element);
+                        convert_head(type, k, keys->dim, block.keys[t]);
+                        convert_head(type, v, values->dim, block.values[t]);
                 }
                 for (uint32_t q = 0; q < n_queries; q++) {
                         const float *query = attention->queries + ((size_t)head * n_queries + q) * keys->dim;
 
-                        VARIANT(convert_head)(ATTENTION_FP32, (const char *)query, keys->dim, queries);
-                        VARIANT(accumulate)(&accumulators[q], &block, queries, attention->scale);
+                        convert_head(ATTENTION_FP32, (const char *)query, keys->dim, queries);
+                        accumulate(&accumulators[q], &block, queries, attention->scale);
                 }
         }
 
@@ -197,18 +208,29 @@ INLINE void VARIANT(attend_head)(const struct attention *attention, enum attenti
         }
 }
 
-static void VARIANT(attend)(const struct attention *attention, float *ret_output)
+static void attend(const struct attention *attention, float *ret_output)
 {
         for (uint32_t head = 0; head < attention->kv_heads; head++)
                 switch (attention->type) {
                 case ATTENTION_FP16:
-                        VARIANT(attend_head)(attention, ATTENTION_FP16, head, ret_output);
+                        attend_head(attention, ATTENTION_FP16, head, ret_output);
                         break;
                 case ATTENTION_BF16:
-                        VARIANT(attend_head)(attention, ATTENTION_BF16, head, ret_output);
+                        attend_head(attention, ATTENTION_BF16, head, ret_output);
                         break;
                 case ATTENTION_FP32:
-                        VARIANT(attend_head)(attention, ATTENTION_FP32, head, ret_output);
+                        attend_head(attention, ATTENTION_FP32, head, ret_output);
                         break;
                 }
 }
+
+#undef convert_fp16
+#undef convert_bf16
+#undef convert
+#undef convert_head
+#undef exponentiate
+#undef sum
+#undef score
+#undef accumulate
+#undef attend_head
+#undef attend

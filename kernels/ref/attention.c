@@ -15,10 +15,11 @@
 #include <immintrin.h>
 #endif
 
-#define LANES        8u
-#define BLOCK_TOKENS 32u
-#define VECTORS_MAX  (ATTENTION_DIM_MAX / LANES)
-#define INLINE       static inline __attribute__((always_inline))
+#define LANES           8u
+#define BLOCK_TOKENS    32u
+#define PREFETCH_TOKENS 32u
+#define VECTORS_MAX     (ATTENTION_DIM_MAX / LANES)
+#define INLINE          static inline __attribute__((always_inline))
 
 typedef float floats __attribute__((vector_size(LANES * sizeof(float))));
 typedef uint32_t words __attribute__((vector_size(LANES * sizeof(uint32_t))));

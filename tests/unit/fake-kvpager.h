@@ -38,7 +38,7 @@ static struct {
         int fd;
         uint8_t taken[FAKE_PAGES_MAX]; /* by page of the memfd */
         struct kvp_cache *caches[FAKE_CACHES_MAX];
-} fake = { .capacity = 1024, .fd = -1 };
+} fake = { .capacity = 60000, .fd = -1 };
 
 struct kvp_conn {
         int unused;

@@ -1,0 +1,236 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The engine over the block allocator: what one iteration does, to the token; and that many random loads, memories and
+ * numbers of engines always come to an end with nothing lost, the same way each time.
+ */
+#include <criterion/criterion.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine.h"
+#include "hash.h"
+#include "paged16.h"
+#include "simulate.h"
+
+struct bench {
+        struct paged16 pool;
+        struct ledger ledger;
+        struct engine engine;
+        struct engine_iteration iteration;
+        uint64_t now;
+};
+
+static void bench_init(struct bench *bench, const struct request *requests, size_t n, size_t rows, uint64_t blocks)
+{
+        *bench = (struct bench){ .pool.capacity_blocks = blocks, .ledger.capacity_blocks = blocks };
+        cr_assert_eq(engine_init(&bench->engine, &paged16_ops, &bench->pool, &bench->ledger, requests, n, rows), 0);
+}
+
+static void bench_iterate(struct bench *bench)
+{
+        bench->now = engine_next(&bench->engine, bench->now);
+        cr_assert_neq(bench->now, UINT64_MAX);
+        cr_assert_eq(engine_iterate(&bench->engine, bench->now, &bench->iteration), 0);
+        cr_assert_eq(bench->pool.used_blocks, bench->ledger.booked_blocks);
+        cr_assert_eq(engine_complete(&bench->engine), 0);
+        bench->now += bench->iteration.duration_usec;
+}
+
+Test(replay_engine, an_iteration_lasts_as_its_tokens_say)
+{
+        static const struct request requests[] = {
+                { .arrival_usec = 500, .prompt_tokens = 1000, .generated_tokens = 2 },
+                { .arrival_usec = 600, .id = 1, .prompt_tokens = 100 }
+        };
+        struct bench bench;
+
+        bench_init(&bench, requests, 2, 4, UINT64_MAX);
+        cr_assert_eq(engine_next(&bench.engine, 0), 500);
+        bench_iterate(&bench); /* prefill of the first */
+        cr_assert_eq(bench.iteration.duration_usec, 8000 + 60 + 80 * 1000);
+        cr_assert_eq(bench.iteration.prefill_tokens, 1000);
+        cr_assert_eq(bench.pool.used_blocks, 63); /* 1001 tokens */
+        bench_iterate(&bench);                    /* a token of it, and prefill of the second, which is done by that */
+        cr_assert_eq(bench.iteration.duration_usec, 8000 + (1001 + 100) * 60 / 1000 + 80 * 100);
+        cr_assert_eq(bench.engine.completed, 1);
+        bench_iterate(&bench);
+        cr_assert_eq(bench.iteration.kv_tokens, 1002);
+        cr_assert_eq(bench.engine.completed, 2);
+        cr_assert_eq(bench.engine.tokens, 1002 + 100);
+        cr_assert_eq(engine_next(&bench.engine, bench.now), UINT64_MAX);
+        cr_assert_eq(bench.pool.used_blocks, 0);
+        engine_clear(&bench.engine);
+}
+
+Test(replay_engine, preempts_the_youngest_and_recomputes_it)
+{
+        static const struct request requests[] = { { .prompt_tokens = 31, .generated_tokens = 40 },
+                                                   { .id = 1, .prompt_tokens = 31, .generated_tokens = 5 },
+                                                   { .id = 2, .prompt_tokens = 15, .generated_tokens = 1 } };
+        struct bench bench;
+
+        bench_init(&bench, requests, 3, 4, 5); /* two blocks each for the first two, one for the third */
+        bench_iterate(&bench);
+        cr_assert_eq(bench.engine.n_running, 3);
+        cr_assert_eq(bench.pool.used_blocks, 5);
+        bench_iterate(&bench); /* all have their 32nd or 16th token, and the third is done */
+        cr_assert_eq(bench.engine.completed, 1);
+        bench_iterate(&bench); /* the first takes the block of the third, and the second must go */
+        cr_assert_eq(bench.engine.preemptions, 1);
+        cr_assert_eq(bench.engine.n_running, 1);
+        cr_assert_eq(bench.engine.running[0].request->id, 0);
+        cr_assert_eq(bench.engine.n_preempted, 1);
+        cr_assert_eq(bench.engine.preempted[0].generated, 1);
+        cr_assert_eq(bench.iteration.prefill_tokens, 0, "nobody is admitted in an iteration that preempted");
+        while (bench.engine.completed < 2)
+                bench_iterate(&bench);
+        bench_iterate(&bench);
+        cr_assert_eq(bench.iteration.prefill_tokens, 32, "its prompt and the token that it had made");
+        while (engine_next(&bench.engine, bench.now) != UINT64_MAX)
+                bench_iterate(&bench);
+        cr_assert_eq(bench.engine.completed, 3);
+        cr_assert_eq(bench.engine.preemptions, 1);
+        engine_clear(&bench.engine);
+}
+
+Test(replay_engine, admits_in_order_and_keeps_the_spare)
+{
+        static const struct request requests[] = { { .prompt_tokens = 79, .generated_tokens = 1 },
+                                                   { .id = 1, .prompt_tokens = 63, .generated_tokens = 1 },
+                                                   { .id = 2, .prompt_tokens = 1, .generated_tokens = 1 } };
+        struct bench bench;
+
+        bench_init(&bench, requests, 3, 4, 10);
+        bench.ledger.spare_blocks = 2;
+        bench_iterate(&bench);
+        cr_assert_eq(bench.engine.n_running, 1,
+                     "the second would need 9 of 8 blocks, and the third does not overtake it");
+        bench_iterate(&bench);
+        bench_iterate(&bench);
+        cr_assert_eq(bench.engine.n_running, 2);
+        engine_clear(&bench.engine);
+}
+
+Test(replay_engine, an_engine_with_nothing_running_may_use_the_spare)
+{
+        static const struct request request = { .prompt_tokens = 159, .generated_tokens = 1 };
+        struct bench bench;
+
+        bench_init(&bench, &request, 1, 4, 10);
+        bench.ledger.spare_blocks = 5;
+        bench_iterate(&bench);
+        bench_iterate(&bench);
+        cr_assert_eq(bench.engine.completed, 1);
+        engine_clear(&bench.engine);
+}
+
+Test(replay_engine, turns_away_what_is_impossible)
+{
+        static const struct request requests[] = { { .prompt_tokens = 500, .impossible = true },
+                                                   { .id = 1, .prompt_tokens = 5 },
+                                                   { .id = 2, .prompt_tokens = 500 },
+                                                   { .id = 3, .prompt_tokens = 5 } };
+        struct bench bench;
+
+        bench_init(&bench, requests, 4, 4, 10);
+        bench_iterate(&bench);
+        cr_assert_eq(bench.engine.rejected, 1);
+        cr_assert_eq(bench.engine.completed, 1);
+        bench_iterate(&bench); /* nobody said that the third is impossible: it waits until someone does */
+        cr_assert(bench.iteration.stalled);
+        cr_assert(engine_reject_front(&bench.engine));
+        bench_iterate(&bench);
+        cr_assert_eq(bench.engine.completed, 2);
+        cr_assert_eq(bench.engine.rejected, 2);
+        cr_assert_not(engine_reject_front(&bench.engine));
+        engine_clear(&bench.engine);
+}
+
+/* Every block is counted twice here: by the pool, and from the sequences; and tokens made may only grow. */
+static void check_books(const struct bench *bench)
+{
+        uint64_t blocks = 0;
+
+        for (size_t i = 0; i < bench->engine.n_running; i++) {
+                const struct sequence *sequence = &bench->engine.running[i];
+
+                cr_assert_eq(sequence->length, (uint64_t)sequence->request->prompt_tokens + sequence->generated);
+                cr_assert_leq(ledger_blocks(sequence->length), sequence->backed);
+                blocks += sequence->backed;
+        }
+        cr_assert_eq(blocks, bench->pool.used_blocks);
+        cr_assert_leq(blocks, bench->pool.capacity_blocks);
+        cr_assert_leq(bench->engine.n_running + bench->engine.n_preempted, bench->engine.max_running);
+}
+
+Test(replay_engine, keeps_its_books_under_random_loads)
+{
+        for (uint64_t seed = 0; seed < 200; seed++) {
+                struct request requests[60];
+                struct bench bench;
+                uint64_t clock = 0, tokens = 0, state = seed * 1000;
+
+                for (uint32_t i = 0; i < 60; i++) {
+                        clock += hash_mix(++state) % 300000;
+                        requests[i] = (struct request){ .arrival_usec = clock,
+                                                        .id = i,
+                                                        .prompt_tokens = 1 + (uint32_t)(hash_mix(++state) % 300),
+                                                        .generated_tokens = (uint32_t)(hash_mix(++state) % 200) };
+                        tokens += requests[i].prompt_tokens + requests[i].generated_tokens;
+                }
+                bench_init(&bench, requests, 60, 1 + seed % 16, 32 + seed % 40);
+                bench.ledger.spare_blocks = seed % 7;
+                while (engine_next(&bench.engine, bench.now) != UINT64_MAX) {
+                        bench_iterate(&bench);
+                        check_books(&bench);
+                        cr_assert_not(bench.iteration.stalled, "alone, it can always go on");
+                }
+                cr_assert_eq(bench.engine.completed, 60);
+                cr_assert_eq(bench.engine.tokens, tokens);
+                cr_assert_eq(bench.pool.used_blocks, 0);
+                engine_clear(&bench.engine);
+        }
+}
+
+/* Several engines that hold each other's memory: all finish, and twice the same. */
+Test(replay_engine, engines_never_lock_each_other_up)
+{
+        static struct simulation first, second;
+        uint64_t preemptions = 0;
+
+        for (uint64_t seed = 0; seed < 300; seed++) {
+                const size_t n_engines = 2 + seed % 4;
+                struct request requests[5][20];
+                const struct request *shares[5];
+                size_t n_shares[5];
+                uint64_t state = seed * 1000;
+                struct simulation_options options = {
+                        .n_engines = n_engines,
+                        .max_seqs = 1 + seed % 6,
+                        .capacity_blocks = 26 + seed % 20, /* the longest request takes 26 */
+                        .spare_blocks = seed % 3,
+                };
+
+                for (size_t k = 0; k < n_engines; k++) {
+                        for (uint32_t i = 0; i < 20; i++)
+                                requests[k][i] = (struct request){
+                                        .arrival_usec = i * 1000,
+                                        .id = i,
+                                        .prompt_tokens = 1 + (uint32_t)(hash_mix(++state) % 250),
+                                        .generated_tokens = (uint32_t)(hash_mix(++state) % 150),
+                                };
+                        shares[k] = requests[k];
+                        n_shares[k] = 20;
+                }
+                memset(&first, 0, sizeof(first));
+                memset(&second, 0, sizeof(second));
+                cr_assert_eq(simulate_paged16(&options, shares, n_shares, &first), 0, "seed %ju", (uintmax_t)seed);
+                cr_assert_eq(simulate_paged16(&options, shares, n_shares, &second), 0);
+                cr_assert_eq(memcmp(&first, &second, sizeof(first)), 0);
+                cr_assert_eq(first.completed, 20 * n_engines);
+                cr_assert_eq(first.rejected, 0);
+                cr_assert_leq(first.peak_blocks, options.capacity_blocks);
+                preemptions += first.preemptions;
+        }
+        cr_assert_gt(preemptions, 1000, "the loads must be such that memory runs short");
+}

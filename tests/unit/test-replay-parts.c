@@ -1,0 +1,277 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The replay's small parts: sizes and numbers, geometries, the command line, histogram, timeline, and the plan.
+ */
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "hash.h"
+#include "histogram.h"
+#include "number.h"
+#include "options.h"
+#include "plan.h"
+#include "timeline.h"
+
+Test(replay_parts, parses_sizes)
+{
+        static const struct {
+                const char *text;
+                uint64_t bytes;
+        } good[] = {
+                { "1", 1 },
+                { "65536", 65536 },
+                { "64K", 65536 },
+                { "64KiB", 65536 },
+                { "64kB", 65536 },
+                { "2M", 2097152 },
+                { "1.5G", 1610612736 },
+                { "8T", UINT64_C(8) << 40 },
+                { "9007199254740993", UINT64_C(9007199254740993) }, /* more than a double holds */
+        };
+        static const char *const bad[] = { "",          "0",   "-1",   "+1",   " 1",  "1 M", "M",
+                                           "1X",        "1MM", "0x10", "1e3",  "nan", "inf", "9223372036854775808",
+                                           "99999999P", "0.1", ".5G",  "1.2.3" };
+        uint64_t bytes = 4711;
+        char text[32];
+
+        for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
+                cr_expect_eq(size_parse(good[i].text, &bytes), 0, "%s", good[i].text);
+                cr_expect_eq(bytes, good[i].bytes, "%s", good[i].text);
+        }
+        bytes = 4711;
+        for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+                cr_expect_lt(size_parse(bad[i], &bytes), 0, "%s", bad[i]);
+                cr_expect_eq(bytes, 4711);
+        }
+        cr_assert_str_eq(size_format(1023, text, sizeof(text)), "1023 B");
+        cr_assert_str_eq(size_format(1536, text, sizeof(text)), "1.5 KiB");
+        cr_assert_str_eq(size_format(UINT64_MAX, text, sizeof(text)), "16.0 EiB");
+}
+
+Test(replay_parts, parses_numbers)
+{
+        uint64_t number = 7;
+
+        cr_assert_eq(number_parse("12", 1, 12, &number), 0);
+        cr_assert_eq(number, 12);
+        cr_assert_eq(number_parse("13", 1, 12, &number), -ERANGE);
+        cr_assert_eq(number_parse("0", 1, 12, &number), -ERANGE);
+        cr_assert_eq(number_parse("99999999999999999999", 1, UINT64_MAX, &number), -ERANGE);
+        cr_assert_eq(number_parse("-1", 0, 12, &number), -EINVAL);
+        cr_assert_eq(number_parse("1x", 0, 12, &number), -EINVAL);
+        cr_assert_eq(number_parse("", 0, 12, &number), -EINVAL);
+        cr_assert_eq(number, 12);
+}
+
+Test(replay_parts, knows_geometries)
+{
+        struct complaint complaint;
+        struct geometry g;
+
+        cr_assert_eq(geometry_parse("tiny", &g, &complaint), 0);
+        cr_assert_eq(geometry_token_bytes(&g), 2 * 4 * 2 * 64 * 2);
+        cr_assert_eq(geometry_parse("llama3-8b", &g, &complaint), 0);
+        cr_assert_eq(geometry_token_bytes(&g), 131072);
+        cr_assert_eq(geometry_pages(&g, KVP_LAYOUT_TOKEN_MAJOR_FUSED, 2097152, 16), 1, "a 2 MiB page is 16 tokens");
+        cr_assert_eq(geometry_pages(&g, KVP_LAYOUT_TOKEN_MAJOR_FUSED, 2097152, 17), 2);
+        cr_assert_eq(geometry_pages(&g, KVP_LAYOUT_TOKEN_MAJOR, 2097152, 33), 4);
+        cr_assert_eq(geometry_pages(&g, KVP_LAYOUT_PER_LAYER, 2097152, 1), 64);
+        cr_assert_eq(geometry_parse("layers=3,kv_heads=2,head_dim=5,type=fp32", &g, &complaint), 0);
+        cr_assert_eq(geometry_token_bytes(&g), 2 * 3 * 2 * 5 * 4);
+        cr_assert_eq(g.query_heads, 2);
+}
+
+Test(replay_parts, refuses_bad_geometries)
+{
+        static const struct {
+                const char *text, *complaint;
+        } bad[] = {
+                { "", "all needed" },
+                { "huge", "neither a known name" },
+                { "layers=4", "all needed" },
+                { "layers=0,kv_heads=2,head_dim=64", "'layers' must be from 1" },
+                { "layers=4,kv_heads=-2,head_dim=64", "'kv_heads' must be" },
+                { "layers=4,kv_heads=2,head_dim=64x", "'head_dim' must be" },
+                { "layers=99999999999,kv_heads=2,head_dim=64", "'layers' must be" },
+                { "layers=4,layers=4,kv_heads=2,head_dim=64", "given twice" },
+                { "layers=4,kv_heads=2,head_dim=64,colour=3", "unknown key 'colour'" },
+                { "layers=4,kv_heads=2,head_dim=64,query_heads=3", "times kv_heads" },
+                { "layers=4,kv_heads=2,head_dim=64,type=int4", "'type' is one of" },
+        };
+        struct geometry g = { .layers = 4711 };
+        struct complaint complaint;
+        char longer[400];
+
+        for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+                cr_expect_eq(geometry_parse(bad[i].text, &g, &complaint), -EINVAL, "%s", bad[i].text);
+                cr_expect(strstr(complaint.text, bad[i].complaint), "%s: %s", bad[i].text, complaint.text);
+        }
+        memset(longer, 'x', sizeof(longer) - 1);
+        longer[sizeof(longer) - 1] = '\0';
+        cr_assert_eq(geometry_parse(longer, &g, &complaint), -EINVAL);
+        cr_assert_eq(g.layers, 4711);
+}
+
+static int parse(struct options *options, struct complaint *complaint, const char *line)
+{
+        char copy[512], *argv[32], *rest = NULL;
+        int argc = 0;
+
+        complaint->text[0] = '\0';
+        (void)snprintf(copy, sizeof(copy), "kvpager-replay %s", line);
+        for (char *word = strtok_r(copy, " ", &rest); word; word = strtok_r(NULL, " ", &rest))
+                argv[argc++] = word;
+        argv[argc] = NULL;
+        return options_parse(argc, argv, options, complaint);
+}
+
+Test(replay_parts, takes_its_options)
+{
+        struct complaint complaint;
+        struct options options;
+
+        cr_assert_eq(parse(&options, &complaint, ""), 0);
+        cr_assert(options.tenants == 1 && options.workers == 1 && !options.trace && options.capacity == 0);
+        cr_assert_str_eq(options.geometry.name, "tiny");
+        cr_assert_eq(parse(&options, &complaint,
+                           "--tenants 2 --workers=3 --requests 500 --seed 7 --speed 2.5 --geometry llama3-8b --layout "
+                           "token-major-fused --max-seqs 9 --max-tokens 4096 --capacity 2G --page-size 64K --spare 0 "
+                           "--no-compute --cold --json"),
+                     0, "%s", complaint.text);
+        cr_assert(options.tenants == 2 && options.workers == 3 && options.requests == 500 && options.seed == 7);
+        cr_assert(options.speed == 2.5 && options.max_seqs == 9 && options.max_tokens == 4096);
+        cr_assert(options.capacity == UINT64_C(2) << 30 && options.page_size == 65536 && options.spare_percent == 0);
+        cr_assert(options.no_compute && options.cold && options.json && !options.verify);
+        cr_assert_eq(options.layout, KVP_LAYOUT_TOKEN_MAJOR_FUSED);
+}
+
+Test(replay_parts, names_the_option_that_is_wrong)
+{
+        static const char *const bad[] = {
+                "--tenants 0",       "--tenants x",     "--workers -1",
+                "--workers 99999",   "--requests 0",    "--speed 0",
+                "--speed nan",       "--speed fast",    "--geometry huge",
+                "--layout flat",     "--max-seqs 0",    "--max-tokens 0",
+                "--capacity 0",      "--capacity lots", "--page-size 63K",
+                "--page-size 32768", "--spare 91",      "--verify --no-compute",
+                "--unknown",         "--trace",         "--json=yes",
+                "surplus",           "--seed 0x",       "-v",
+        };
+        struct options options = { .tenants = 4711 };
+        struct complaint complaint;
+
+        for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+                char word[32];
+
+                cr_expect_eq(parse(&options, &complaint, bad[i]), -EINVAL, "%s", bad[i]);
+                (void)snprintf(word, sizeof(word), "%.*s", (int)strcspn(bad[i] + strspn(bad[i], "-"), " ="),
+                               bad[i] + strspn(bad[i], "-"));
+                cr_expect(strstr(complaint.text, word), "%s: %s", bad[i], complaint.text);
+        }
+        cr_assert_eq(parse(&options, &complaint, "--tenants 100 --workers 100"), -EINVAL);
+        cr_assert_eq(options.tenants, 4711);
+}
+
+static int compare_numbers(const void *left, const void *right)
+{
+        const uint64_t *a = left, *b = right;
+
+        return (*a > *b) - (*a < *b);
+}
+
+Test(replay_parts, histogram_is_true_to_its_steps)
+{
+        static struct histogram histogram, half, other;
+        static uint64_t values[5000];
+        const double shares[] = { 0, 0.1, 0.5, 0.9, 0.99, 0.999 };
+
+        cr_assert_eq(histogram_quantile(&histogram, 0.5), 0);
+        for (size_t i = 0; i < 5000; i++) {
+                values[i] = hash_mix(i) >> (hash_mix(i + 77) % 40 + 20);
+                histogram_add(&histogram, values[i]);
+                histogram_add(i % 2 ? &half : &other, values[i]);
+        }
+        histogram_merge(&half, &other);
+        cr_assert_eq(memcmp(&half, &histogram, sizeof(half)), 0);
+        qsort(values, 5000, sizeof(values[0]), compare_numbers);
+        for (size_t i = 0; i < sizeof(shares) / sizeof(shares[0]); i++) {
+                uint64_t exact = values[(size_t)(shares[i] * 5000)], found = histogram_quantile(&histogram, shares[i]);
+
+                cr_assert(found >= exact && found - exact <= exact / 16 + 1, "%g: %ju for %ju", shares[i],
+                          (uintmax_t)found, (uintmax_t)exact);
+        }
+        cr_assert_eq(histogram_quantile(&histogram, 1), values[4999]);
+        histogram_add(&histogram, UINT64_MAX);
+        cr_assert_eq(histogram.max, UINT64_MAX);
+}
+
+/* Against every value at every moment, kept in full. */
+Test(replay_parts, timeline_keeps_the_peak_of_each_bucket)
+{
+        static struct timeline timeline;
+        static uint64_t truth[3000];
+        uint64_t usec = 0, value = 0, from = 0, state = 5;
+
+        for (size_t i = 0; i < 400; i++) {
+                uint64_t next = usec + hash_mix(++state) % 9000;
+
+                for (uint64_t t = from; t <= next / 1000 && t < 3000; t++)
+                        truth[t] = truth[t] > value ? truth[t] : value;
+                usec = next;
+                value = hash_mix(++state) % 1000;
+                from = usec / 1000;
+                truth[from] = truth[from] > value ? truth[from] : value;
+                timeline_record(&timeline, usec, value);
+        }
+        cr_assert_gt(timeline.bucket_usec, 1000, "it must have been stretched");
+        for (uint64_t i = 0; i <= timeline.end_usec / timeline.bucket_usec; i++) {
+                uint64_t most = 0, n = timeline.bucket_usec / 1000;
+
+                for (uint64_t t = i * n; t < (i + 1) * n && t < 3000; t++)
+                        most = most > truth[t] ? most : truth[t];
+                cr_assert_eq(timeline.values[i], most, "bucket %ju", (uintmax_t)i);
+        }
+}
+
+Test(replay_parts, plan_deals_and_sizes)
+{
+        struct request requests[10];
+        const struct trace trace = { .requests = requests, .n = 10 };
+        struct complaint complaint;
+        struct options options;
+        struct plan plan;
+
+        for (uint32_t i = 0; i < 10; i++)
+                requests[i] = (struct request){ .arrival_usec = i * UINT64_C(1000),
+                                                .id = i,
+                                                .prompt_tokens = 100 * (i + 1),
+                                                .generated_tokens = 5 };
+        cr_assert_eq(parse(&options, &complaint, "--tenants 3 --max-seqs 2 --layout token-major-fused"), 0);
+        cr_assert_eq(plan_deal(&options, &trace, 2.0, &plan), 0);
+        cr_assert_eq(plan.max_tokens, 1005);
+        cr_assert(plan.n_shares[0] == 4 && plan.n_shares[1] == 3 && plan.n_shares[2] == 3);
+        cr_assert_eq(plan.shares[1][2].id, 7);
+        cr_assert_eq(plan.shares[1][2].arrival_usec, 3500);
+
+        /* On the virtual clock more than the yardstick's peak; where memory is filled no more than half of what is
+         * free, but always enough for the largest request: 32 pages of 32 tokens, and look-ahead. */
+        plan.page_size = 65536;
+        options.no_compute = true;
+        cr_assert_eq(plan_capacity(&plan, &options, 0), 0);
+        cr_assert(plan.unconstrained);
+        cr_assert_geq(plan.capacity / 65536, 32 + 29 + 26);
+        cr_assert_eq(plan_capacity_blocks(&plan, &options), UINT64_MAX);
+        options.no_compute = false;
+        cr_assert_eq(plan_capacity(&plan, &options, 10 * 65536), 0);
+        cr_assert_not(plan.unconstrained);
+        cr_assert(plan.capacity >= 32 * 65536 && plan.capacity < 40 * 65536);
+
+        plan.capacity = 20 * 65536;
+        cr_assert_eq(plan_capacity_blocks(&plan, &options), 40);
+        plan_mark_impossible(&plan, &options);
+        for (uint32_t i = 0; i < 10; i++)
+                cr_assert_eq(plan.shares[i % 3][i / 3].impossible, 100 * (i + 1) + 5 > 640, "%u", i);
+        plan_clear(&plan);
+}
