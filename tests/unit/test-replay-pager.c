@@ -154,6 +154,38 @@ Test(replay_pager, marks_pass_over_right_memory)
                 }
 }
 
+/* Memory that changes under a sequence's hands: found when the request ends, if not before. */
+Test(replay_pager, catches_what_changes_behind_its_back)
+{
+        for (uint32_t kind = 0; kind < 2; kind++) {
+                const struct request request = { .prompt_tokens = 400, .generated_tokens = 3 };
+                struct pager_options options = { .layout = KVP_LAYOUT_TOKEN_MAJOR_FUSED,
+                                                 .max_seqs = 2,
+                                                 .max_tokens = 500 };
+                struct ledger ledger = { .capacity_blocks = UINT64_MAX };
+                struct engine_iteration iteration;
+                struct complaint complaint;
+                struct engine engine;
+                static struct pager pager;
+
+                options.compute = options.verify = kind == 0;
+                cr_assert_eq(geometry_parse("tiny", &options.geometry, &complaint), 0);
+                cr_assert_eq(pager_open(&options, &pager), 0, "%s", pager.complaint.text);
+                cr_assert_eq(engine_init(&engine, &pager_ops, &pager, &ledger, &request, 1, 2), 0);
+                for (uint32_t i = 0; i < 4; i++) {
+                        cr_assert_eq(engine_iterate(&engine, 0, &iteration), 0);
+                        if (i == 3) /* all is computed: what is left is the look at the end */
+                                fake_address(pager.cache, 0, 0, 5)[3] ^= 1;
+                        cr_assert_eq(pager.contents.report->mismatches, 0);
+                        cr_assert_eq(engine_complete(&engine), 0);
+                }
+                cr_assert_eq(engine.completed, 1);
+                cr_assert_eq(pager.contents.report->mismatches, 1, "kind %u", kind);
+                engine_clear(&engine);
+                pager_close(&pager);
+        }
+}
+
 /* Each fault, early and late, in each layout, must be seen by both kinds of contents. */
 static void catch_fault(enum fake_fault fault, uint32_t capacity)
 {
