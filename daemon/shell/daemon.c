@@ -75,6 +75,7 @@ static void daemon_arm(struct daemon *d)
         d->armed_usec = deadline;
         (void)sd_event_source_set_time(d->deadline_source, deadline);
         (void)sd_event_source_set_enabled(d->deadline_source, SD_EVENT_ONESHOT);
+        loop_changed(d);
 }
 
 void daemon_settle(struct daemon *d)
@@ -88,8 +89,10 @@ void daemon_settle(struct daemon *d)
                 apply_actions(d);
         }
         daemon_arm(d);
-        if (core_pending(d->core))
+        if (core_pending(d->core)) {
                 (void)sd_event_source_set_enabled(d->pending_source, SD_EVENT_ONESHOT);
+                loop_changed(d);
+        }
 }
 
 static void daemon_tick(struct daemon *d)
@@ -350,6 +353,8 @@ static int daemon_make_loop(struct daemon *d)
                 r = sd_event_source_set_enabled(d->pending_source, SD_EVENT_OFF);
         if (r >= 0)
                 r = sd_event_set_watchdog(d->event, true);
+        if (r >= 0)
+                r = loop_open(d);
         if (r < 0)
                 log_error("the event loop cannot be set up: %s", strerror(-r));
         return r < 0 ? r : 0;
@@ -422,6 +427,7 @@ int daemon_new(struct config *config, const char *config_path, int log_level, st
         }
         d->config = config;
         d->log_level = log_level;
+        d->epoll = -1;
         d->listener = (struct listener){ .fd = -1, .lock_fd = -1 };
         d->start_usec = daemon_now_usec();
         d->armed_usec = UINT64_MAX;
@@ -445,7 +451,7 @@ int daemon_run(struct daemon *d)
 
         log_info("serves %s", d->listener.path);
         (void)sd_notifyf(0, "READY=1\nSTATUS=Serves %s", d->listener.path);
-        r = sd_event_loop(d->event);
+        r = loop_run(d);
         if (r < 0)
                 log_error("the event loop failed: %s", strerror(-r));
         return r;
@@ -468,6 +474,7 @@ void daemon_free(struct daemon *d)
         sd_event_source_unref(d->listen_again);
         sd_event_source_unref(d->deadline_source);
         sd_event_source_unref(d->pending_source);
+        loop_close(d);
         sd_event_unref(d->event); /* before the fds that it watches */
         listen_close(&d->listener);
         store_close(&d->store, STOP_USEC);

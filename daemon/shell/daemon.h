@@ -26,6 +26,8 @@
 
 struct daemon {
         sd_event *event;
+        int epoll;    /* of the peers, and of event */
+        bool changed; /* loop_changed() */
         sd_event_source *listen_source, *listen_again, *deadline_source, *pending_source;
         struct config *config;
         char config_path[256]; /* empty: none was found, the defaults hold */
@@ -66,6 +68,19 @@ void daemon_event(struct daemon *daemon, const struct core_event *event);
 
 /* Carries out what is to be done. Peers that ended are freed: no peer may be used afterwards. */
 void daemon_settle(struct daemon *daemon);
+
+/* loop.c: what the loop waits for. A peer's socket is watched for packets, or for other epoll events, or no more. */
+int loop_open(struct daemon *daemon);
+void loop_close(struct daemon *daemon);
+int loop_watch(struct daemon *daemon, int fd, struct peer *peer);
+void loop_watch_for(struct daemon *daemon, int fd, struct peer *peer, uint32_t events);
+void loop_forget(struct daemon *daemon, int fd);
+
+/* To be called after a timer or another source of sd-event was set, where that may be while a peer is served. */
+void loop_changed(struct daemon *daemon);
+
+/* Serves until sd_event_exit(). */
+int loop_run(struct daemon *daemon);
 
 /* apply.c: carries out the actions that have come out so far. */
 void apply_actions(struct daemon *daemon);

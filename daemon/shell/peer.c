@@ -2,8 +2,8 @@
  *
  * peer.c -- see peer.h.
  *
- * Three bounds keep one peer from harming the others. It is read for a budget of messages a turn of the loop, then
- * others have theirs. While it does not take its replies it is not read at all, so it cannot ask for more of them. And
+ * Three bounds keep one peer from harming the others. A turn of the loop reads one of its packets, then the others have
+ * theirs. While it does not take its replies it is not read at all, so it cannot ask for more of them. And
  * it has a deadline for taking them; what the core sends by itself meanwhile is bounded by the outbox.
  */
 #include "peer.h"
@@ -23,7 +23,6 @@
 #include "log.h"
 #include "owner.h"
 
-#define PEER_BUDGET              64u               /* a turn: one a packet, and one for each 16 items */
 #define PEER_GREET_USEC          UINT64_C(5000000) /* to say HELLO */
 #define PEER_REFS_RETRY_USEC     UINT64_C(10000)   /* when too many fds are in flight */
 #define PEER_REFS_FACTOR         6u                /* that is likely another's fault: so much more patience */
@@ -63,7 +62,7 @@ void peer_end(struct peer *peer)
         if (peer->ended)
                 return;
         peer->ended = true;
-        (void)sd_event_source_set_enabled(peer->io, SD_EVENT_OFF);
+        loop_forget(peer->daemon, peer->fd);
         (void)sd_event_source_set_enabled(peer->timer, SD_EVENT_OFF);
         outbox_done(&peer->outbox);
         peer->next_ended = peer->daemon->ended;
@@ -101,7 +100,7 @@ static void peer_update(struct peer *peer)
         if (outbox_is_empty(&peer->outbox)) {
                 if (peer->blocked) {
                         peer->blocked = false;
-                        (void)sd_event_source_set_io_events(peer->io, EPOLLIN);
+                        loop_watch_for(peer->daemon, peer->fd, peer, EPOLLIN);
                         (void)sd_event_source_set_enabled(peer->timer, SD_EVENT_OFF);
                 }
                 return;
@@ -110,10 +109,11 @@ static void peer_update(struct peer *peer)
                 peer->blocked = true;
                 peer->blocked_usec = daemon_now_usec();
         }
-        (void)sd_event_source_set_io_events(peer->io, peer->outbox.short_of_refs ? 0 : EPOLLOUT);
+        loop_watch_for(peer->daemon, peer->fd, peer, peer->outbox.short_of_refs ? 0 : EPOLLOUT);
         at = peer->outbox.short_of_refs ? daemon_now_usec() + PEER_REFS_RETRY_USEC : peer->blocked_usec + patience;
         (void)sd_event_source_set_time(peer->timer, at);
         (void)sd_event_source_set_enabled(peer->timer, SD_EVENT_ONESHOT);
+        loop_changed(peer->daemon);
 }
 
 static void peer_sent(struct peer *peer, int r)
@@ -258,8 +258,8 @@ static const char *peer_packet_name(const void *packet, size_t size)
         return info ? info->name : NULL;
 }
 
-/* Reads one packet and does what it says. Returns its cost, or 0: nothing more to read now. */
-static unsigned peer_receive(struct peer *peer)
+/* Reads one packet and does what it says. */
+static void peer_receive(struct peer *peer)
 {
         union {
                 struct cmsghdr align;
@@ -278,12 +278,12 @@ static unsigned peer_receive(struct peer *peer)
         if (n < 0) {
                 if (errno != EAGAIN && errno != EINTR)
                         peer_end(peer);
-                return 0;
+                return;
         }
         n_fds = peer_close_fds(&message);
         if (n == 0 && peer_hung_up(peer)) {
                 peer_end(peer);
-                return 0;
+                return;
         }
         d->counters[WIRE_COUNTER_messages_received]++;
         peer->active_usec = daemon_now_usec();
@@ -296,29 +296,22 @@ static unsigned peer_receive(struct peer *peer)
                 d->counters[WIRE_COUNTER_protocol_errors]++;
                 peer_fail(peer, (size_t)n >= sizeof(*header) ? header->request : 0, error,
                           peer_packet_name(d->packet_in, (size_t)n));
-                return 0;
+                return;
         }
         dispatch_message(peer, &view);
         apply_actions(d);
-        return 1 + view.n_items / 16;
 }
 
-static int peer_on_io(sd_event_source *source, int fd, uint32_t events, void *userdata)
+void peer_serve(struct peer *peer, uint32_t events)
 {
-        struct peer *peer = userdata;
-        struct daemon *d = peer->daemon;
-        unsigned spent = 0, cost;
-
-        (void)source;
-        (void)fd;
+        if (peer->ended)
+                return;
         if (peer->blocked && (events & (EPOLLHUP | EPOLLERR)))
                 peer_end(peer); /* it will not take the rest */
         else if (peer->blocked && (events & EPOLLOUT))
                 peer_flush(peer);
-        while (!peer->ended && !peer->blocked && spent < PEER_BUDGET && (cost = peer_receive(peer)) > 0)
-                spent += cost;
-        daemon_settle(d);
-        return 0;
+        if (!peer->ended && !peer->blocked)
+                peer_receive(peer);
 }
 
 static int peer_on_timer(sd_event_source *source, uint64_t usec, void *userdata)
@@ -348,7 +341,7 @@ static int peer_on_timer(sd_event_source *source, uint64_t usec, void *userdata)
 static int peer_watch(struct peer *peer)
 {
         sd_event *event = peer->daemon->event;
-        int r = sd_event_add_io(event, &peer->io, peer->fd, EPOLLIN, peer_on_io, peer);
+        int r = loop_watch(peer->daemon, peer->fd, peer);
 
         if (r < 0)
                 return r;
@@ -441,7 +434,6 @@ void peer_free(struct peer *peer)
                 d->peer_of_worker[peer->worker & 0xffffu] = NULL;
         d->counters[WIRE_COUNTER_messages_sent] += peer->outbox.n_sent;
         d->counters[WIRE_COUNTER_fds_sent] += peer->outbox.n_fds_sent;
-        sd_event_source_disable_unref(peer->io);
         sd_event_source_disable_unref(peer->timer);
         outbox_done(&peer->outbox);
         fd_close(peer->event_fd);

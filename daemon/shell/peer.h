@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * peer.h -- one connection: reading within a budget, sending without waiting, and its end.
+ * peer.h -- one connection: reading in turns, sending without waiting, and its end.
  *
  *      greeting -> joining (the core was told) -> worker
  *               \-> admin
@@ -48,7 +48,7 @@ struct peer {
         char tenant[CONFIG_NAME_MAX];
         uint64_t active_usec;  /* last time that it said something, or came */
         uint64_t blocked_usec; /* since when it takes nothing */
-        sd_event_source *io, *timer;
+        sd_event_source *timer;
         struct outbox outbox;
         struct ratelimit complaints;
         struct peer *next_ended, *next_gathering;
@@ -76,6 +76,9 @@ void peer_gather_send(struct peer *peer);
 
 /* Ends the connection because of an error, which it is told if it listens. `detail` as above. */
 void peer_fail(struct peer *peer, uint32_t request, enum wire_error_code code, const char *detail);
+
+/* The loop's: its socket is ready for these epoll events. */
+void peer_serve(struct peer *peer, uint32_t events);
 
 /* Ends the connection without a word. */
 void peer_end(struct peer *peer);

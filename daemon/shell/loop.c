@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * loop.c -- the loop: peers by an epoll of our own, everything else by sd-event, whose fd is one of those in it.
+ *
+ * sd-event dispatches one source a turn and asks the kernel for all that are ready each time: among many workers that
+ * ask at once the work would be quadratic, and for a single one its timers and priorities are half of what a request
+ * costs. So sd-event's turn comes only when its fd is readable, or when loop_changed() says that a timer of its was set
+ * outside of it. A turn reads one packet of each peer that has one.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <sys/epoll.h>
+
+#include "daemon.h"
+#include "owner.h"
+
+#define LOOP_EVENTS 64
+
+int loop_open(struct daemon *d)
+{
+        struct epoll_event event = { .events = EPOLLIN };
+
+        assert(d->event && d->epoll < 0);
+
+        d->epoll = epoll_create1(EPOLL_CLOEXEC);
+        if (d->epoll < 0)
+                return -errno;
+        return epoll_ctl(d->epoll, EPOLL_CTL_ADD, sd_event_get_fd(d->event), &event) < 0 ? -errno : 0;
+}
+
+void loop_close(struct daemon *d)
+{
+        d->epoll = fd_close(d->epoll);
+}
+
+int loop_watch(struct daemon *d, int fd, struct peer *peer)
+{
+        struct epoll_event event = { .events = EPOLLIN, .data.ptr = peer };
+
+        return epoll_ctl(d->epoll, EPOLL_CTL_ADD, fd, &event) < 0 ? -errno : 0;
+}
+
+void loop_watch_for(struct daemon *d, int fd, struct peer *peer, uint32_t events)
+{
+        struct epoll_event event = { .events = events, .data.ptr = peer };
+        int r = epoll_ctl(d->epoll, EPOLL_CTL_MOD, fd, &event);
+
+        assert(r == 0);
+        (void)r;
+}
+
+void loop_forget(struct daemon *d, int fd)
+{
+        (void)epoll_ctl(d->epoll, EPOLL_CTL_DEL, fd, NULL);
+}
+
+void loop_changed(struct daemon *d)
+{
+        d->changed = true;
+}
+
+/* Until there is something for sd-event. */
+static int loop_serve_peers(struct daemon *d)
+{
+        struct epoll_event events[LOOP_EVENTS];
+        bool others = false;
+
+        while (!others && !d->changed) {
+                int n = epoll_wait(d->epoll, events, LOOP_EVENTS, -1);
+
+                if (n < 0 && errno != EINTR)
+                        return -errno;
+                for (int i = 0; i < n; i++)
+                        if (events[i].data.ptr)
+                                peer_serve(events[i].data.ptr, events[i].events);
+                        else
+                                others = true;
+                daemon_settle(d); /* no peer is freed before */
+        }
+        d->changed = false;
+        return 0;
+}
+
+int loop_run(struct daemon *d)
+{
+        int r = 0;
+
+        while (r >= 0 && sd_event_get_state(d->event) != SD_EVENT_FINISHED) {
+                r = sd_event_prepare(d->event);
+                if (r == 0) {
+                        r = loop_serve_peers(d);
+                        if (r == 0)
+                                r = sd_event_wait(d->event, 0);
+                }
+                if (r > 0)
+                        r = sd_event_dispatch(d->event);
+        }
+        return r < 0 ? r : 0;
+}
