@@ -3,7 +3,9 @@
  * test-lib-connect.c -- how connections and caches begin, end, and fail to begin; and what a forked child may do.
  */
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -201,6 +203,43 @@ Test(connect, names_what_the_daemon_refuses)
         cr_assert_eq(try(fake_path(fake), NULL), 0);
         cr_assert_str_eq(reply.tenant, "");
         fake_stop(fake);
+}
+
+static atomic_bool tried;
+
+static void *hang_up_at_once(void *userdata)
+{
+        const int listener = *(int *)userdata;
+
+        /* Without sleeping: it is to be there before HELLO is. */
+        while (!atomic_load(&tried)) {
+                const int fd = accept(listener, NULL, NULL);
+
+                if (fd >= 0)
+                        (void)close(fd);
+        }
+        return NULL;
+}
+
+/* Before, while or after the worker says HELLO: an error each time, and no SIGPIPE. */
+Test(connect, a_daemon_that_hangs_up_at_once)
+{
+        struct sockaddr_un address = { .sun_family = AF_UNIX };
+        int listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        char folder[70];
+        pthread_t thread;
+
+        (void)signal(SIGPIPE, SIG_DFL);
+        make_folder(folder, sizeof(folder));
+        (void)snprintf(address.sun_path, sizeof(address.sun_path), "%s/s", folder);
+        cr_assert_eq(bind(listener, (struct sockaddr *)&address, sizeof(address)), 0);
+        cr_assert_eq(listen(listener, 8), 0);
+        cr_assert_eq(pthread_create(&thread, NULL, hang_up_at_once, &listener), 0);
+        for (int i = 0; i < 2000; i++)
+                cr_assert_eq(try(address.sun_path, NULL), -EPROTO);
+        atomic_store(&tried, true);
+        cr_assert_eq(pthread_join(thread, NULL), 0);
+        (void)close(listener);
 }
 
 /* ---- devices and caches ---- */
