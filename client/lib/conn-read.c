@@ -237,7 +237,7 @@ void conn_drain(struct kvp_conn *conn)
                 (void)pthread_mutex_lock(&conn->mutex);
                 conn->reading = false;
                 (void)pthread_cond_broadcast(&conn->changed);
-                if (r == 0)
+                if (r == 0 || conn->n_requests == 0) /* nothing more can have come */
                         break;
         }
         (void)pthread_mutex_unlock(&conn->mutex);

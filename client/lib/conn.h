@@ -156,8 +156,8 @@ int conn_read(struct kvp_conn *conn, uint64_t usec);
 /* Deals with whatever has already come, unless another thread is the reader. For the mapper. */
 void conn_drain(struct kvp_conn *conn);
 
-/* Receives a packet and its fds; `flags` MSG_DONTWAIT, or 0 to wait as the socket says. Bytes; 0: nothing there; -ENOTCONN: the end; -EPROTO: cut off. *ret_cut: fewer fds
- * came than were sent. */
+/* Receives a packet and its fds; `flags` MSG_DONTWAIT, or 0 to wait as the socket says. Bytes; 0: nothing there;
+ * -ENOTCONN: the end; -EPROTO: cut off. *ret_cut: fewer fds came than were sent. */
 int conn_receive(int fd, int flags, void *packet, size_t capacity, int *fds, unsigned max_fds, unsigned *ret_n_fds,
                  bool *ret_cut);
 

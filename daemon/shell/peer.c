@@ -3,8 +3,8 @@
  * peer.c -- see peer.h.
  *
  * Three bounds keep one peer from harming the others. A turn of the loop reads one of its packets, then the others have
- * theirs. While it does not take its replies it is not read at all, so it cannot ask for more of them. And
- * it has a deadline for taking them; what the core sends by itself meanwhile is bounded by the outbox.
+ * theirs. While it does not take its replies it is not read at all, so it cannot ask for more of them. And it has a
+ * deadline for taking them; what the core sends by itself meanwhile is bounded by the outbox.
  */
 #include "peer.h"
 
