@@ -163,8 +163,6 @@ static int pager_step(struct pager *pager, size_t n)
 
         if (r < 0 && !memory_is_short(r))
                 return pager_complain(pager, r, "kvp_step");
-        if (pager->options.settle && pager_settle(pager) < 0)
-                return -EIO;
         for (size_t i = 0; r == 0 && i < n; i++)
                 if (pager->steps[i].ret_status != 0 || pager->steps[i].ret_ready < pager->steps[i].tokens)
                         return complain(&pager->complaint, -EPROTO,
@@ -174,6 +172,12 @@ static int pager_step(struct pager *pager, size_t n)
         return r;
 }
 
+/* On the virtual clock nothing may depend on when the mapper comes to it. */
+static int pager_rest(struct pager *pager)
+{
+        return pager->options.settle ? pager_settle(pager) : 0;
+}
+
 /* Gives a row back. */
 static int pager_let_go(struct pager *pager, uint32_t row)
 {
@@ -181,7 +185,7 @@ static int pager_let_go(struct pager *pager, uint32_t row)
 
         if (r < 0)
                 return pager_complain(pager, r, "kvp_seq_release");
-        return pager->options.settle ? pager_settle(pager) : 0;
+        return pager_rest(pager);
 }
 
 /* Books what a prompt cost, from the counters before and after its step. */
@@ -222,8 +226,8 @@ static int pager_admit(void *memory, struct sequence *sequence, uint64_t tokens)
         step = pager_step(pager, 1);
         if (step < 0 && !memory_is_short(step))
                 return step;
-        r = pager_stats(pager, &after);
-        if (r < 0)
+        r = pager_stats(pager, &after); /* before the mapper adds look-ahead, which is not the prompt's */
+        if (r < 0 || (r = pager_rest(pager)) < 0)
                 return r;
         if (step < 0) {
                 pager->counters.failed_admission_extents += after.grants - before.grants;
@@ -244,7 +248,7 @@ static int pager_admit(void *memory, struct sequence *sequence, uint64_t tokens)
 static int pager_grow(void *memory, struct sequence *sequences, size_t n)
 {
         struct pager *pager = memory;
-        int r;
+        int r, rest;
 
         assert(n <= pager->options.max_seqs);
 
@@ -254,7 +258,8 @@ static int pager_grow(void *memory, struct sequence *sequences, size_t n)
         for (size_t i = 0; i < n; i++)
                 if (pager->steps[i].ret_ready > sequences[i].backed)
                         sequences[i].backed = pager->steps[i].ret_ready;
-        return r;
+        rest = pager_rest(pager);
+        return rest < 0 ? rest : r;
 }
 
 static int pager_compute(void *memory, struct sequence *sequence, uint64_t from)
@@ -279,6 +284,9 @@ static int pager_release(void *memory, struct sequence *sequence)
                 r = kvp_seq_trim(pager->cache, sequence->row, 0);
                 if (r < 0)
                         return pager_complain(pager, r, "kvp_seq_trim");
+                r = pager_settle(pager); /* a row that is released keeps what has not been given back by then */
+                if (r < 0)
+                        return r;
         }
         return pager_let_go(pager, sequence->row);
 }
