@@ -115,6 +115,7 @@ static void pump(struct run *run)
 
         do {
                 const uint32_t busy = c->busy_devices;
+                uint32_t make;
 
                 c->busy_devices = 0;
                 cache_reap(run);
@@ -122,11 +123,16 @@ static void pump(struct run *run)
                         if (busy & 1u << i)
                                 request_admit_waiting(run, i);
                 deliver_ready(run);
+                make = busy | c->busy_devices;
+                if (c->n_waiting == 0)
+                        c->busy_devices = 0; /* what deliveries left to do is done here: nobody waits for more */
                 for (uint32_t i = 0; i < c->n_devices; i++)
-                        if ((busy | c->busy_devices) & 1u << i) {
+                        if (make & 1u << i) {
                                 device_make(run, i);
                                 reclaim_ahead(run, i);
                         }
+                if (!run_has_room(run))
+                        c->busy_devices |= make;
         } while (c->busy_devices != 0 && run_has_room(run));
 }
 

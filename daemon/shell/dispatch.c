@@ -81,7 +81,7 @@ static void dispatch_ack(struct peer *peer, uint64_t ack)
         if (ack <= peer->acknowledged)
                 return;
         peer->acknowledged = ack;
-        core_event_init(&event, CORE_EV_ACK, daemon_now_usec());
+        core_event_init(&event, CORE_EV_ACK, peer->active_usec);
         event.ack.worker = peer->worker;
         event.ack.granted = ack;
         daemon_event(peer->daemon, &event);
@@ -120,7 +120,7 @@ static void dispatch_grow(struct peer *peer, const struct wire_view *view)
         const struct wire_grow *grow = view->fixed;
         const struct wire_item_grow *items = view->items;
         uint64_t timeout = grow->timeout_usec < WIRE_MAX_TIMEOUT_USEC ? grow->timeout_usec : WIRE_MAX_TIMEOUT_USEC;
-        uint64_t now = daemon_now_usec(); /* one request, one time: its entries have one deadline */
+        uint64_t now = peer->active_usec; /* one request, one time: its entries have one deadline */
         struct core_event event;
 
         for (uint32_t i = 0; i < view->n_items; i++) {
