@@ -172,10 +172,9 @@ Test(replay_engine, keeps_its_books_under_random_loads)
 
                 for (uint32_t i = 0; i < 60; i++) {
                         clock += hash_mix(++state) % 300000;
-                        requests[i] = (struct request){ .arrival_usec = clock,
-                                                        .id = i,
-                                                        .prompt_tokens = 1 + (uint32_t)(hash_mix(++state) % 300),
-                                                        .generated_tokens = (uint32_t)(hash_mix(++state) % 200) };
+                        requests[i] = (struct request){ .arrival_usec = clock, .id = i };
+                        requests[i].prompt_tokens = 1 + (uint32_t)(hash_mix(++state) % 300);
+                        requests[i].generated_tokens = (uint32_t)(hash_mix(++state) % 200);
                         tokens += requests[i].prompt_tokens + requests[i].generated_tokens;
                 }
                 bench_init(&bench, requests, 60, 1 + seed % 16, 32 + seed % 40);
@@ -212,13 +211,11 @@ Test(replay_engine, engines_never_lock_each_other_up)
                 };
 
                 for (size_t k = 0; k < n_engines; k++) {
-                        for (uint32_t i = 0; i < 20; i++)
-                                requests[k][i] = (struct request){
-                                        .arrival_usec = i * 1000,
-                                        .id = i,
-                                        .prompt_tokens = 1 + (uint32_t)(hash_mix(++state) % 250),
-                                        .generated_tokens = (uint32_t)(hash_mix(++state) % 150),
-                                };
+                        for (uint32_t i = 0; i < 20; i++) {
+                                requests[k][i] = (struct request){ .arrival_usec = i * 1000, .id = i };
+                                requests[k][i].prompt_tokens = 1 + (uint32_t)(hash_mix(++state) % 250);
+                                requests[k][i].generated_tokens = (uint32_t)(hash_mix(++state) % 150);
+                        }
                         shares[k] = requests[k];
                         n_shares[k] = 20;
                 }
