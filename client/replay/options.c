@@ -49,7 +49,7 @@ static const struct {
         { "seed", "N", "of the made-up load (default 1)", OPTION_SEED },
         { "speed", "FACTOR",
           "arrivals by the trace's clock times FACTOR (default 1 with --no-compute;\n"
-          "else 100, and idle time is passed over)",
+          "else each engine keeps its own time, by the cost model)",
           OPTION_SPEED },
         { "tenants", "N", "tenants t0, t1, ... (default 1)", OPTION_TENANTS },
         { "workers", "N", "worker processes of each tenant (default 1)", OPTION_WORKERS },
@@ -65,7 +65,7 @@ static const struct {
           OPTION_MAX_TOKENS },
         { "capacity", "SIZE",
           "start a private kvpagerd with that much memory, even if $KVPAGER_SOCKET\n"
-          "is set (default what the load needs, at most half of the free memory)",
+          "is set (default ample with --no-compute, else so that memory is short)",
           OPTION_CAPACITY },
         { "page-size", "SIZE", "of the private kvpagerd (default 2M)", OPTION_PAGE_SIZE },
         { "spare", "PERCENT", "of the capacity that admission keeps free for growth (default 5)", OPTION_SPARE },
