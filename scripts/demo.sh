@@ -8,7 +8,8 @@ set -euo pipefail
 build=${1:?usage: demo.sh BUILD}
 svg=demo.svg
 
-arguments=(--tenants 2 --workers 1 --geometry tiny --layout token-major-fused --page-size 64K --requests "${KVPAGER_DEMO_REQUESTS:-200}" --verify --plot "$svg")
+arguments=(--tenants 2 --workers 1 --geometry tiny --layout token-major-fused --page-size 64K
+        --requests "${KVPAGER_DEMO_REQUESTS:-200}" --verify --plot "$svg")
 if [ -n "${KVPAGER_TRACE:-}" ]; then
         arguments+=(--trace "$KVPAGER_TRACE")
 fi
