@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: MIT
+"""Whole traces at full geometry on a device of 0.7 times what a paged allocator would take: all done, few preemptions, nothing left."""
+import os
+
+from replay import LONG, TRACES, leftovers, replay
+
+ARGUMENTS = ("--no-compute", "--geometry", "llama3-8b", "--layout", "token-major-fused")
+loads = [["--trace", os.path.join(TRACES, name)] + ([] if LONG else ["--requests", str(n)])
+         for name, n in (("azure-llm-2023-code.csv", 3000), ("mooncake-fast25-synthetic.jsonl", 400))]
+if not all(os.path.exists(load[1]) for load in loads):
+    print("no traces in KVPAGER_TRACES: made-up loads instead")
+    loads = [["--requests", "1000", "--seed", "1"], ["--requests", "1000", "--seed", "2"]]
+
+before = leftovers()
+for load in loads:
+    free = replay(*load, *ARGUMENTS)
+    assert free["preemptions"] == 0 and free["requests_completed"] == free["requests"], free
+    assert free["extents_per_cold_prompt"] <= 6 or "mooncake" in str(load), free["extents_per_cold_prompt"]
+    capacity = str(int(free["paged16_peak_bytes"] * 0.7))
+    for crew in (("--tenants", "1"), ("--tenants", "2")):
+        tight = replay(*load, *ARGUMENTS, *crew, "--capacity", capacity)
+        assert tight["requests_completed"] + tight["requests_rejected"] == tight["requests"], tight
+        assert tight["preemptions"] <= 1.1 * tight["preemptions_paged16"], (tight["preemptions"], tight["preemptions_paged16"])
+    again = replay(*load, *ARGUMENTS, *crew, "--capacity", capacity)
+    for peak in ("peak_live_bytes", "peak_idle_bytes", "paged16_peak_bytes", "preemptions", "virtual_seconds"):
+        assert again[peak] == tight[peak], (peak, again[peak], tight[peak])
+assert leftovers() <= before + 4096, "the kernel holds %d KiB more than before" % (leftovers() - before)
