@@ -31,7 +31,7 @@ Test(ahead, decoding_never_waits)
         cr_assert_eq(after.steps_waited, before.steps_waited);
         cr_assert_eq(after.granted_bytes, 256 * PAGE);
         cr_assert_leq(after.requests - before.requests, 256);
-        cr_assert_eq(after.mapper_wakes - before.mapper_wakes, after.requests - before.requests);
+        cr_assert_leq(after.mapper_wakes - before.mapper_wakes, after.requests - before.requests); /* two may meet */
         cr_assert_eq(after.steps_with_syscalls - before.steps_with_syscalls, after.requests - before.requests);
         cr_assert_eq(fake_optional(box.fake), after.requests - before.requests);
         box_close(&box);
