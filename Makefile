@@ -270,13 +270,13 @@ names = $(notdir $(1))
 scripts = $(sort $(notdir $(basename $(wildcard $(addprefix tests/,$(1))))))
 # What tests/run gets: KIND:BUILD-FOLDER:NAME.
 CHECK_JOBS = \
+	$(addprefix system:build/release:,$(call scripts,system/[0-9]*.sh system/[0-9]*.py)) \
 	$(addprefix sim:build/release:,$(call names,$(SIM_T)) $(call scripts,sim/*.sh sim/*.py)) \
 	$(addprefix sim:build/asan:,$(call names,$(SIM_T))) \
-	$(addprefix system:build/release:,$(call scripts,system/[0-9]*.sh system/[0-9]*.py)) \
-	$(addprefix tsan:build/tsan:,$(call names,$(TSAN_T))) \
 	$(addprefix fuzz:build/asan:,$(call names,$(FUZZ_T))) \
-	$(foreach v,asan release release-$(CLANG),$(addprefix unit:build/$(v):,$(call names,$(UNIT_T)))) \
-	$(addprefix lint:build/release:,$(call scripts,lint/*.sh))
+	$(addprefix lint:build/release:,$(call scripts,lint/*.sh)) \
+	$(addprefix tsan:build/tsan:,$(call names,$(TSAN_T))) \
+	$(foreach v,asan release release-$(CLANG),$(addprefix unit:build/$(v):,$(call names,$(UNIT_T))))
 export SIM_SEEDS SIM_ASAN_SEEDS SIM_EVENTS
 
 check: ## builds and passes everything: gcc, clang, ASan+UBSan, TSan, simulation, real programs, lint

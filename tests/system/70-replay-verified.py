@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""Attention over paged memory equals attention over plain memory, bit for bit: layouts x page sizes, two tenants, a device that fills up."""
+"""Attention over paged memory equals attention over plain memory, bit for bit: layouts x page sizes, two tenants, a
+device that fills up."""
 import os
 
 from replay import LONG, TRACES, leftovers, replay
