@@ -64,6 +64,29 @@ uint32_t deliver_total(uint32_t first, uint32_t need, uint32_t max)
         return best;
 }
 
+/* Whether the table of extents has room for what the request takes as asked for, beside what admitted requests are
+ * still owed. Virgin extents that nobody wants make room. */
+bool deliver_has_slots(const struct core *c, const struct request *r)
+{
+        const struct cache *cache = cache_get(c, r->cache);
+        uint32_t count[CORE_ORDERS];
+        uint64_t wanted = c->n_extents, surplus = 0;
+
+        deliver_pieces(r->first, r->need, count);
+        for (uint32_t device = 0; device < c->n_devices; device++)
+                for (uint32_t i = 0; i < CORE_ORDERS; i++) {
+                        const struct device *d = &c->devices[device];
+                        const uint64_t have = (uint64_t)d->n_virgin[i] + d->n_creating[i];
+                        uint64_t want = d->want[i];
+
+                        if (device == cache->device)
+                                want += (uint64_t)count[i] * cache->classes[r->plane_class].planes;
+                        surplus += d->n_virgin[i] > want ? d->n_virgin[i] - want : 0;
+                        wanted += want > have ? want - have : 0;
+                }
+        return wanted <= c->params.max_extents + surplus;
+}
+
 /* What is promised to the request and not granted: extents by size, and pages in all. */
 static uint32_t outstanding(const struct core *c, const struct request *r, uint32_t ret_count[CORE_ORDERS])
 {

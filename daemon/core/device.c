@@ -86,7 +86,9 @@ void device_destroyed(struct run *run, const struct core_ev_device_done *event)
                 core_deadline_at(c, d->retry_at_usec);
                 return;
         }
-        core_pump_later(c, extent_device(e));
+        for (uint32_t i = 0; i < c->n_devices; i++)
+                if (i == extent_device(e) || c->n_extents == c->params.max_extents)
+                        core_pump_later(c, i); /* where no slot was left, any of them may want this one */
         extent_destroyed(run, index);
 }
 
@@ -169,6 +171,7 @@ static void make_ahead(struct run *run, uint32_t device)
                         d->filling[i] = 1;
                 for (; d->filling[i] && have < target; have++)
                         if (!run_has_room(run) || d->n_creating[i] >= CREATES_IN_FLIGHT || d->free < order_pages(i) ||
+                            run->core->n_extents >= run->core->params.max_extents - run->core->params.max_extents / 8 ||
                             !extent_create(run, device, i))
                                 break;
                 if (have >= target)
@@ -176,6 +179,23 @@ static void make_ahead(struct run *run, uint32_t device)
                 /* What was made for a request that then failed is not kept for ever. */
                 while (d->n_virgin[i] > d->want[i] + 2 * target + 1 && run_has_room(run))
                         extent_reclass(run, device, i);
+        }
+}
+
+/* No slot is left in the table of extents: a virgin one that nobody wants, of whatever device, gives its own. */
+static void make_room(struct run *run)
+{
+        struct core *c = run->core;
+
+        for (uint32_t device = 0; device < c->n_devices && c->n_extents == c->params.max_extents; device++) {
+                const uint32_t i = surplus(&c->devices[device]);
+
+                if (c->devices[device].reclassing > 0)
+                        return; /* on its way */
+                if (i < CORE_ORDERS) {
+                        extent_reclass(run, device, i);
+                        return;
+                }
         }
 }
 
@@ -190,6 +210,7 @@ void device_make(struct run *run, uint32_t device)
                 return; /* device_tick() comes back */
         missing = make_wanted(run, device);
         if (missing > 0) {
+                make_room(run);
                 missing -= bits_min_u64(missing, (uint64_t)d->free + d->reclassing);
                 while (missing > 0 && run_has_room(run) && (i = surplus(d)) < CORE_ORDERS) {
                         extent_reclass(run, device, i);

@@ -269,8 +269,8 @@ static inline uint32_t device_available(const struct device *d)
         return d->free + d->creating + d->virgin + d->reclassing - d->reserved_pages;
 }
 
-/* The kernel's watermarks, for a device: below the low one idle rows are revoked in the background, up to the high one, and
- * look-ahead is refused. */
+/* The kernel's watermarks, for a device: below the low one idle rows are revoked in the background, up to the high one,
+ * and look-ahead is refused. */
 static inline uint32_t device_low_watermark(const struct device *d)
 {
         return d->pages / 64;
@@ -366,6 +366,7 @@ uint32_t request_wanted(const struct core *core, const struct request *r); /* pa
 /* deliver.c */
 void deliver_pieces(uint32_t first, uint32_t total, uint32_t ret_count[CORE_ORDERS]);
 uint32_t deliver_total(uint32_t first, uint32_t need, uint32_t max); /* fewest extents within [need, max] */
+bool deliver_has_slots(const struct core *core, const struct request *r);
 void deliver_admit(struct run *run, uint32_t request, uint32_t total);
 void deliver_forget(struct run *run, uint32_t request); /* gives back what is reserved and not delivered */
 void deliver_ready(struct run *run);
@@ -388,7 +389,8 @@ struct core_policy {
          * nobody is left. tenant_only: only workers of the requester's tenant. */
         uint32_t (*victim)(const struct core *core, uint32_t device, uint32_t requester, uint32_t level,
                            bool tenant_only, uint64_t *ret_pages);
-        /* Whether memory is so short that nothing may be rounded up, and that workers give back what is far too much. */
+        /* Whether memory is so short that nothing may be rounded up, and that workers give back what is far too much.
+         */
         bool (*is_short)(const struct core *core, uint32_t device, uint32_t pages);
 };
 extern const struct core_policy core_policy_default;

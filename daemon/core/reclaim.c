@@ -110,6 +110,8 @@ void reclaim_ahead(struct run *run, uint32_t device)
         if (d->n_waiting > 0 || d->idle_pages == 0 || available >= low)
                 return;
         covered = coming(c, device, 0, false);
+        if (available + covered >= low)
+                return;
         while (available + covered < high && run_has_room(run)) {
                 const uint32_t victim = core_policy_default.victim(c, device, NIL, 0, false, &pages);
 

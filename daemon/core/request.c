@@ -186,6 +186,17 @@ static bool tenant_fits(const struct core *c, const struct request *r, uint64_t 
         return t->current_bytes <= t->max_bytes && bytes <= t->max_bytes - t->current_bytes;
 }
 
+/* Pages that have to come back before the request can be admitted; 0: none. Where it is extents that are short, not
+ * pages, as many as it wants, for each extent that comes back makes room in the table. */
+static uint32_t shortage(const struct core *c, const struct request *r)
+{
+        const uint32_t wanted = request_wanted(c, r), available = device_available(&c->devices[device_of(c, r)]);
+
+        if (wanted > available)
+                return wanted - available;
+        return deliver_has_slots(c, r) ? 0 : wanted;
+}
+
 static void admit(struct run *run, uint32_t index)
 {
         struct core *c = run->core;
@@ -194,8 +205,9 @@ static void admit(struct run *run, uint32_t index)
         uint32_t total = deliver_total(r->first, r->need, r->max);
         const uint8_t from = r->state;
 
-        if (total > r->need &&
-            (core_policy_default.is_short(c, device, total * planes) || !tenant_fits(c, r, (uint64_t)total * planes)))
+        /* Who had to wait, or would make memory short, gets no more than it needs. */
+        if (total > r->need && (from == REQUEST_WAITING || core_policy_default.is_short(c, device, total * planes) ||
+                                !tenant_fits(c, r, (uint64_t)total * planes)))
                 total = r->need;
         deliver_admit(run, index, total);
         trace(run, r, from, TRACE_ADMITTED, CORE_E_NONE);
@@ -239,7 +251,7 @@ void request_admit_waiting(struct run *run, uint32_t device)
         struct device *d = device_get(c, device);
 
         while (d->n_waiting > 0) {
-                uint32_t index, wanted;
+                uint32_t index, missing;
 
                 if (!run_has_room(run)) {
                         core_pump_later(c, device);
@@ -248,11 +260,11 @@ void request_admit_waiting(struct run *run, uint32_t device)
                 index = oldest_admissible(run, device);
                 if (index == NIL)
                         return;
-                wanted = request_wanted(c, request_get(c, index));
-                if (wanted <= device_available(d)) {
+                missing = shortage(c, request_get(c, index));
+                if (missing == 0) {
                         queue_remove(c, index);
                         admit(run, index);
-                } else if (reclaim_for(run, index, wanted - device_available(d), false) == RECLAIM_WAIT) {
+                } else if (reclaim_for(run, index, missing, false) == RECLAIM_WAIT) {
                         return;
                 } else {
                         request_fail(run, index, CORE_E_DEVICE_FULL);
@@ -322,7 +334,8 @@ static enum core_error optional_check(const struct core *c, const struct request
 {
         const uint32_t device = device_of(c, r), wanted = request_wanted(c, r);
 
-        if (must_queue(c, r) || wanted + device_low_watermark(&c->devices[device]) > device_available(&c->devices[device]))
+        if (must_queue(c, r) || shortage(c, r) > 0 ||
+            wanted + device_low_watermark(&c->devices[device]) > device_available(&c->devices[device]))
                 return CORE_E_BUSY;
         return tenant_fits(c, r, wanted) ? CORE_E_NONE : CORE_E_TENANT_FULL;
 }
@@ -331,9 +344,7 @@ static void arrive(struct run *run, uint32_t index, const struct core_ev_grow *e
 {
         struct core *c = run->core;
         struct request *r = request_get(c, index);
-        const struct device *d = device_get(c, device_of(c, r));
-        const uint32_t wanted = request_wanted(c, r);
-        const bool fits = wanted <= device_available(d) && tenant_fits(c, r, wanted) && !must_queue(c, r);
+        const bool fits = shortage(c, r) == 0 && tenant_fits(c, r, request_wanted(c, r)) && !must_queue(c, r);
 
         if (event->flags & CORE_GROW_OPTIONAL) {
                 const enum core_error error = optional_check(c, r);

@@ -274,7 +274,7 @@ static void check_wakeups(struct model *model, uint32_t device)
                 bytes = need << model->devices[device].page_shift;
                 if (tenant->current_before > tenant->max_bytes || bytes > tenant->max_bytes - tenant->current_before)
                         continue;
-                if (need <= left)
+                if (need <= left && !model_slots_may_lack(model, 0))
                         model_break(model,
                                     "request %u.%u of worker %u waits for %" PRIu64 " pages, and %" PRIu64 " are free",
                                     request->grow.request, request->grow.entry, worker->id, need, left);

@@ -94,6 +94,20 @@ static uint32_t rows_in_use(const struct model *model)
         return n;
 }
 
+bool model_slots_may_lack(struct model *model, int64_t need)
+{
+        int64_t extents = model->n_extents + need;
+
+        for (uint32_t i = 0; i < model->n_requests; i++) {
+                const struct model_request *other = &model->requests[i];
+                const struct model_cache *cache = model_cache_by_serial(model, other->cache);
+
+                if (cache)
+                        extents += (int64_t)other->grow.max * cache->classes[other->grow.plane_class].planes;
+        }
+        return extents > (int64_t)model->params.max_extents;
+}
+
 /* A well-formed request failed: was that the right answer? */
 void model_check_failure(struct model *model, const struct model_worker *worker, const struct model_request *request,
                          uint32_t error)
@@ -132,6 +146,8 @@ void model_check_failure(struct model *model, const struct model_worker *worker,
                         model_break(model, "memory.max, but enough of the tenant's own is idle");
                 return;
         case CORE_E_DEVICE_FULL:
+                if (model_slots_may_lack(model, need))
+                        return;
                 if (at_hand >= need)
                         model_break(model, "device full, but %" PRId64 " pages are free and %" PRId64 " needed",
                                     at_hand, need);

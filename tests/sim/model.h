@@ -151,6 +151,10 @@ struct model_cache *model_cache(struct model *model, uint32_t worker_serial, uin
 struct model_cache *model_cache_by_serial(struct model *model, uint32_t serial);
 struct model_extent *model_extent(struct model *model, uint64_t id);
 
+/* The core's table may have no room for the extents of `need` pages more beside those of all open requests, whatever sizes they
+ * come in: then it is extents that are short, and not pages. */
+bool model_slots_may_lack(struct model *model, int64_t need);
+
 /* For model-action.c: a well-formed request failed with that error. */
 void model_check_failure(struct model *model, const struct model_worker *worker, const struct model_request *request,
                          uint32_t error);
