@@ -67,11 +67,11 @@ static bool request_has_room(struct request *request)
         return request->items && request->entries;
 }
 
-struct request *conn_request_take(struct kvp_conn *conn, bool grow)
+/* With conn->mutex held. */
+static struct request *request_take(struct kvp_conn *conn, bool grow)
 {
         struct request *request = NULL;
 
-        (void)pthread_mutex_lock(&conn->mutex);
         for (uint32_t i = 0; i < CONN_MAX_REQUESTS && !request; i++)
                 if (conn->requests[i].state == REQUEST_FREE) {
                         request = &conn->requests[i];
@@ -89,20 +89,49 @@ struct request *conn_request_take(struct kvp_conn *conn, bool grow)
                         request->n_entries = request->n_left = 0;
                         request->cache = NULL;
                 }
+        return request;
+}
+
+struct request *conn_request_take(struct kvp_conn *conn, bool grow)
+{
+        struct request *request;
+
+        (void)pthread_mutex_lock(&conn->mutex);
+        request = request_take(conn, grow);
         conn->starved |= !request;
+        (void)pthread_mutex_unlock(&conn->mutex);
+        return request;
+}
+
+/* One for a call, by `deadline`. It sleeps, and leaves the reading to those whose requests they are: a request becomes
+ * free when its owner lets go of it, which is no packet's doing, so a reader would not see it. */
+static struct request *request_await(struct kvp_conn *conn, uint64_t deadline)
+{
+        struct request *request;
+
+        (void)pthread_mutex_lock(&conn->mutex);
+        while (!(request = request_take(conn, false)) && time_now_usec() < deadline)
+                conn_sleep(conn, deadline);
         (void)pthread_mutex_unlock(&conn->mutex);
         return request;
 }
 
 void conn_request_drop(struct kvp_conn *conn, struct request *request)
 {
+        bool starved;
+
         if (!request)
                 return;
         (void)pthread_mutex_lock(&conn->mutex);
         assert(request->state == REQUEST_TAKEN || request->state == REQUEST_DONE);
         request->id = 0;
         request->state = REQUEST_FREE;
+        starved = conn->starved;
+        conn->starved = false;
+        (void)pthread_cond_broadcast(&conn->changed);
         (void)pthread_mutex_unlock(&conn->mutex);
+        if (starved)
+                (void)mapper_wake(conn);
 }
 
 /* ---- sending ---- */
@@ -229,28 +258,15 @@ static bool call_is_done(struct kvp_conn *conn, void *arg)
         return request->state == REQUEST_DONE;
 }
 
-static bool any_request_ended(struct kvp_conn *conn, void *arg)
-{
-        return conn->ended != *(uint64_t *)arg;
-}
-
 int conn_call(struct kvp_conn *conn, enum wire_opcode opcode, const void *fixed, const void *items, uint32_t n_items,
               enum wire_opcode reply, struct request *ret)
 {
         const uint64_t deadline = deadline_in(conn->patience_usec);
-        struct request *request;
+        struct request *request = request_await(conn, deadline);
         int r;
 
-        for (;;) {
-                uint64_t ended = atomic_load(&conn->ended);
-
-                request = conn_request_take(conn, false);
-                if (request)
-                        break;
-                r = conn_wait(conn, any_request_ended, &ended, deadline);
-                if (r < 0)
-                        return -ENOTCONN;
-        }
+        if (!request)
+                return -ENOTCONN;
         request->reply = (uint16_t)reply;
         r = conn_send(conn, opcode, request, REQUEST_CALL, fixed, items, n_items, deadline);
         if (r < 0) {

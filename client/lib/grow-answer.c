@@ -128,6 +128,7 @@ static void request_end(struct kvp_conn *conn, struct request *request, bool sen
         conn->ended++;
         starved = conn->starved;
         conn->starved = false;
+        (void)pthread_cond_broadcast(&conn->changed);
         (void)pthread_mutex_unlock(&conn->mutex);
         if (starved)
                 (void)mapper_wake(conn);

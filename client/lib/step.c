@@ -16,7 +16,7 @@
 #include "grow.h"
 #include "mapper.h"
 
-#define RETRY_USEC 1000u /* after the daemon said that too many requests wait */
+#define RETRY_USEC 1000u /* after the daemon said that too many requests wait, or where all of ours are in use */
 
 /* This call's stamp, above that of every held row and below ROW_FREE. */
 static uint32_t next_stamp(struct kvp_cache *cache)
@@ -34,7 +34,7 @@ static uint32_t next_stamp(struct kvp_cache *cache)
 struct asked {
         bool pending;   /* a row grows: a request will end */
         bool shrinking; /* a row shrinks */
-        bool retry;     /* the daemon wants to be asked later */
+        bool retry;     /* to be asked for later: the daemon wants that, or no request is free */
 };
 
 /* Whether a row that is not backed is to be asked for now. Else it is under way, or has failed. */
@@ -70,11 +70,13 @@ static int ask(struct kvp_cache *cache, const struct kvp_seq_step *steps, size_t
 
                 if (steps[i].tokens <= cache->hot[row].ready || !may_ask(&cache->rows[row], left < RETRY_USEC, &asked))
                         continue;
+                if (!request) { /* all are in use, perhaps by nothing that a packet would end */
+                        asked.retry = true;
+                        break;
+                }
                 asked.pending = true;
-                if (request && grow_add(cache, request, row, steps[i].tokens, false))
+                if (grow_add(cache, request, row, steps[i].tokens, false))
                         continue;
-                if (!request)
-                        break; /* goes on once one of those under way has ended */
                 (void)pthread_mutex_unlock(&cache->lock);
                 r = grow_send(cache, request, left, deadline);
                 if (r < 0)

@@ -448,3 +448,47 @@ Test(connect, no_fd_is_passed_on_by_exec)
         cr_assert(fcntl(box.conn->wake, F_GETFD) & FD_CLOEXEC);
         box_close(&box);
 }
+
+/* More threads ask at once than there are requests. Who has to wait for one is let go on by whoever gives one up, which
+ * is after its reply came. */
+#define CALLERS 24u
+#define ROUNDS  100u
+
+struct callers {
+        struct kvp_conn *conn;
+        pthread_barrier_t begin;
+        _Atomic int error;
+};
+
+static void *caller_main(void *userdata)
+{
+        struct callers *callers = userdata;
+
+        for (uint32_t i = 0; i < ROUNDS; i++) {
+                struct kvp_device_info info = { .size = sizeof(info) };
+                int r;
+
+                (void)pthread_barrier_wait(&callers->begin);
+                if (atomic_load(&callers->error) == 0 && (r = kvp_device_info(callers->conn, 0, &info)) < 0)
+                        atomic_store(&callers->error, r);
+        }
+        return NULL;
+}
+
+Test(connect, more_calls_at_once_than_requests)
+{
+        struct callers callers = { .error = 0 };
+        pthread_t threads[CALLERS];
+        struct box box;
+
+        box_open(&box, NULL, NULL);
+        callers.conn = box.conn;
+        cr_assert_eq(pthread_barrier_init(&callers.begin, NULL, CALLERS), 0);
+        for (uint32_t i = 0; i < CALLERS; i++)
+                cr_assert_eq(pthread_create(&threads[i], NULL, caller_main, &callers), 0);
+        for (uint32_t i = 0; i < CALLERS; i++)
+                (void)pthread_join(threads[i], NULL);
+        (void)pthread_barrier_destroy(&callers.begin);
+        cr_assert_eq(callers.error, 0, "%s", strerror(-callers.error));
+        box_close(&box);
+}
