@@ -183,11 +183,11 @@ static int read_packet(struct kvp_conn *conn, int flags)
                 return 1;
         }
         fine = decode(reader->packet, (size_t)size, n_fds, cut, &view) == WIRE_E_NONE;
-        if (fine)
-                fine = dispatch(conn, &view, reader->fds, n_fds);
-        else
+        if (!fine || view.info->opcode != WIRE_GRANT) /* those of a GRANT are closed where they are mapped */
                 for (unsigned i = 0; i < n_fds; i++)
                         (void)close(reader->fds[i]);
+        if (fine)
+                fine = dispatch(conn, &view, reader->fds, n_fds);
         if (fine)
                 acknowledge(conn, view.info->opcode == WIRE_GRANT ? view.n_items : 0);
         else

@@ -412,6 +412,7 @@ static const struct {
         { false, 24, 0, { .opcode = WIRE_OK, .size = 24, .reserved = 1 } },
         { false, 24, 0, { .opcode = WIRE_SYNC, .size = 24 } },
         { false, 24, 0, { .opcode = WIRE_HELLO, .size = 24 } },
+        { false, 104, 1, { .opcode = WIRE_WELCOME, .size = 104, .request = 1 } },
         { false, 24, 0, { .opcode = WIRE_GRANT, .size = 24 } },
         { false, 12289, 0, { .opcode = WIRE_OK, .size = 12289 } },
         { false, 20000, 200, { .opcode = WIRE_GRANT, .size = 20000 } },
