@@ -143,6 +143,8 @@ static bool turn_add(struct kvp_cache *cache, struct turn *turn, uint32_t row)
  * otherwise: then again. */
 static void tell(struct kvp_cache *cache, const struct told *told)
 {
+        bool again = false;
+
         if (told->n == 0)
                 return;
         if (conn_send(cache->conn, WIRE_ROWS, NULL, REQUEST_FREE, NULL, told->rows, told->n,
@@ -155,11 +157,13 @@ static void tell(struct kvp_cache *cache, const struct told *told)
 
                 r->flags = told->rows[i].held ? r->flags | ROW_TOLD_HELD : r->flags & ~(uint32_t)ROW_TOLD_HELD;
                 if (row_is_held(cache, row) != told->rows[i].held)
-                        (void)row_queue(cache, row, ROW_TELL);
+                        again |= row_queue(cache, row, ROW_TELL);
         }
         cache->telling--;
         (void)pthread_cond_broadcast(&cache->changed);
         (void)pthread_mutex_unlock(&cache->lock);
+        if (again) /* this may be a thread that steps, while the mapper sleeps */
+                (void)mapper_wake(cache->conn);
 }
 
 /* false: something may be left to tell. */

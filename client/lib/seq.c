@@ -76,7 +76,7 @@ KVP_PUBLIC int kvp_seq_acquire(struct kvp_cache *cache, uint64_t expected_tokens
                 }
         row_hold(cache, row);
         r = &cache->rows[row];
-        if (r->pages > 0 && !(r->flags & ROW_TOLD_HELD))
+        if ((r->pages > 0 || r->growing > 0) && !(r->flags & ROW_TOLD_HELD))
                 wake |= row_queue(cache, row, ROW_TELL);
         if (r->pages > 0 && atomic_load_explicit(&cache->conn->short_of_memory, memory_order_relaxed)) {
                 r->trim_tokens = expected_tokens;
