@@ -5,7 +5,8 @@
  * sd-event dispatches one source a turn and asks the kernel for all that are ready each time: among many workers that
  * ask at once the work would be quadratic, and for a single one its timers and priorities are half of what a request
  * costs. So sd-event's turn comes only when its fd is readable, or when loop_changed() says that a timer of its was set
- * outside of it. A turn reads one packet of each peer that has one.
+ * outside of it. A turn reads one packet of each peer that has one. However much sd-event has to do, peers have a turn
+ * before each of its own: what a dead worker leaves behind takes many.
  */
 #include <assert.h>
 #include <errno.h>
@@ -59,14 +60,14 @@ void loop_changed(struct daemon *d)
         d->changed = true;
 }
 
-/* Until there is something for sd-event. */
-static int loop_serve_peers(struct daemon *d)
+/* Until there is something for sd-event; `waits` says that there is already: then one turn, of whoever is ready. */
+static int loop_serve_peers(struct daemon *d, bool waits)
 {
         struct epoll_event events[LOOP_EVENTS];
-        bool others = false;
+        bool others = waits;
 
-        while (!others && !d->changed) {
-                int n = epoll_wait(d->epoll, events, LOOP_EVENTS, -1);
+        do {
+                int n = epoll_wait(d->epoll, events, LOOP_EVENTS, others ? 0 : -1);
 
                 if (n < 0 && errno != EINTR)
                         return -errno;
@@ -76,8 +77,7 @@ static int loop_serve_peers(struct daemon *d)
                         else
                                 others = true;
                 daemon_settle(d); /* no peer is freed before */
-        }
-        d->changed = false;
+        } while (!others && !d->changed);
         return 0;
 }
 
@@ -86,12 +86,17 @@ int loop_run(struct daemon *d)
         int r = 0;
 
         while (r >= 0 && sd_event_get_state(d->event) != SD_EVENT_FINISHED) {
+                int served;
+
+                d->changed = false; /* what was set until now is what sd-event prepares for */
                 r = sd_event_prepare(d->event);
-                if (r == 0) {
-                        r = loop_serve_peers(d);
-                        if (r == 0)
-                                r = sd_event_wait(d->event, 0);
-                }
+                if (r < 0)
+                        break;
+                served = loop_serve_peers(d, r > 0);
+                if (served < 0)
+                        r = served;
+                else if (r == 0)
+                        r = sd_event_wait(d->event, 0);
                 if (r > 0)
                         r = sd_event_dispatch(d->event);
         }
