@@ -8,7 +8,7 @@
  * With `verify` each sequence has a shadow in plain memory with the same values: the same kernel runs over both and the
  * outputs must be equal bit for bit. When a row is given back all of it is compared with the shadow and then poisoned,
  * with a pattern that only this worker writes at that place; where a new sequence writes a token, it must find zeros (a
- * fresh page) or that poison, else the page is someone else's or was never cleaned.
+ * fresh page) or that poison, page by page, else the page is someone else's or was never cleaned.
  */
 #include <assert.h>
 #include <errno.h>
@@ -118,6 +118,33 @@ static bool word_fills(const char *source, size_t bytes, uint64_t word)
         return difference == 0 && memcmp(source, &word, bytes) == 0;
 }
 
+/* The word that repeats in a place, as it is seen from `offset` bytes into it. */
+static uint64_t word_seen_from(uint64_t word, size_t offset)
+{
+        unsigned bits = 8 * (unsigned)(offset % sizeof(word));
+
+        return bits == 0 ? word : word >> bits | word << (64 - bits);
+}
+
+/* Zeros or poison in what lies in one page: a head that crosses from one page to the next may have an old page and a
+ * fresh one. */
+static bool place_is_unused(const struct compute *compute, const char *place, uint64_t poison)
+{
+        size_t bytes;
+
+        for (size_t offset = 0; offset < compute->head_bytes; offset += bytes) {
+                const char *piece = place + offset;
+                size_t rest_of_page = compute->places->page_size - (uintptr_t)piece % compute->places->page_size;
+
+                bytes = compute->head_bytes - offset;
+                if (bytes > rest_of_page)
+                        bytes = rest_of_page;
+                if (!word_fills(piece, bytes, 0) && !word_fills(piece, bytes, word_seen_from(poison, offset)))
+                        return false;
+        }
+        return true;
+}
+
 /* Before a token's place is written for the first time since the row was taken. */
 static void place_check_unused(struct compute *compute, const struct sequence *sequence, uint64_t token, uint32_t part)
 {
@@ -127,7 +154,7 @@ static void place_check_unused(struct compute *compute, const struct sequence *s
                 const char *place = place_of(compute, part, sequence->row, token) +
                                     head * compute->places->parts[part].head_stride;
 
-                if (!word_fills(place, compute->head_bytes, 0) && !word_fills(place, compute->head_bytes, poison))
+                if (!place_is_unused(compute, place, poison))
                         contents_mismatch(&compute->report,
                                           "stale page or missed zero: row %" PRIu32 ", token %" PRIu64
                                           ", layer %" PRIu32 " %c held neither zeros nor this worker's poison",

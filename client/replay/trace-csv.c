@@ -107,6 +107,16 @@ int trace_csv_recognise(struct trace_line *line, struct trace_csv *ret_csv)
         return 0;
 }
 
+/* The first column, of those that are read, that a row of `n` fields does not have; NULL: it has them all. */
+static const char *csv_missing(const struct trace_csv *csv, size_t n)
+{
+        if (csv->clock >= n)
+                return csv->clock_name;
+        if (csv->prompt >= n)
+                return csv->prompt_name;
+        return csv->generated >= n ? csv->generated_name : NULL;
+}
+
 int trace_csv_parse(const struct trace_csv *csv, struct trace_line *line, struct trace_row *ret_row,
                     struct complaint *complaint)
 {
@@ -121,9 +131,13 @@ int trace_csv_parse(const struct trace_csv *csv, struct trace_line *line, struct
         if (n < 0)
                 return complain(complaint, -EINVAL, "%s:%ju: a quote that does not end", line->file,
                                 (uintmax_t)line->number);
-        if ((size_t)n != csv->n_columns)
-                return complain(complaint, -EINVAL, "%s:%ju: the row has %d fields, the header %zu: is it cut?",
-                                line->file, (uintmax_t)line->number, n, csv->n_columns);
+        if ((size_t)n != csv->n_columns) {
+                const char *missing = csv_missing(csv, (size_t)n);
+
+                return complain(complaint, -EINVAL, "%s:%ju: the row has %d fields, the header %zu%s%s%s: is it cut?",
+                                line->file, (uintmax_t)line->number, n, csv->n_columns,
+                                missing ? ": there is no field '" : "", missing ? missing : "", missing ? "'" : "");
+        }
 
         const char *text = fields[csv->clock], *name = csv->clock_name;
 
