@@ -305,10 +305,11 @@ tsan-programs: $(TSAN_T)
 check-unit: $(UNIT_T) ## the unit tests of one variant alone
 	@tests/run --log $(O)/log $(addprefix unit:$(O):,$(call names,$(UNIT_T)))
 
-coverage: ## lines that the unit tests and the simulation reach, by gcovr
+coverage: ## lines that the tests reach (needs gcovr)
 	+@$(MAKE) --no-print-directory $(JOBS) VARIANT=cov tests
 	@tests/run --log build/cov/log $(addprefix unit:build/cov:,$(call names,$(UNIT_T))) \
-		$(addprefix sim:build/cov:,$(call names,$(SIM_T)))
+		$(addprefix sim:build/cov:,$(call names,$(SIM_T))) \
+		$(addprefix system:build/cov:,$(call scripts,system/[2-5]*.py))
 	@gcovr --root . --object-directory build/cov/obj --filter daemon --filter client
 
 bench: all $(BENCH_T) ## measures, and writes build/<variant>/bench.json
