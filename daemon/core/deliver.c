@@ -266,6 +266,8 @@ static enum piece_result deliver_piece(struct run *run, uint32_t worker, uint32_
                 r->plane++;
                 r->page = r->first;
         }
+        /* A slow device that makes progress is waited for: each extent buys the time for the next. */
+        r->deadline_usec = bits_max_u64(r->deadline_usec, c->now_usec + ADMITTED_GRACE_USEC);
         last = r->plane == cache->classes[r->plane_class].planes;
         emit_grant(run, r, extent, device, last);
         return PIECE_GRANTED;

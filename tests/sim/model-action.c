@@ -194,6 +194,7 @@ static void action_grant(struct model *model, struct model_worker *worker, const
         model->counters[CORE_COUNT_EXTENTS_GRANTED]++;
         model->counters[CORE_COUNT_PAGES_GRANTED] += pages;
         request->granted_pages += pages;
+        request->progress = model->now;
         request->plane_pages[plane] += pages;
         if (extent->first + pages > request->plane_end[plane])
                 request->plane_end[plane] = extent->first + pages;

@@ -291,7 +291,8 @@ static void check_patience(struct model *model)
 
                 if (!worker)
                         continue;
-                if (model->now > request->until + MODEL_GRACE_USEC)
+                if (model->now >
+                    (request->progress > request->until ? request->progress : request->until) + MODEL_GRACE_USEC)
                         model_break(model, "request %u.%u of worker %u still waits, %" PRIu64 " usec after its timeout",
                                     request->grow.request, request->grow.entry, worker->id,
                                     model->now - request->until);

@@ -70,6 +70,7 @@ struct model_request {
         uint32_t serial, worker, cache;
         struct core_ev_grow grow;
         uint64_t since, until; /* usec */
+        uint64_t progress;     /* when it was granted something last: a device that is slow is waited for */
         uint64_t granted_pages;
         uint32_t plane_pages[CORE_MAX_PLANES], plane_end[CORE_MAX_PLANES]; /* granted in each plane, and up to where */
         bool valid;                                                        /* false: it must fail at once */
