@@ -309,7 +309,7 @@ coverage: ## lines that the tests reach (needs gcovr)
 	+@$(MAKE) --no-print-directory $(JOBS) VARIANT=cov tests
 	@tests/run --log build/cov/log $(addprefix unit:build/cov:,$(call names,$(UNIT_T))) \
 		$(addprefix sim:build/cov:,$(call names,$(SIM_T))) \
-		$(addprefix system:build/cov:,$(call scripts,system/[2-5]*.py))
+		$(addprefix system:build/cov:,$(call scripts,system/[2-57]*.py))
 	@gcovr --root . --object-directory build/cov/obj --filter daemon --filter client
 
 bench: all $(BENCH_T) ## measures, and writes build/<variant>/bench.json
