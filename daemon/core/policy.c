@@ -54,15 +54,15 @@ static uint32_t default_victim(const struct core *c, uint32_t device, uint32_t r
         return best;
 }
 
-/* Short: with so many pages more taken, less than half would be left, idle rows counted as what can be had. So early
- * because what is wasted inside a large extent stays wasted until its sequence ends: rows must have become exact by the
+/* Short: with so many pages more taken, less than three quarters would be left, idle rows counted as what can be had. So
+ * early because what is wasted inside a large extent stays wasted until its sequence ends: rows must have become exact by the
  * time that memory is full. */
 static bool default_is_short(const struct core *c, uint32_t device, uint32_t pages)
 {
         const struct device *d = &c->devices[device];
 
         return device_available(d) < pages ||
-               (uint64_t)device_available(d) + d->idle_pages < (uint64_t)pages + d->pages / 2;
+               (uint64_t)device_available(d) + d->idle_pages < (uint64_t)pages + d->pages / 4 * 3;
 }
 
 const struct core_policy core_policy_default = { .name = "default",
