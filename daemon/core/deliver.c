@@ -70,7 +70,12 @@ bool deliver_has_slots(const struct core *c, const struct request *r)
 {
         const struct cache *cache = cache_get(c, r->cache);
         uint32_t count[CORE_ORDERS];
-        uint64_t wanted = c->n_extents, surplus = 0;
+        uint64_t wanted = c->n_extents, surplus = 0, at_most = c->n_extents + (uint64_t)request_wanted(c, r);
+
+        for (uint32_t device = 0; device < c->n_devices; device++)
+                at_most += c->devices[device].reserved_pages;
+        if (at_most <= c->params.max_extents)
+                return true; /* a page each would do */
 
         deliver_pieces(r->first, r->need, count);
         for (uint32_t device = 0; device < c->n_devices; device++)
