@@ -8,8 +8,8 @@
 #include "cache.h"
 #include "grow.h"
 
-/* Decoding token by token, with time between steps: after the prompt no step waits, each crossing is one wake and one
- * request. */
+/* Decoding token by token, with time between steps: after the prompt no step waits, each crossing is one request and
+ * at most one wake. */
 Test(ahead, decoding_never_waits)
 {
         struct kvp_cache_stats before, after;
@@ -32,7 +32,8 @@ Test(ahead, decoding_never_waits)
         cr_assert_eq(after.granted_bytes, 256 * PAGE);
         cr_assert_leq(after.requests - before.requests, 256);
         cr_assert_leq(after.mapper_wakes - before.mapper_wakes, after.requests - before.requests); /* two may meet */
-        cr_assert_eq(after.steps_with_syscalls - before.steps_with_syscalls, after.requests - before.requests);
+        /* A step that finds the mapper awake has no need to wake it. */
+        cr_assert_leq(after.steps_with_syscalls - before.steps_with_syscalls, after.requests - before.requests);
         cr_assert_eq(fake_optional(box.fake), after.requests - before.requests);
         box_close(&box);
 }
