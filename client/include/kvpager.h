@@ -165,8 +165,9 @@ int kvp_cache_tensor(const struct kvp_cache *cache, uint32_t group, uint32_t lay
 
 int kvp_cache_stats(const struct kvp_cache *cache, struct kvp_cache_stats *ret_stats);
 
-/* Waits until the mapper has nothing left to do for this connection: look-ahead mapped, returns sent. For benchmarks, tests and
- * replays on a virtual clock; an engine has no need of it. -ETIMEDOUT, -ENOTCONN. */
+/* Waits until the mapper has nothing left to do for this connection: look-ahead mapped, returns sent, and the
+ * daemon has nothing under way for anybody: while other workers are busy it may time out. For benchmarks, tests and replays
+ * on a virtual clock; an engine has no need of it. -ETIMEDOUT, -ENOTCONN. */
 int kvp_cache_settle(struct kvp_cache *cache, uint64_t timeout_usec);
 
 /* Takes the free row that fits `expected_tokens` best: the least mapped of those that have enough, else the most mapped.

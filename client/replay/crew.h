@@ -3,7 +3,8 @@
  * crew.h -- the worker processes of a replay and the clock that they run by.
  *
  * On the virtual clock the worker whose engine is furthest behind runs, alone, until it has caught up with the next one
- * or has asked the daemon for memory; so the same trace takes the same memory at the same time in every run. On the
+ * or has asked the daemon for memory; so the same trace takes the same memory at the same time in every run, but for a
+ * page or two where workers reclaim from each other: who of two answers first decides whom the daemon asks next. On the
  * wall clock all run at once.
  *
  * No worker outlives its coordinator, and every wait ends: with a report, a death, a signal or a timeout.

@@ -93,7 +93,7 @@ struct core_params {
         uint32_t max_extents;  /* at most 2^30; as many as the devices have pages is enough for anything */
         uint32_t max_workers;  /* at most 65,535 */
         uint32_t max_caches;   /* at most 65,535 */
-        uint32_t max_rows;     /* rows that have pages or are held, over all caches */
+        uint32_t max_rows;     /* rows that have pages, or that a request is about to give some, over all caches */
         uint32_t max_requests; /* growth requests under way, over all workers */
         uint32_t trace;        /* emit TRANSITION actions */
 };
