@@ -3,14 +3,15 @@
  * kvpager.h -- contiguous KV caches in virtual memory, paged by kvpagerd.
  *
  * A worker connects, creates a cache (a reservation of virtual memory: layer groups x rows), takes a row for each
- * sequence and tells kvp_step() once an iteration what length each running sequence reaches. Attention kernels see plain
- * pointers and strides. The method is vAttention's (Prabhu et al., ASPLOS'25, arXiv 2405.04437), across processes.
+ * sequence and tells kvp_step() once an iteration what length each running sequence reaches. Attention kernels see
+ * plain pointers and strides. The method is vAttention's (Prabhu et al., ASPLOS'25, arXiv 2405.04437), across
+ * processes.
  *
  * Conventions. Every function that can fail returns 0 or a negative errno; outputs are named ret_* and are untouched on
- * failure. Option structs start with their own size, so that they can grow: set `size` to sizeof the struct and zero the
- * rest. All functions may be called from any thread, on any object that is not being destroyed at the time. After fork()
- * every call of the child returns -ECHILD, and the mappings are not inherited. Nothing here raises a signal or exits: where
- * the daemon is gone, calls that need it return -ENOTCONN, and what is mapped stays readable and writable.
+ * failure. Option structs start with their own size, so that they can grow: set `size` to sizeof the struct and zero
+ * the rest. All functions may be called from any thread, on any object that is not being destroyed at the time. After
+ * fork() every call of the child returns -ECHILD, and the mappings are not inherited. Nothing here raises a signal or
+ * exits: where the daemon is gone, calls that need it return -ENOTCONN, and what is mapped stays readable and writable.
  */
 #ifndef KVPAGER_H
 #define KVPAGER_H
@@ -25,12 +26,12 @@ extern "C" {
 #define KVP_VERSION_MAJOR 0
 #define KVP_VERSION_MINOR 1
 
-#define KVP_MAX_GROUPS 32u      /* layer groups of a cache */
-#define KVP_MAX_LAYERS 1024u    /* layers of a group */
-#define KVP_MAX_SEQS 65536u     /* rows of a cache */
-#define KVP_TENANT_NAME_MAX 64u /* bytes, NUL included */
-#define KVP_DEVICE_NAME_MAX 64u /* bytes, NUL included */
-#define KVP_UUID_MAX 48u        /* bytes, NUL included */
+#define KVP_MAX_GROUPS      32u    /* layer groups of a cache */
+#define KVP_MAX_LAYERS      1024u  /* layers of a group */
+#define KVP_MAX_SEQS        65536u /* rows of a cache */
+#define KVP_TENANT_NAME_MAX 64u    /* bytes, NUL included */
+#define KVP_DEVICE_NAME_MAX 64u    /* bytes, NUL included */
+#define KVP_UUID_MAX        48u    /* bytes, NUL included */
 
 struct kvp_conn;  /* a connection to the daemon; owns the mapper thread */
 struct kvp_cache; /* a reservation of virtual memory, backed by pages as its sequences grow */
@@ -43,9 +44,9 @@ struct kvp_connect_options {
 };
 
 struct kvp_device_info {
-        size_t size; /* set by the caller before the call */
-        uint64_t page_size;      /* bytes */
-        uint64_t capacity;       /* bytes */
+        size_t size;        /* set by the caller before the call */
+        uint64_t page_size; /* bytes */
+        uint64_t capacity;  /* bytes */
         char name[KVP_DEVICE_NAME_MAX];
         char backend[16];        /* "host" or "cuda" */
         char uuid[KVP_UUID_MAX]; /* empty on host */
@@ -68,8 +69,8 @@ enum kvp_part { KVP_K = 0, KVP_V = 1 };
 struct kvp_layer_group {
         uint32_t layers;
         uint32_t kv_heads;
-        uint32_t head_dim;   /* elements of a head of K */
-        uint32_t v_head_dim; /* elements of a head of V; 0: head_dim */
+        uint32_t head_dim;     /* elements of a head of K */
+        uint32_t v_head_dim;   /* elements of a head of V; 0: head_dim */
         uint32_t element_bits; /* 4, 8, 16 or 32 */
         uint32_t parts;        /* enum kvp_parts */
 };
@@ -88,7 +89,7 @@ struct kvp_geometry {
 /* One layer's K or V as every DLPack consumer wants it. Axes are always [rows, tokens, heads, dim]. */
 struct kvp_tensor {
         void *data;
-        uint32_t n_dims;    /* 4 */
+        uint32_t n_dims; /* 4 */
         uint32_t device;
         uint64_t shape[4];
         uint64_t stride[4]; /* elements */
@@ -104,37 +105,38 @@ struct kvp_seq_step {
 };
 
 struct kvp_cache_stats {
-        size_t size; /* set by the caller before the call */
-        uint64_t virtual_bytes;     /* reserved address space */
-        uint64_t live_bytes;        /* whole extents mapped in held rows */
-        uint64_t idle_bytes;        /* the same in released rows */
+        size_t size;            /* set by the caller before the call */
+        uint64_t virtual_bytes; /* reserved address space */
+        uint64_t live_bytes;    /* whole extents mapped in held rows */
+        uint64_t idle_bytes;    /* the same in released rows */
         uint32_t rows;
         uint32_t held_rows;
-        uint64_t steps;             /* kvp_step() calls that succeeded or failed on memory */
-        uint64_t steps_waited;      /* of these: had to wait for memory */
+        uint64_t steps;               /* kvp_step() calls that succeeded or failed on memory */
+        uint64_t steps_waited;        /* of these: had to wait for memory */
         uint64_t steps_with_syscalls; /* of these: made any system call (a wake of the mapper, or a wait) */
-        uint64_t messages;          /* sent by this connection, all caches */
-        uint64_t grants;            /* extents mapped so far */
-        uint64_t granted_bytes;     /* bytes of them */
-        uint64_t requests;          /* growth requests sent; each is one round trip */
-        uint64_t returns;           /* extents given back so far */
-        uint64_t refusals;          /* extents that could not be mapped and were undone */
+        uint64_t messages;            /* sent by this connection, all caches */
+        uint64_t grants;              /* extents mapped so far */
+        uint64_t granted_bytes;       /* bytes of them */
+        uint64_t requests;            /* growth requests sent; each is one round trip */
+        uint64_t returns;             /* extents given back so far */
+        uint64_t refusals;            /* extents that could not be mapped and were undone */
         uint64_t mapper_wakes;
 };
 
 /* Asked on the mapper thread (or in kvp_cache_destroy) before anything of `cache` is unmapped: returns 0 once no kernel
- * uses rows that were released or tokens that were trimmed, or a negative errno to leave the memory mapped (where the cache is being
- * destroyed: until the process ends). Neither destroys caches nor disconnects. */
+ * uses rows that were released or tokens that were trimmed, or a negative errno to leave the memory mapped (where the
+ * cache is being destroyed: until the process ends). Neither destroys caches nor disconnects. */
 typedef int kvp_fence_fn(struct kvp_cache *cache, void *userdata);
 
-/* Memory is wanted back: `bytes` beyond what idle rows and look-ahead gave, within `deadline_usec` of now. Runs on the mapper
- * thread; may call kvp_seq_release and kvp_seq_trim, on any cache of the connection, or arrange for it and return. It neither
- * steps, acquires, settles nor destroys. */
+/* Memory is wanted back: `bytes` beyond what idle rows and look-ahead gave, within `deadline_usec` of now. Runs on the
+ * mapper thread; may call kvp_seq_release and kvp_seq_trim, on any cache of the connection, or arrange for it and
+ * return. It neither steps, acquires, settles nor destroys. */
 typedef void kvp_pressure_fn(struct kvp_conn *conn, uint64_t bytes, uint64_t deadline_usec, void *userdata);
 
-/* Connects and starts the mapper thread. -ENOENT: no socket there; -ECONNREFUSED: no daemon behind it; -EACCES: the socket
- * or every tenant refuses this user; -ESRCH: no tenant of that name matches; -EPROTO: not a kvpagerd, or a version it does not speak;
- * -ENAMETOOLONG: a socket path of more than 107 bytes; -EINVAL: bad options; -EUSERS: too many workers; -ETIMEDOUT: no answer. */
+/* Connects and starts the mapper thread. -ENOENT: no socket there; -ECONNREFUSED: no daemon behind it; -EACCES: the
+ * socket or every tenant refuses this user; -ESRCH: no tenant of that name matches; -EPROTO: not a kvpagerd, or a
+ * version it does not speak; -ENAMETOOLONG: a socket path of more than 107 bytes; -EINVAL: bad options; -EUSERS: too
+ * many workers; -ETIMEDOUT: no answer. */
 int kvp_connect(const struct kvp_connect_options *options, struct kvp_conn **ret_conn);
 
 /* Gives everything back and ends the mapper thread; caches that still exist are destroyed. NULL is fine. */
@@ -149,8 +151,9 @@ int kvp_device_info(struct kvp_conn *conn, uint32_t device, struct kvp_device_in
 /* `handler` NULL takes it away. */
 int kvp_set_pressure_handler(struct kvp_conn *conn, kvp_pressure_fn *handler, void *userdata);
 
-/* Reserves virtual memory; no page is used yet. -EINVAL: a geometry that makes no sense; -EOVERFLOW: one whose size is not a
- * number of 64 bits; -ENOMEM: more than the address space has, or over a bound of the daemon's; -ENODEV; -ENOTCONN. */
+/* Reserves virtual memory; no page is used yet. -EINVAL: a geometry that makes no sense; -EOVERFLOW: one whose size is
+ * not a number of 64 bits; -ENOMEM: more than the address space has, or over a bound of the daemon's; -ENODEV;
+ * -ENOTCONN. */
 int kvp_cache_create(struct kvp_conn *conn, const struct kvp_geometry *geometry, struct kvp_cache **ret_cache);
 
 /* NULL takes the fence away. */
@@ -166,14 +169,14 @@ int kvp_cache_tensor(const struct kvp_cache *cache, uint32_t group, uint32_t lay
 int kvp_cache_stats(const struct kvp_cache *cache, struct kvp_cache_stats *ret_stats);
 
 /* Waits until the mapper has nothing left to do for this connection: look-ahead mapped, returns sent, and the
- * daemon has nothing under way for anybody: while other workers are busy it may time out. For benchmarks, tests and replays
- * on a virtual clock; an engine has no need of it. -ETIMEDOUT, -ENOTCONN. */
+ * daemon has nothing under way for anybody: while other workers are busy it may time out. For benchmarks, tests and
+ * replays on a virtual clock; an engine has no need of it. -ETIMEDOUT, -ENOTCONN. */
 int kvp_cache_settle(struct kvp_cache *cache, uint64_t timeout_usec);
 
-/* Takes the free row that fits `expected_tokens` best: the least mapped of those that have enough, else the most mapped.
- * Its contents are what the last holder left, or zero. Maps nothing; where memory is short, what the row has far beyond
- * expected_tokens is given back first. -EAGAIN: no free row (waited up to timeout_usec for one);
- * -EINVAL: expected_tokens over max_tokens. */
+/* Takes the free row that fits `expected_tokens` best: the least mapped of those that have enough, else the most
+ * mapped. Its contents are what the last holder left, or zero. Maps nothing; where memory is short, what the row has
+ * far beyond expected_tokens is given back first. -EAGAIN: no free row (waited up to timeout_usec for one); -EINVAL:
+ * expected_tokens over max_tokens. */
 int kvp_seq_acquire(struct kvp_cache *cache, uint64_t expected_tokens, uint64_t timeout_usec, uint32_t *ret_seq);
 
 /* Gives the row back; its pages stay mapped for the next holder until memory is short. -EINVAL: not held. */
@@ -182,14 +185,14 @@ int kvp_seq_release(struct kvp_cache *cache, uint32_t seq);
 /* Gives back whole extents beyond `tokens` and makes that the row's length. -EINVAL: not held or beyond max_tokens. */
 int kvp_seq_trim(struct kvp_cache *cache, uint32_t seq, uint64_t tokens);
 
-/* Tells what length each running sequence reaches in this iteration and returns when all are backed, at once where no row
- * crosses its look-ahead mark. A held row that is not named is paused and keeps its pages; fewer tokens than before (speculation
- * rolled back) unmap nothing. A row twice, not held, or beyond max_tokens: -EINVAL, and nothing changes. Timeout 0 does not wait:
- * a row that is not backed is left to the mapper, and its status is -ETIMEDOUT or what the mapper's last attempt met.
- * Else 0 or the first failing row's error: -ENOMEM (the device is full, or this process has no mappings left: vm.max_map_count),
- * -EDQUOT (the tenant's memory.max), -ETIMEDOUT, -ENOTCONN; -EMFILE: this process is at its fd limit (a few are needed for a moment);
- * -EPROTO: the daemon does not make sense. What was mapped stays mapped, each row's ret_ready says how far it is backed, and the
- * call can be repeated. */
+/* Tells what length each running sequence reaches in this iteration and returns when all are backed, at once where no
+ * row crosses its look-ahead mark. A held row that is not named is paused and keeps its pages; fewer tokens than before
+ * (speculation rolled back) unmap nothing. A row twice, not held, or beyond max_tokens: -EINVAL, and nothing changes.
+ * Timeout 0 does not wait: a row that is not backed is left to the mapper, and its status is -ETIMEDOUT or what the
+ * mapper's last attempt met. Else 0 or the first failing row's error: -ENOMEM (the device is full, or this process has
+ * no mappings left: vm.max_map_count), -EDQUOT (the tenant's memory.max), -ETIMEDOUT, -ENOTCONN; -EMFILE: this process
+ * is at its fd limit (a few are needed for a moment); -EPROTO: the daemon does not make sense. What was mapped stays
+ * mapped, each row's ret_ready says how far it is backed, and the call can be repeated. */
 int kvp_step(struct kvp_cache *cache, struct kvp_seq_step *steps, size_t n, uint64_t timeout_usec);
 
 #ifdef __cplusplus

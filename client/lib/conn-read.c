@@ -196,12 +196,13 @@ static int read_packet(struct kvp_conn *conn, int flags)
 }
 
 /* Lets the socket itself wait, which saves a poll on the way of every grant. Its timeout is the largest power of two
- * that fits, so that it is set once for many calls, and who waits for longer waits again. It counts in the kernel's ticks:
- * false for times that are too short for that. */
+ * that fits, so that it is set once for many calls, and who waits for longer waits again. It counts in the kernel's
+ * ticks: false for times that are too short for that. */
 static bool wait_in_receive(struct kvp_conn *conn, uint64_t usec)
 {
         const uint64_t most = UINT64_C(1) << 23, fits = UINT64_C(1) << (63 - __builtin_clzll(min_u64(usec, most) | 1));
-        const struct timeval timeout = { .tv_sec = (time_t)(fits / 1000000u), .tv_usec = (suseconds_t)(fits % 1000000u) };
+        const struct timeval timeout = { .tv_sec = (time_t)(fits / 1000000u),
+                                         .tv_usec = (suseconds_t)(fits % 1000000u) };
 
         if (fits < RECEIVE_USEC_MIN)
                 return false;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * counters.h -- what the daemon counts, since its start. CORE counters live in the core's arena, SHELL ones beside the sockets.
+ * counters.h -- what the daemon counts, since its start. CORE counters live in the core's arena, SHELL ones beside the
+ * sockets.
  */
 #ifndef KVP_PROTO_COUNTERS_H
 #define KVP_PROTO_COUNTERS_H

@@ -45,11 +45,13 @@
         X(TAMPERED, EPERM, "the worker sealed memory that it was lent, so that it cannot be taken back")               \
         X(UNSETTLED, EAGAIN, "something is still under way")
 
-/* Those that end the connection: what was sent is not this protocol, or the peer has no place here (any longer). The others answer
- * one request, and the connection goes on. */
+/* Those that end the connection: what was sent is not this protocol, or the peer has no place here (any longer). The
+ * others answer one request, and the connection goes on. */
+/* clang-format off */
 #define WIRE_FATAL_ERRORS(X)                                                                                           \
         X(TOO_SHORT) X(TOO_LONG) X(BAD_OPCODE) X(BAD_RESERVED) X(BAD_VALUE) X(BAD_TEXT) X(BAD_COUNT) X(BAD_FDS)        \
         X(TRUNCATED) X(BAD_VERSION) X(NOT_GREETED) X(NO_TENANT) X(WRONG_TENANT) X(TOO_MANY_WORKERS) X(BAD_ACK)         \
         X(BAD_REVOKE) X(OVERDUE) X(SLOW_READER) X(SHUTTING_DOWN) X(TAMPERED)
+/* clang-format on */
 
 #endif

@@ -2,15 +2,15 @@
  *
  * layout.c -- where every field of protocol v1 lies, written down a second time.
  *
- * No code: an edit of messages.h that moves a field, changes a size or a number of the protocol does not compile until it is
- * written here as well, on purpose. A new field changes its struct's size and fails here too.
+ * No code: an edit of messages.h that moves a field, changes a size or a number of the protocol does not compile until
+ * it is written here as well, on purpose. A new field changes its struct's size and fails here too.
  */
 #include "wire.h"
 
 #define FIELD(tag, name, offset, size)                                                                                 \
         _Static_assert(offsetof(struct tag, name) == (offset), #tag "." #name ": moved");                              \
         _Static_assert(sizeof(((struct tag *)0)->name) == (size), #tag "." #name ": changed its size");
-#define SIZE(tag, size) _Static_assert(sizeof(struct tag) == (size), #tag ": changed its size");
+#define SIZE(tag, size)      _Static_assert(sizeof(struct tag) == (size), #tag ": changed its size");
 #define NUMBER(name, number) _Static_assert((name) == (number), #name ": changed its number");
 
 /* clang-format off */

@@ -2,27 +2,27 @@
  *
  * messages.h -- protocol v1: every message and every field of it, as tables.
  *
- * The structs, their size and offset checks, the reserved-must-be-zero checks of the codec, the opcode names and the tables
- * of kvpager-protocol(7) are all made from what stands here. To add a message: a WIRE_FIELDS_* list, an item list if it has
- * items, one row in WIRE_MESSAGES; then the compiler names the places that must handle it.
+ * The structs, their size and offset checks, the reserved-must-be-zero checks of the codec, the opcode names and the
+ * tables of kvpager-protocol(7) are all made from what stands here. To add a message: a WIRE_FIELDS_* list, an item
+ * list if it has items, one row in WIRE_MESSAGES; then the compiler names the places that must handle it.
  *
- * One packet is one message: header, fixed part, items. All integers are little-endian and naturally aligned; padding is
- * explicit, RESERVED fields are zero or the message is refused.
+ * One packet is one message: header, fixed part, items. All integers are little-endian and naturally aligned; padding
+ * is explicit, RESERVED fields are zero or the message is refused.
  */
 #ifndef KVP_PROTO_MESSAGES_H
 #define KVP_PROTO_MESSAGES_H
 
 #include <stdint.h>
 
-#define WIRE_VERSION 1u
-#define WIRE_MAX_PACKET 12288u  /* bytes; every message fits */
-#define WIRE_MAX_FDS 253u       /* SCM_MAX_FD */
-#define WIRE_MAX_UNACKED 256u   /* extents granted to a worker and not acknowledged */
-#define WIRE_MAX_CLASSES 64u    /* plane classes of a cache */
-#define WIRE_MAX_PLANES 64u     /* planes of a class */
-#define WIRE_MAX_GROW 256u      /* entries of a GROW */
-#define WIRE_MAX_RETURN 512u    /* extents of a RETURN */
-#define WIRE_MAX_ROWS 512u      /* rows of a ROWS */
+#define WIRE_VERSION          1u
+#define WIRE_MAX_PACKET       12288u               /* bytes; every message fits */
+#define WIRE_MAX_FDS          253u                 /* SCM_MAX_FD */
+#define WIRE_MAX_UNACKED      256u                 /* extents granted to a worker and not acknowledged */
+#define WIRE_MAX_CLASSES      64u                  /* plane classes of a cache */
+#define WIRE_MAX_PLANES       64u                  /* planes of a class */
+#define WIRE_MAX_GROW         256u                 /* entries of a GROW */
+#define WIRE_MAX_RETURN       512u                 /* extents of a RETURN */
+#define WIRE_MAX_ROWS         512u                 /* rows of a ROWS */
 #define WIRE_MAX_TIMEOUT_USEC (60ull * 1000000ull) /* a request waits no longer; larger timeouts are cut to it */
 
 /* Features, offered by HELLO and confirmed by WELCOME. None yet. */
@@ -40,9 +40,11 @@ enum wire_return_reason {
 };
 
 #define WIRE_GROW_OPTIONAL 1u /* look-ahead: granted from what is free, or refused at once */
-#define WIRE_GRANT_LAST 1u    /* the last extent of its entry: the entry is complete */
-#define WIRE_GRANT_SHORT 2u   /* memory is short: give back what is far too much */
+#define WIRE_GRANT_LAST    1u /* the last extent of its entry: the entry is complete */
+#define WIRE_GRANT_SHORT   2u /* memory is short: give back what is far too much */
 
+/* The tables are aligned by hand. */
+/* clang-format off */
 /* Fields. X(type, name): U8 U16 U32 U64 I32. X_CHARS(name, size): NUL-terminated text. X_RESERVED(type, name). */
 
 #define WIRE_FIELDS_NONE(X, C, R)
@@ -153,5 +155,6 @@ enum wire_return_reason {
 #define WIRE_FIELDS_WORKERS(X, C, R) WIRE_FIELDS_PAGE_OF_LIST(X, C, R)
 #define WIRE_FIELDS_CACHES(X, C, R) WIRE_FIELDS_PAGE_OF_LIST(X, C, R)
 #define WIRE_FIELDS_COUNTERS(X, C, R) WIRE_FIELDS_PAGE_OF_LIST(X, C, R)
+/* clang-format on */
 
 #endif

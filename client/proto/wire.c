@@ -46,7 +46,7 @@ struct message {
                                                                                                         0 } };         \
         _Static_assert((opcode) > 0 && (opcode) < WIRE_OPCODES, #name ": opcode out of bounds");                       \
         _Static_assert(FIXED_SIZE(name) % 8 == 0 && ITEM_SIZE(item) % 8 == 0, #name ": a part is not aligned");        \
-        _Static_assert(sizeof(struct wire_header) + FIXED_SIZE(name) + ITEM_SIZE(item) * (size_t)(max_items) <=                \
+        _Static_assert(sizeof(struct wire_header) + FIXED_SIZE(name) + ITEM_SIZE(item) * (size_t)(max_items) <=        \
                                WIRE_MAX_PACKET,                                                                        \
                        #name ": does not fit into a packet");
 WIRE_MESSAGES(X)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * wire.h -- the structs of protocol v1, made from messages.h, and the codec: pure functions between bytes and views of them.
+ * wire.h -- the structs of protocol v1, made from messages.h, and the codec: pure functions between bytes and views of
+ * them.
  *
  * The codec does no I/O, allocates nothing and keeps no state; all functions may be called from any thread.
  */
@@ -16,21 +17,22 @@
 #include "messages.h"
 
 struct wire_header {
-        uint16_t opcode;   /* enum wire_opcode */
+        uint16_t opcode; /* enum wire_opcode */
         uint16_t reserved;
-        uint32_t size;     /* of the whole packet, this header included */
-        uint32_t request;  /* chosen by the client, echoed in the reply; 0 in one-way messages and on the event channel */
+        uint32_t size; /* of the whole packet, this header included */
+        /* Chosen by the client, echoed in the reply; 0 in one-way messages and on the event channel. */
+        uint32_t request;
         uint32_t reserved2;
-        uint64_t ack;      /* client to daemon: extents granted to this worker so far that have been dealt with (cumulative count);
-                              else 0 */
+        /* Client to daemon: how many of the extents granted to this worker so far have been dealt with; else 0. */
+        uint64_t ack;
 };
 _Static_assert(sizeof(struct wire_header) == 24, "header");
 
-#define WIRE_TYPE_U8 uint8_t
-#define WIRE_TYPE_U16 uint16_t
-#define WIRE_TYPE_U32 uint32_t
-#define WIRE_TYPE_U64 uint64_t
-#define WIRE_TYPE_I32 int32_t
+#define WIRE_TYPE_U8              uint8_t
+#define WIRE_TYPE_U16             uint16_t
+#define WIRE_TYPE_U32             uint32_t
+#define WIRE_TYPE_U64             uint64_t
+#define WIRE_TYPE_I32             int32_t
 #define WIRE_STRUCT_X(type, name) WIRE_TYPE_##type name;
 #define WIRE_STRUCT_C(name, size) char name[size];
 #define WIRE_STRUCT_R(type, name) WIRE_TYPE_##type name;
@@ -80,6 +82,8 @@ enum wire_opcode {
 enum wire_direction { WIRE_C2D, WIRE_D2C, WIRE_EVT };
 enum wire_fds { WIRE_FDS_NONE, WIRE_FDS_ONE, WIRE_FDS_EACH };
 
+/* It takes an X macro without a semicolon for an expression. */
+/* clang-format off */
 enum wire_error_code {
 #define X(name, number, sentence) WIRE_E_##name,
         WIRE_ERRORS(X)
@@ -93,6 +97,7 @@ enum wire_counter {
 #undef X
         WIRE_COUNTER_MAX_
 };
+/* clang-format on */
 
 /* One row of the message table, at run time. */
 struct wire_message_info {
@@ -100,14 +105,15 @@ struct wire_message_info {
         uint16_t opcode;
         enum wire_direction direction;
         enum wire_fds fds;
-        bool worker_only; /* privilege WORKER */
+        bool worker_only;               /* privilege WORKER */
         uint32_t fixed_size, item_size; /* bytes */
-        uint32_t min_items, max_items;  /* an empty page of a list is one; any other message with items has at least one */
-        const char *reply; /* names of what answers it, in words; "none": one-way */
+        uint32_t min_items, max_items;  /* an empty page of a list counts; any other message with items has one */
+        const char *reply;              /* names of what answers it, in words; "none": one-way */
         const char *doc;
 };
 
-/* A message in a buffer: pointers into it, checked. `fixed` and `items` are aligned as the buffer is (give 8-byte aligned ones). */
+/* A message in a buffer: pointers into it, checked. `fixed` and `items` are aligned as the buffer is (give 8-byte
+ * aligned ones). */
 struct wire_view {
         const struct wire_message_info *info;
         struct wire_header header;
@@ -125,17 +131,18 @@ bool wire_error_is_fatal(enum wire_error_code code);
 const char *wire_counter_name(enum wire_counter counter);
 const char *wire_counter_doc(enum wire_counter counter);
 
-/* Checks a received packet of `size` bytes with `n_fds` file descriptors that came in `direction` against the table: sizes, item
- * counts, reserved fields and flags, text fields, ranges of enumerations, number of fds. A HELLO of another version is BAD_VERSION,
- * whatever its size. Returns WIRE_E_NONE and fills *ret, else the error
- * (and *ret is untouched). `buffer` must be aligned to 8 bytes and outlive the view. */
+/* Checks a received packet of `size` bytes with `n_fds` file descriptors that came in `direction` against the table:
+ * sizes, item counts, reserved fields and flags, text fields, ranges of enumerations, number of fds. A HELLO of another
+ * version is BAD_VERSION, whatever its size. Returns WIRE_E_NONE and fills *ret, else the error (and *ret is
+ * untouched). `buffer` must be aligned to 8 bytes and outlive the view. */
 enum wire_error_code wire_decode(const void *buffer, size_t size, unsigned n_fds, enum wire_direction direction,
                                  struct wire_view *ret);
 
-/* Writes a packet into `buffer` of `capacity` bytes, aligned to 8: header, fixed part, items. `fixed` NULL writes zeroes (there may
- * be no fixed part, or nothing in it but n_items); for messages with items its n_items field is set from n_items. Returns the
- * packet's size, or 0 where it does not fit or the counts are out of bounds. Inverse of wire_decode. */
-size_t wire_encode(void *buffer, size_t capacity, enum wire_opcode opcode, uint32_t request, uint64_t ack, const void *fixed,
-                   const void *items, uint32_t n_items);
+/* Writes a packet into `buffer` of `capacity` bytes, aligned to 8: header, fixed part, items. `fixed` NULL writes
+ * zeroes (there may be no fixed part, or nothing in it but n_items); for messages with items its n_items field is set
+ * from n_items. Returns the packet's size, or 0 where it does not fit or the counts are out of bounds. Inverse of
+ * wire_decode. */
+size_t wire_encode(void *buffer, size_t capacity, enum wire_opcode opcode, uint32_t request, uint64_t ack,
+                   const void *fixed, const void *items, uint32_t n_items);
 
 #endif

@@ -52,7 +52,7 @@ static void crew_show(struct crew *crew, bool last)
         (void)fflush(stderr);
 }
 
-/* Workers that run at once report at different times, so what one gave up and another got meanwhile may be seen twice. */
+/* Workers that run at once report at different times: what one gave up and another got meanwhile may be seen twice. */
 static uint64_t crew_bound(const struct crew *crew, uint64_t bytes)
 {
         return crew->capacity > 0 && bytes > crew->capacity ? crew->capacity : bytes;

@@ -61,9 +61,9 @@ struct worker_setup {
         const struct request *requests; /* by arrival */
         size_t n_requests;
         struct ledger *ledger; /* shared */
-        bool in_turns; /* the coordinator lets one engine run at a time, on the virtual clock */
-        double speed;  /* else: how much faster than the trace the wall's clock runs; 0: each engine by its cost model */
-        int fd;         /* to the coordinator */
+        bool in_turns;         /* the coordinator lets one engine run at a time, on the virtual clock */
+        double speed;          /* else: of the wall's clock against the trace's; 0: each engine by its cost model */
+        int fd;                /* to the coordinator */
 };
 
 /* Lives as a worker until it is told to end. Returns the exit status of its process. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * bench-attach.c -- from the start of a process to its first page: exec, connect, a cache, a row, a step, a byte written.
+ * bench-attach.c -- from the start of a process to its first page: exec, connect, a cache, a row, a step, a byte
+ * written.
  *
  * The program starts itself: `bench-attach ours` and `bench-attach floor PATH` are the processes that are timed, from
  * posix_spawn() until they have written to their page, which they tell by a byte on their standard output.

@@ -2,8 +2,8 @@
  *
  * bench-attention.c -- the same kernel over memory that the daemon paged in, and over malloc().
  *
- * 16 layers of a sequence of 1,000 tokens, decode attention over one after the other: 2 MiB pages of shared memory against an
- * anonymous heap, equal strides, equal contents. What differs is what the kernel must not notice.
+ * 16 layers of a sequence of 1,000 tokens, decode attention over one after the other: 2 MiB pages of shared memory
+ * against an anonymous heap, equal strides, equal contents. What differs is what the kernel must not notice.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -28,7 +28,8 @@ static void fill(const struct tensors *t)
 {
         for (uint32_t layer = 0; layer < LAYERS; layer++)
                 for (uint32_t i = 0; i < TOKENS * HEADS * DIM; i++) {
-                        t->k[layer][i] = (uint16_t)(0x3000u + (i * 2654435761u >> 20 & 0x3ffu)); /* halves of 0.125 to 0.25 */
+                        /* Halves of 0.125 to 0.25. */
+                        t->k[layer][i] = (uint16_t)(0x3000u + (i * 2654435761u >> 20 & 0x3ffu));
                         t->v[layer][i] = (uint16_t)(0x3000u + (i * 2246822519u >> 20 & 0x3ffu));
                 }
 }
@@ -64,7 +65,8 @@ static void map_all(struct kvp_cache *cache, struct tensors *ret)
                         bench_check(kvp_cache_tensor(cache, 0, layer, part, &tensor), "kvp_cache_tensor");
                         if (tensor.stride[1] != HEADS * DIM)
                                 exit(1);
-                        (part == KVP_K ? ret->k : ret->v)[layer] = (uint16_t *)tensor.data + step.seq * tensor.stride[0];
+                        (part == KVP_K ? ret->k : ret->v)[layer] = (uint16_t *)tensor.data +
+                                                                   step.seq * tensor.stride[0];
                 }
 }
 

@@ -6,8 +6,8 @@
  *      bench-core-scale                nanoseconds, at 1,000 and at 1,000,000 pages, for tests/bench/run
  *      bench-core-scale PAGES ORDER    one of them; tests/sim/scale.sh counts its instructions under callgrind
  *
- * Only the lives of the last pages are measured: what was there before stays there. The floor is a table with no rules: an
- * array from page to extent, and a stack of free extents.
+ * Only the lives of the last pages are measured: what was there before stays there. The floor is a table with no rules:
+ * an array from page to extent, and a stack of free extents.
  */
 #include <inttypes.h>
 #include <stdio.h>

@@ -2,9 +2,9 @@
  *
  * bench-grant.c -- a page from the daemon: from kvp_step() to memory that can be touched.
  *
- * Worker and daemon (floor: client and server) share one CPU, because between two CPUs of a virtual machine it is mostly
- * their wake-ups that are measured. The daemon's device thread, which makes memfds ahead in the background, has the
- * other one; the floor's are made ahead too.
+ * Worker and daemon (floor: client and server) share one CPU, because between two CPUs of a virtual machine it is
+ * mostly their wake-ups that are measured. The daemon's device thread, which makes memfds ahead in the background, has
+ * the other one; the floor's are made ahead too.
  *
  * Lengths are chosen so that a step takes exactly what its name says: 8 tokens, the look-ahead, are left at the end.
  */
@@ -16,10 +16,10 @@
 #include "bench.h"
 #include "floor.h"
 
-#define AHEAD       8u
-#define ROUNDS      150u
-#define GRANTS      16u  /* a round */
-#define PAGE_TOKENS 64u  /* of the fused cache */
+#define AHEAD             8u
+#define ROUNDS            150u
+#define GRANTS            16u /* a round */
+#define PAGE_TOKENS       64u /* of the fused cache */
 #define PLANE_PAGE_TOKENS 1024u
 
 struct grants {
@@ -56,8 +56,8 @@ static uint32_t acquire(struct kvp_cache *cache)
 }
 
 /* What was measured is what was meant: so many extents, so many pages, by so many requests. */
-static void expect(const struct kvp_cache *cache, const struct kvp_cache_stats *before, uint64_t extents, uint64_t pages,
-                   uint64_t requests)
+static void expect(const struct kvp_cache *cache, const struct kvp_cache_stats *before, uint64_t extents,
+                   uint64_t pages, uint64_t requests)
 {
         const struct kvp_cache_stats now = stats_of(cache);
 
@@ -67,7 +67,8 @@ static void expect(const struct kvp_cache *cache, const struct kvp_cache_stats *
         (void)fprintf(stderr, "granted %ju extents of %ju pages by %ju requests, not %ju of %ju by %ju\n",
                       (uintmax_t)(now.grants - before->grants),
                       (uintmax_t)((now.granted_bytes - before->granted_bytes) / BENCH_PAGE),
-                      (uintmax_t)(now.requests - before->requests), (uintmax_t)extents, (uintmax_t)pages, (uintmax_t)requests);
+                      (uintmax_t)(now.requests - before->requests), (uintmax_t)extents, (uintmax_t)pages,
+                      (uintmax_t)requests);
         exit(1);
 }
 
@@ -91,8 +92,8 @@ static void floor_round(struct grants *g, unsigned grants, unsigned n, size_t pa
 }
 
 /* A row grows page by page, in all planes. */
-static void measure_pages(struct grants *g, const char *name, struct kvp_cache *cache, uint64_t page_tokens, unsigned planes,
-                          unsigned grants)
+static void measure_pages(struct grants *g, const char *name, struct kvp_cache *cache, uint64_t page_tokens,
+                          unsigned planes, unsigned grants)
 {
         const uint32_t seq = acquire(cache);
 
@@ -115,7 +116,8 @@ static void measure_pages(struct grants *g, const char *name, struct kvp_cache *
 }
 
 /* A prompt: a row that was empty takes its extents of 64 pages at once. */
-static void measure_prompts(struct grants *g, const char *name, struct kvp_cache *cache, uint64_t tokens, unsigned extents)
+static void measure_prompts(struct grants *g, const char *name, struct kvp_cache *cache, uint64_t tokens,
+                            unsigned extents)
 {
         const unsigned grants = GRANTS;
         uint32_t seqs[GRANTS];
@@ -142,8 +144,8 @@ static void measure_prompts(struct grants *g, const char *name, struct kvp_cache
                 bench_check(kvp_seq_release(cache, seqs[i]), "kvp_seq_release");
 }
 
-/* Look-ahead: the step returns at once, and the mapper thread asks and maps. The caller gives the CPU away until the page
- * is there. The floor is the bare round trip, without another thread. */
+/* Look-ahead: the step returns at once, and the mapper thread asks and maps. The caller gives the CPU away until the
+ * page is there. The floor is the bare round trip, without another thread. */
 static void measure_mapper(struct grants *g, const char *name, struct kvp_cache *cache)
 {
         const uint32_t seq = acquire(cache);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * bench-instructions.c -- work whose instructions are counted, by callgrind: the same on every machine, so a regression of
- * a few percent shows, which no clock does. tests/lint/instructions.sh runs it and holds it to instructions.txt.
+ * bench-instructions.c -- work whose instructions are counted, by callgrind: the same on every machine, so a regression
+ * of a few percent shows, which no clock does. tests/lint/instructions.sh runs it and holds it to instructions.txt.
  *
  *      bench-instructions step_256_rows|step_1_row|codec_grow|codec_grant_64
  *
@@ -44,8 +44,8 @@ static int count_steps(size_t n)
 }
 
 /* Encodes and decodes a message with so many items, which are all zero but for `item`. */
-static int count_codec(enum wire_opcode opcode, enum wire_direction direction, const void *item, size_t size, uint32_t n,
-                       unsigned n_fds)
+static int count_codec(enum wire_opcode opcode, enum wire_direction direction, const void *item, size_t size,
+                       uint32_t n, unsigned n_fds)
 {
         static uint64_t packet[WIRE_MAX_PACKET / sizeof(uint64_t)], items[WIRE_MAX_PACKET / sizeof(uint64_t)];
         struct wire_view view;
@@ -55,7 +55,8 @@ static int count_codec(enum wire_opcode opcode, enum wire_direction direction, c
                 memcpy((char *)items + i * size, item, size);
         CALLGRIND_START_INSTRUMENTATION;
         for (uint32_t k = 0; k < TIMES; k++) {
-                const size_t length = wire_encode(packet, sizeof(packet), opcode, direction == WIRE_C2D, 0, NULL, items, n);
+                const size_t length = wire_encode(packet, sizeof(packet), opcode, direction == WIRE_C2D, 0, NULL, items,
+                                                  n);
 
                 bad |= wire_decode(packet, length, n_fds, direction, &view) != WIRE_E_NONE;
         }

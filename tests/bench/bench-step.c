@@ -2,8 +2,8 @@
  *
  * bench-step.c -- kvp_step() where nothing crosses a mark, which is what nearly every iteration of an engine is.
  *
- * The floor is the least that gives the same answer: a loop over an array of structs that compares each length with what
- * is backed and writes status and readiness. It checks nothing that an engine could get wrong, and takes no lock.
+ * The floor is the least that gives the same answer: a loop over an array of structs that compares each length with
+ * what is backed and writes status and readiness. It checks nothing that an engine could get wrong, and takes no lock.
  *
  * Beside it, how a step fares while the mapper maps: another thread drives a row of the same cache up and down on the
  * second CPU, where mapper and daemon are, so that the lock is taken and the rows' lines move between the CPUs.
@@ -45,7 +45,8 @@ static __attribute__((noinline)) int floor_step(struct floor_row *rows, struct k
 
 static struct kvp_cache *cache_full(struct kvp_conn *conn, struct kvp_seq_step *steps)
 {
-        struct kvp_cache *cache = bench_cache(conn, KVP_LAYOUT_TOKEN_MAJOR_FUSED, ROWS + 1, 64 * PAGE_TOKENS, 1, 4, 128);
+        struct kvp_cache *cache = bench_cache(conn, KVP_LAYOUT_TOKEN_MAJOR_FUSED, ROWS + 1, 64 * PAGE_TOKENS, 1, 4,
+                                              128);
 
         for (unsigned i = 0; i < ROWS; i++) {
                 bench_check(kvp_seq_acquire(cache, 1, 0, &steps[i].seq), "kvp_seq_acquire");
@@ -72,7 +73,8 @@ static void measure(struct kvp_cache *cache, struct kvp_seq_step *steps, size_t 
                         for (unsigned k = 0; k < STEPS; k++) {
                                 for (size_t i = 0; i < n; i++)
                                         steps[i].tokens = k + 1;
-                                bench_check(side == 0 ? kvp_step(cache, steps, n, BENCH_SECOND) : floor_step(rows, steps, n),
+                                bench_check(side == 0 ? kvp_step(cache, steps, n, BENCH_SECOND)
+                                                      : floor_step(rows, steps, n),
                                             "step");
                         }
                         bench_sample(side == 0 ? &bench.ours : &bench.floor, (bench_now() - began) / STEPS / (double)n);
@@ -147,10 +149,12 @@ static void measure_while_mapping(struct kvp_cache *cache, struct kvp_seq_step *
         (void)pthread_join(thread, NULL);
         (void)bench_median(alone, N);
         (void)bench_median(mapping, N);
-        bench_note("step_256_rows: median %.2f us, p99 %.2f us alone (%.1f x the median); while the mapper mapped %ju pages: "
-                   "median %.2f us, p99 %.2f us (%.1f x, bar 4 x)",
-                   alone[N / 2] / 1e3, alone[N * 99 / 100] / 1e3, alone[N * 99 / 100] / alone[N / 2], (uintmax_t)driver.pages,
-                   mapping[N / 2] / 1e3, mapping[N * 99 / 100] / 1e3, mapping[N * 99 / 100] / mapping[N / 2]);
+        bench_note(
+                "step_256_rows: median %.2f us, p99 %.2f us alone (%.1f x the median); while the mapper mapped %ju pages: "
+                "median %.2f us, p99 %.2f us (%.1f x, bar 4 x)",
+                alone[N / 2] / 1e3, alone[N * 99 / 100] / 1e3, alone[N * 99 / 100] / alone[N / 2],
+                (uintmax_t)driver.pages, mapping[N / 2] / 1e3, mapping[N * 99 / 100] / 1e3,
+                mapping[N * 99 / 100] / mapping[N / 2]);
 }
 
 int main(void)

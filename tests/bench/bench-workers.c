@@ -2,10 +2,11 @@
  *
  * bench-workers.c -- what a grant of one page costs when one worker asks, and when 64 processes ask at once.
  *
- * All are on the daemon's CPU (floor: on the server's), so the figure is work and switches, not idle time: the time from
- * the moment when all start until the last has its pages, by the number of grants, which is the same for both.
+ * All are on the daemon's CPU (floor: on the server's), so the figure is work and switches, not idle time: the time
+ * from the moment when all start until the last has its pages, by the number of grants, which is the same for both.
  */
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -13,7 +14,6 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
-#include <signal.h>
 #include <unistd.h>
 
 #include "bench.h"
@@ -50,7 +50,8 @@ static void grant_all(struct worker *w, bool floor)
                 struct kvp_seq_step step = { .seq = w->seq, .tokens = (uint64_t)i * PAGE_TOKENS - 8 };
 
                 if (floor)
-                        floor_grant(w->socket, &(struct iovec){ .iov_base = w->base + i * BENCH_PAGE, .iov_len = BENCH_PAGE }, 1);
+                        floor_grant(w->socket,
+                                    &(struct iovec){ .iov_base = w->base + i * BENCH_PAGE, .iov_len = BENCH_PAGE }, 1);
                 else
                         bench_check(kvp_step(w->cache, &step, 1, 10 * BENCH_SECOND), "kvp_step");
         }
@@ -60,7 +61,8 @@ static _Noreturn void work(struct worker *w)
 {
         struct kvp_conn *conn = bench_connect();
 
-        w->cache = bench_cache(conn, KVP_LAYOUT_TOKEN_MAJOR_FUSED, 1, (uint64_t)(w->grants + 1) * PAGE_TOKENS, 8, 8, 128);
+        w->cache = bench_cache(conn, KVP_LAYOUT_TOKEN_MAJOR_FUSED, 1, (uint64_t)(w->grants + 1) * PAGE_TOKENS, 8, 8,
+                               128);
         bench_check(kvp_seq_acquire(w->cache, 1, 0, &w->seq), "kvp_seq_acquire");
         w->base = floor_reserve((w->grants + 1) * BENCH_PAGE);
         wait_all(w->shared);

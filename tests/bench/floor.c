@@ -45,7 +45,8 @@ static void need(int truth, const char *what)
 
 /* ---- the server ---- */
 
-/* As many as kvpagerd keeps, and the newest is taken first, as there: a memfd of a small pool would still be in the cache. */
+/* As many as kvpagerd keeps, and the newest is taken first, as there: a memfd of a small pool would still be in the
+ * cache. */
 static void pool_make(unsigned n, size_t bytes)
 {
         need(n <= POOL_SIZE, "too many memfds");
@@ -180,8 +181,8 @@ void floor_grant(int socket, const struct iovec *places, unsigned n)
         need(recvmsg(socket, &message, MSG_CMSG_CLOEXEC) >= 0, "recvmsg");
         memcpy(fds, CMSG_DATA(&control.header), sizeof(int) * n);
         for (unsigned i = 0; i < n; i++)
-                need(mmap(places[i].iov_base, places[i].iov_len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fds[i], 0) !=
-                             MAP_FAILED,
+                need(mmap(places[i].iov_base, places[i].iov_len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fds[i],
+                          0) != MAP_FAILED,
                      "mmap");
         if (n > 1 && fds[n - 1] == fds[0] + (int)n - 1)
                 need(close_range((unsigned)fds[0], (unsigned)fds[n - 1], 0) == 0, "close_range");
@@ -192,7 +193,8 @@ void floor_grant(int socket, const struct iovec *places, unsigned n)
 
 void floor_forget(void *address, size_t bytes)
 {
-        need(mmap(address, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) != MAP_FAILED,
+        need(mmap(address, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) !=
+                     MAP_FAILED,
              "mmap");
 }
 

@@ -3,8 +3,8 @@
  * floor.h -- the least that gives the same answer, in bare C: what the benchmarks hold kvpager against.
  *
  * It shares no code with kvpager. A server process makes memfds ahead and sends them over a SEQPACKET socket as it is
- * asked; the client maps them over a reservation and closes them. Nothing is checked, counted or remembered, and there is
- * no thread, no event loop and no clock. Whatever goes wrong ends the program.
+ * asked; the client maps them over a reservation and closes them. Nothing is checked, counted or remembered, and there
+ * is no thread, no event loop and no clock. Whatever goes wrong ends the program.
  */
 #ifndef BENCH_FLOOR_H
 #define BENCH_FLOOR_H

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
- * test-worker.c -- a worker that does what it is told, for the system tests: one command a line on stdin, one answer a line on
- * stdout. It is an ordinary user of libkvpager and knows nothing of the daemon.
+ * test-worker.c -- a worker that does what it is told, for the system tests: one command a line on stdin, one answer a
+ * line on stdout. It is an ordinary user of libkvpager and knows nothing of the daemon.
  *
  *      create ROWS TOKENS LAYOUT LAYERS HEADS DIM BITS   ok | error ERRNO
  *      acquire EXPECTED                                  seq N | error ERRNO
  *      step TIMEOUT_USEC SEQ TOKENS [SEQ TOKENS]...      step RC STATUS READY [STATUS READY]...
  *      steady COUNT SEQ TOKENS                           ok | error ERRNO     (the same step COUNT times)
- *      fill SEQ BYTE FROM TO | check SEQ BYTE FROM TO    ok | bad OFFSET      (every byte of the tokens in every plane, by layer)
+ *      fill SEQ BYTE FROM TO | check SEQ BYTE FROM TO    ok | bad OFFSET      (every byte, by layer)
  *      release SEQ | trim SEQ TOKENS | destroy | settle  ok | error ERRNO
  *      stats                                             stats NAME=VALUE...
  *      quit
@@ -62,7 +62,8 @@ static void step(char *args)
         rc = kvp_step(cache, steps, n, timeout);
         printf("step %s", rc ? strerrorname_np(-rc) : "0");
         for (size_t i = 0; i < n; i++)
-                printf(" %s %" PRIu64, steps[i].ret_status ? strerrorname_np(-steps[i].ret_status) : "0", steps[i].ret_ready);
+                printf(" %s %" PRIu64, steps[i].ret_status ? strerrorname_np(-steps[i].ret_status) : "0",
+                       steps[i].ret_ready);
         putchar('\n');
 }
 
@@ -112,8 +113,8 @@ static void bytes(const char *args, bool compare)
                                 }
                                 for (uint64_t i = 0; i < size; i++)
                                         if (at[i] != byte) {
-                                                printf("bad layer %u part %u token %" PRIu64 " byte %" PRIu64 " is %u\n", layer,
-                                                       part, token, i, at[i]);
+                                                printf("bad layer %u part %u token %ju byte %ju is %u\n", layer, part,
+                                                       (uintmax_t)token, (uintmax_t)i, at[i]);
                                                 return;
                                         }
                         }
@@ -130,11 +131,13 @@ static void stats(void)
                 answer(rc);
                 return;
         }
-        printf("stats virtual_bytes=%" PRIu64 " live_bytes=%" PRIu64 " idle_bytes=%" PRIu64 " rows=%u held_rows=%u steps=%" PRIu64
-               " steps_waited=%" PRIu64 " steps_with_syscalls=%" PRIu64 " messages=%" PRIu64 " grants=%" PRIu64
-               " granted_bytes=%" PRIu64 " requests=%" PRIu64 " returns=%" PRIu64 " refusals=%" PRIu64 " mapper_wakes=%" PRIu64 "\n",
+        printf("stats virtual_bytes=%" PRIu64 " live_bytes=%" PRIu64 " idle_bytes=%" PRIu64
+               " rows=%u held_rows=%u steps=%" PRIu64 " steps_waited=%" PRIu64 " steps_with_syscalls=%" PRIu64
+               " messages=%" PRIu64 " grants=%" PRIu64 " granted_bytes=%" PRIu64 " requests=%" PRIu64
+               " returns=%" PRIu64 " refusals=%" PRIu64 " mapper_wakes=%" PRIu64 "\n",
                s.virtual_bytes, s.live_bytes, s.idle_bytes, s.rows, s.held_rows, s.steps, s.steps_waited,
-               s.steps_with_syscalls, s.messages, s.grants, s.granted_bytes, s.requests, s.returns, s.refusals, s.mapper_wakes);
+               s.steps_with_syscalls, s.messages, s.grants, s.granted_bytes, s.requests, s.returns, s.refusals,
+               s.mapper_wakes);
 }
 
 static void acquire(const char *args)

@@ -163,7 +163,8 @@ Test(seq, idle_rows_are_told_of_before_pages_are_asked_for)
         box_open(&box, NULL, NULL);
         cr_assert_eq(kvp_cache_create(box.conn, &box_fused, &other), 0);
         for (int round = 0; round < 300; round++) {
-                struct kvp_seq_step step = { .tokens = 290 }; /* before the mark: the mapper asks for nothing by itself */
+                /* Before the mark: the mapper asks for nothing by itself. */
+                struct kvp_seq_step step = { .tokens = 290 };
                 uint32_t idle = 8, seq = box_acquire(&box, 0);
 
                 cr_assert_eq(box_step(&box, seq, 290, NULL), 0);

@@ -275,7 +275,8 @@ Test(step, timeout_0_tells_why_the_mapper_failed)
 
         box_open(&box, NULL, NULL);
         step = (struct kvp_seq_step){ .seq = box_acquire(&box, 0), .tokens = 486 };
-        cr_assert_eq(box_step(&box, step.seq, 470, NULL), 0); /* a prompt's growth has no look-ahead; this one's next has */
+        /* A prompt's growth has no look-ahead; this one's next has. */
+        cr_assert_eq(box_step(&box, step.seq, 470, NULL), 0);
         fake_fail_grows(box.fake, WIRE_E_DEVICE_FULL);
         cr_assert_eq(kvp_step(box.cache, &step, 1, 0), -ETIMEDOUT);
         box_settle(&box); /* asked with look-ahead, and without */
