@@ -72,14 +72,93 @@ static int64_t host_free_hugepages(uint64_t page_size)
         return n;
 }
 
-static int host_check_page_size(uint64_t size, char *error, size_t error_size)
+/* A size as the configuration may have it: 64K, 2M, 5000. */
+static const char *host_size_text(uint64_t size, char text[static 32])
 {
-        if (size < HOST_MIN_PAGE || size > HOST_MAX_PAGE || (size & (size - 1)) != 0) {
-                (void)snprintf(error, error_size,
-                               "a page of %" PRIu64 " bytes: it must be a power of two from 64K to 1G", size);
-                return -EINVAL;
+        static const char units[] = "\0KMGT";
+        size_t i = 0;
+
+        while (size > 0 && size % 1024 == 0 && i + 2 < sizeof(units)) {
+                size /= 1024;
+                i++;
         }
-        return 0;
+        (void)snprintf(text, 32, "%" PRIu64 "%.1s", size, &units[i]);
+        return text;
+}
+
+static uint64_t host_page_size(const struct dev_options *options)
+{
+        return options->page_size ? options->page_size : HOST_DEFAULT_PAGE;
+}
+
+/* The sizes of huge pages that this kernel has, "2M, 1G"; empty: none. */
+static void host_hugepage_sizes(char *text, size_t size)
+{
+        size_t n = 0;
+        char unit[32];
+
+        text[0] = '\0';
+        for (uint64_t page = HOST_MIN_PAGE; page <= HOST_MAX_PAGE && n < size; page *= 2)
+                if (host_free_hugepages(page) >= 0)
+                        n += (size_t)snprintf(text + n, size - n, "%s%s", n ? ", " : "", host_size_text(page, unit));
+}
+
+/* Bytes that `options` ask for in figures or as a share of the machine's memory; 0: they leave it to us, or it depends
+ * on what is free. */
+static uint64_t host_capacity_asked(const struct dev_options *options, uint64_t total)
+{
+        if (options->capacity > 0 || options->capacity_percent == 0)
+                return options->capacity;
+        return (uint64_t)((double)total / 100.0 * options->capacity_percent);
+}
+
+static int host_check_capacity(uint64_t capacity, uint64_t page_size, dev_complain_fn *complain, void *userdata)
+{
+        char sentence[200], text[32], page[32];
+
+        if (capacity < page_size)
+                (void)snprintf(sentence, sizeof(sentence), "%s is less than one page of %s",
+                               host_size_text(capacity, text), host_size_text(page_size, page));
+        else if (capacity / page_size > HOST_MAX_PAGES)
+                (void)snprintf(sentence, sizeof(sentence),
+                               "%s in pages of %s is more than the %" PRIu64 " pages of a device: use larger pages",
+                               host_size_text(capacity, text), host_size_text(page_size, page), HOST_MAX_PAGES);
+        else
+                return 0;
+        complain(userdata, "capacity", sentence);
+        return -EINVAL;
+}
+
+static int host_check(const struct dev_options *options, dev_complain_fn *complain, void *userdata)
+{
+        uint64_t page_size = host_page_size(options), capacity;
+        char sentence[200], text[32], sizes[64];
+        int r = 0;
+
+        assert(options && complain);
+
+        if (options->uuid && options->uuid[0]) {
+                complain(userdata, "uuid", "the host backend has no uuid: take the key away");
+                r = -EINVAL;
+        }
+        if (page_size < HOST_MIN_PAGE || page_size > HOST_MAX_PAGE || (page_size & (page_size - 1)) != 0) {
+                (void)snprintf(sentence, sizeof(sentence), "a page of %s: it must be a power of two from 64K to 1G",
+                               host_size_text(page_size, text));
+                complain(userdata, "page-size", sentence);
+                return -EINVAL; /* nothing can be said of what is counted in pages */
+        }
+        if (options->hugepages && host_free_hugepages(page_size) < 0) {
+                host_hugepage_sizes(sizes, sizeof(sizes));
+                (void)snprintf(sentence, sizeof(sentence), "this kernel has no huge pages of %s: %s%s",
+                               host_size_text(page_size, text), sizes[0] ? "page-size must be one of " : "it has none",
+                               sizes);
+                complain(userdata, "hugepages", sentence);
+                r = -EINVAL;
+        }
+        capacity = host_capacity_asked(options, options->hugepages ? 0 : host_meminfo("MemTotal"));
+        if (capacity > 0 && host_check_capacity(capacity, page_size, complain, userdata) < 0)
+                r = -EINVAL;
+        return r;
 }
 
 /* Sets up for huge pages; `ret_free` says how many bytes of them there are. */
@@ -88,15 +167,7 @@ static int host_open_hugepages(struct dev *dev, uint64_t *ret_free, char *error,
         int64_t n = host_free_hugepages(dev->page_size);
         const uint64_t kib = dev->page_size >> 10;
 
-        if (n < 0) {
-                (void)snprintf(
-                        error, error_size,
-                        "hugepages = yes needs a page-size that this kernel has huge pages of, and it has none of %" PRIu64
-                        " KiB (see /sys/kernel/mm/hugepages; 2M is usual)",
-                        kib);
-                return -EINVAL;
-        }
-        if (n == 0) {
+        if (n <= 0) {
                 (void)snprintf(error, error_size,
                                "no huge page of %" PRIu64 " KiB is free: reserve some, e.g. echo 1024 > "
                                "/sys/kernel/mm/hugepages/hugepages-%" PRIu64 "kB/nr_hugepages, or set hugepages = no",
@@ -109,31 +180,32 @@ static int host_open_hugepages(struct dev *dev, uint64_t *ret_free, char *error,
         return 0;
 }
 
+/* Writes to the struct host_error that it is given: the last complaint holds. */
+struct host_error {
+        char *text;
+        size_t size;
+};
+
+static void host_complain(void *userdata, const char *key, const char *sentence)
+{
+        const struct host_error *error = userdata;
+
+        (void)snprintf(error->text, error->size, "%s: %s", key, sentence);
+}
+
 /* How much memory the device has; the rest is arithmetic that cannot fail but for a device of no page at all. */
 static int host_set_capacity(struct dev *dev, const struct dev_options *options, uint64_t huge_free, char *error,
                              size_t error_size)
 {
-        uint64_t total = host_meminfo("MemTotal"), capacity = options->capacity;
+        struct host_error complaint = { .text = error, .size = error_size };
+        uint64_t total = options->hugepages ? huge_free : host_meminfo("MemTotal"), capacity;
 
-        if (options->hugepages)
-                total = huge_free;
-        if (capacity == 0 && options->capacity_percent > 0)
-                capacity = (uint64_t)((double)total / 100.0 * options->capacity_percent);
-        else if (capacity == 0)
+        capacity = host_capacity_asked(options, total);
+        if (capacity == 0 && options->capacity_percent == 0)
                 capacity = options->hugepages ? huge_free : host_meminfo("MemAvailable") / 2;
+        if (host_check_capacity(capacity, dev->page_size, host_complain, &complaint) < 0)
+                return -EINVAL;
         capacity -= capacity % dev->page_size;
-        if (capacity == 0) {
-                (void)snprintf(error, error_size, "a capacity of less than one page of %" PRIu64 " bytes",
-                               dev->page_size);
-                return -EINVAL;
-        }
-        if (capacity / dev->page_size > HOST_MAX_PAGES) {
-                (void)snprintf(error, error_size,
-                               "a capacity of %" PRIu64 " pages is more than the %" PRIu64
-                               " that a device may have: use larger pages",
-                               capacity / dev->page_size, HOST_MAX_PAGES);
-                return -EINVAL;
-        }
         if (capacity > total)
                 (void)snprintf(dev->warning, sizeof(dev->warning),
                                "its capacity of %" PRIu64 " MiB is more than the %" PRIu64
@@ -145,25 +217,22 @@ static int host_set_capacity(struct dev *dev, const struct dev_options *options,
 
 static int host_set_up(struct dev *dev, const struct dev_options *options, char *error, size_t error_size)
 {
+        struct host_error complaint = { .text = error, .size = error_size };
         _cleanup_fd_ int probe = -1;
         uint64_t huge_free = 0;
         int r;
 
-        dev->page_size = options->page_size ? options->page_size : HOST_DEFAULT_PAGE;
+        dev->page_size = host_page_size(options);
         dev->memfd_flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
         dev->allocate = options->populate;
 
-        r = host_check_page_size(dev->page_size, error, error_size);
+        r = host_check(options, host_complain, &complaint);
         if (r == 0 && options->hugepages)
                 r = host_open_hugepages(dev, &huge_free, error, error_size);
         if (r == 0)
                 r = host_set_capacity(dev, options, huge_free, error, error_size);
         if (r < 0)
                 return r;
-        if (options->uuid && options->uuid[0]) {
-                (void)snprintf(error, error_size, "the host backend has no uuid: take the key away");
-                return -EINVAL;
-        }
         probe = memfd_create("kvpager", dev->memfd_flags);
         if (probe < 0) {
                 r = -errno;
@@ -253,6 +322,7 @@ static int host_destroy(struct dev *dev, struct dev_extent *extent)
 
 const struct dev_backend dev_backend_host = {
         .name = "host",
+        .check = host_check,
         .open = host_open,
         .close = host_close,
         .info = host_info,

@@ -2,8 +2,8 @@
  *
  * dev.h -- what a backend does: make extents, export them as fds, take them away.
  *
- * All calls but `open` and `close` run on the device's own thread (dev-thread), so they may be slow; none may exit, log
- * or touch the core. An extent is a small handle in a slot that the caller owns.
+ * All calls but `check`, `open` and `close` run on the device's own thread (dev-thread), so they may be slow; none may
+ * exit, log or touch the core. An extent is a small handle in a slot that the caller owns.
  */
 #ifndef DEV_H
 #define DEV_H
@@ -38,9 +38,15 @@ struct dev_extent {
         uint64_t handle; /* the backend's own */
 };
 
+/* Gets what is wrong with an option: its key in kvpagerd.conf(5), and a sentence. */
+typedef void dev_complain_fn(void *userdata, const char *key, const char *sentence);
+
 struct dev_backend {
         const char *name;
-        /* 0 or a negative errno with a sentence in `error`. */
+        /* Whether options make sense, as far as that does not change from one moment to the next: 0, or -EINVAL after a
+         * complaint about each that does not. Any thread. */
+        int (*check)(const struct dev_options *options, dev_complain_fn *complain, void *userdata);
+        /* Checks, and opens. 0 or a negative errno with a sentence in `error`. */
         int (*open)(const struct dev_options *options, struct dev **ret, char *error, size_t error_size);
         void (*close)(struct dev *dev);
         void (*info)(const struct dev *dev, struct dev_info *ret);
@@ -53,5 +59,8 @@ struct dev_backend {
 };
 
 extern const struct dev_backend dev_backend_host;
+
+/* The backend of that name; NULL: there is none. */
+const struct dev_backend *dev_backend_find(const char *name);
 
 #endif

@@ -66,7 +66,7 @@ static int value_unit_shift(const char *unit)
         return 10 * (int)(letter - letters + 1);
 }
 
-int config_value_size(const char *text, void *field)
+static int value_size(const char *text, uint64_t *ret)
 {
         const char *rest;
         uint64_t value;
@@ -80,7 +80,20 @@ int config_value_size(const char *text, void *field)
                 return -EINVAL;
         if (value > MAX_BYTES >> shift)
                 return -ERANGE;
-        *(uint64_t *)field = value << shift;
+        *ret = value << shift;
+        return 0;
+}
+
+int config_value_size(const char *text, void *field)
+{
+        uint64_t size;
+        int r = value_size(text, &size);
+
+        if (r < 0)
+                return r;
+        if (size == 0)
+                return -ERANGE;
+        *(uint64_t *)field = size;
         return 0;
 }
 
@@ -98,7 +111,7 @@ int config_value_amount(const char *text, void *field)
                         return -ERANGE;
                 amount.percent = (uint32_t)percent; /* 0 % is 0 bytes */
         } else {
-                r = config_value_size(text, &amount.bytes);
+                r = value_size(text, &amount.bytes);
                 if (r < 0)
                         return r;
         }
@@ -273,7 +286,7 @@ static int value_text(const char *text, char *field, size_t size)
 
 int config_value_backend(const char *text, void *field)
 {
-        if (strcmp(text, "host") == 0)
+        if (dev_backend_find(text))
                 return value_text(text, field, sizeof(((struct config_device *)0)->backend));
         return strcmp(text, "cuda") == 0 ? -EOPNOTSUPP : -EINVAL;
 }

@@ -11,7 +11,7 @@
 
 int config_value_amount(const char *text, void *field);   /* struct config_amount: bytes, 512M, 2G, 50%, max */
 int config_value_capacity(const char *text, void *field); /* the same without max and without 0 */
-int config_value_size(const char *text, void *field);     /* uint64_t: bytes, 64K, 2M */
+int config_value_size(const char *text, void *field);     /* uint64_t: bytes, 64K, 2M; not 0 */
 int config_value_duration(const char *text, void *field); /* uint64_t, microseconds: 500ms, 2s, 1min; 1 ms to 1 hour */
 int config_value_count(const char *text, void *field);    /* uint32_t: 0 to 2^30 */
 int config_value_workers(const char *text, void *field);  /* uint32_t: 1 to 60,000 */

@@ -63,7 +63,6 @@ static const struct key keys[] = {
 };
 /* clang-format on */
 #define N_KEYS (sizeof(keys) / sizeof(keys[0]))
-_Static_assert(N_KEYS <= 64, "the keys seen in a section are a mask of 64 bits");
 
 struct parser {
         FILE *file;
@@ -74,13 +73,13 @@ struct parser {
         char *buffer; /* getline's */
         size_t buffer_size;
         unsigned line;
-        bool wants_key; /* the last line given to inih is a key, but its handler was not called yet */
-        bool failed;
+        bool wants_key;              /* the last line given to inih is a key, but its handler was not called yet */
+        bool failed, section_failed; /* something was complained of; within this section */
         bool daemon_seen;
         enum section section;
         void *object; /* struct config_daemon, _device or _tenant of the section */
         char title[CONFIG_NAME_MAX + 16];
-        uint64_t seen; /* keys of the section, by row of `keys` */
+        unsigned lines[N_KEYS]; /* where each key stands in the section; 0: it does not */
 };
 
 static void parser_complain(struct parser *p, unsigned line, const char *format, ...)
@@ -95,7 +94,7 @@ static void parser_complain(struct parser *p, unsigned line, const char *format,
         va_end(list);
         (void)snprintf(sentence, sizeof(sentence), "%.400s:%u: %s", p->path, line, text);
         p->complain(p->userdata, sentence);
-        p->failed = true;
+        p->failed = p->section_failed = true;
 }
 
 static void device_init(struct config_device *device, const char *name, unsigned line)
@@ -218,13 +217,39 @@ static enum section parser_open_section(struct parser *p, const char *kind, cons
         return device ? SECTION_DEVICE : SECTION_TENANT;
 }
 
+static void parser_complain_device(void *userdata, const char *key, const char *sentence)
+{
+        struct parser *p = userdata;
+        unsigned line = ((const struct config_device *)p->object)->line;
+
+        for (size_t i = 0; i < N_KEYS; i++)
+                if (p->lines[i] > 0 && strcmp(keys[i].name, key) == 0)
+                        line = p->lines[i];
+        parser_complain(p, line, "%s %s: %s", p->title, key, sentence);
+}
+
+/* What the keys of a section mean together, where each means something. */
+static void parser_close_section(struct parser *p)
+{
+        const struct config_device *device = p->object;
+        struct dev_options options;
+
+        if (p->section == SECTION_DEVICE && !p->section_failed) {
+                options = config_device_options(device);
+                (void)dev_backend_find(device->backend)->check(&options, parser_complain_device, p);
+        }
+        p->section = SECTION_NONE;
+        p->object = NULL;
+        p->section_failed = false;
+        memset(p->lines, 0, sizeof(p->lines));
+}
+
 /* "[kind name]", then nothing but a comment. */
 static void parser_section(struct parser *p, char *line)
 {
         char *end = strchr(line, ']'), *kind = line + 1, *name, *last;
 
-        p->seen = 0;
-        p->object = NULL;
+        parser_close_section(p);
         p->section = SECTION_REFUSED;
         if (!end) {
                 parser_complain(p, p->line, "a section without ]");
@@ -319,11 +344,11 @@ static int parser_key(void *userdata, const char *section, const char *name, con
         for (size_t i = 0; i < N_KEYS; i++) {
                 if (keys[i].section != p->section || strcmp(keys[i].name, name) != 0)
                         continue;
-                if (p->seen & UINT64_C(1) << i) {
+                if (p->lines[i] > 0) {
                         parser_complain(p, p->line, "%s %s stands a second time", p->title, name);
                         return 1;
                 }
-                p->seen |= UINT64_C(1) << i;
+                p->lines[i] = p->line;
                 r = keys[i].parse(value, (char *)p->object + keys[i].offset);
                 if (r < 0)
                         parser_complain_value(p, &keys[i], value, r);
@@ -377,6 +402,7 @@ int config_parse(FILE *file, const char *path, config_complain_fn *complain, voi
         }
         if (r != 0 && !p.failed)
                 parser_complain(&p, r > 0 ? (unsigned)r : p.line, "not understood");
+        parser_close_section(&p);
         parser_check_whole(&p);
         if (p.failed)
                 return -EINVAL;
@@ -403,6 +429,21 @@ int config_load(const char *path, config_complain_fn *complain, void *userdata, 
         r = config_parse(file, path, complain, userdata, ret);
         (void)fclose(file);
         return r;
+}
+
+struct dev_options config_device_options(const struct config_device *device)
+{
+        assert(device);
+
+        return (struct dev_options){
+                .name = device->name,
+                .uuid = device->uuid,
+                .page_size = device->page_size,
+                .capacity = device->capacity.bytes,
+                .capacity_percent = device->capacity.percent,
+                .hugepages = device->hugepages,
+                .populate = device->populate,
+        };
 }
 
 struct config *config_default(void)

@@ -15,6 +15,8 @@
 #include <stdio.h>
 #include <sys/types.h>
 
+#include "dev.h"
+
 #define CONFIG_DEFAULT_PATH "/etc/kvpager/kvpagerd.conf"
 #define CONFIG_NAME_MAX     64u /* bytes, NUL included */
 #define CONFIG_MAX_DEVICES  16u
@@ -84,6 +86,9 @@ int config_parse(FILE *file, const char *path, config_complain_fn *complain, voi
 
 /* What holds without a file: one device `host`, one tenant `default` that takes anybody. NULL: out of memory. */
 struct config *config_default(void);
+
+/* A device as its backend wants to hear of it; points into `device`. */
+struct dev_options config_device_options(const struct config_device *device);
 
 /* Bytes of `amount`, of which `whole` is 100 %. */
 uint64_t config_amount_bytes(const struct config_amount *amount, uint64_t whole);

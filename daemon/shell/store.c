@@ -24,16 +24,6 @@ struct store_slot {
         uint32_t state; /* enum slot_state */
 };
 
-static const struct dev_backend *const backends[] = { &dev_backend_host };
-
-static const struct dev_backend *backend_find(const char *name)
-{
-        for (size_t i = 0; i < sizeof(backends) / sizeof(backends[0]); i++)
-                if (strcmp(backends[i]->name, name) == 0)
-                        return backends[i];
-        return NULL;
-}
-
 /* A sixteenth of the device, up to 4 extents of the largest class and as many pages of each smaller one. */
 static uint32_t device_default_virgin_pages(const struct dev_info *info)
 {
@@ -44,20 +34,12 @@ static uint32_t device_default_virgin_pages(const struct dev_info *info)
 
 static int device_open(struct store_device *device, const struct config_device *config, char *error, size_t error_size)
 {
-        struct dev_options options = {
-                .name = config->name,
-                .uuid = config->uuid,
-                .page_size = config->page_size,
-                .capacity = config->capacity.bytes,
-                .capacity_percent = config->capacity.percent,
-                .hugepages = config->hugepages,
-                .populate = config->populate,
-        };
+        const struct dev_options options = config_device_options(config);
         char why[300] = "out of memory";
         int r;
 
         (void)snprintf(device->name, sizeof(device->name), "%s", config->name);
-        device->backend = backend_find(config->backend);
+        device->backend = dev_backend_find(config->backend);
         assert(device->backend);
         r = device->backend->open(&options, &device->dev, why, sizeof(why));
         if (r == 0) {

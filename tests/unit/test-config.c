@@ -210,6 +210,31 @@ Test(config, values)
             "a.conf:1: [tenant t] memory.high is more than memory.max\n");
 }
 
+Test(config, devices_that_no_backend_could_open)
+{
+        static const char huge[] = "[device a]\nhugepages = yes\npage-size = 4M\n";
+
+        bad("[device a]\npage-size = 2G\n[device b]\n\npage-size = 5K\n",
+            "a.conf:2: [device a] page-size: a page of 2G: it must be a power of two from 64K to 1G\n"
+            "a.conf:5: [device b] page-size: a page of 5K: it must be a power of two from 64K to 1G\n");
+        bad("[device a]\npage-size = 0\n",
+            "a.conf:2: [device a] page-size = 0: out of range; expected a size (64K, 2M)\n");
+        bad("[device a]\ncapacity = 1M\n", "a.conf:2: [device a] capacity: 1M is less than one page of 2M\n");
+        bad("[device a]\npage-size = 64K\ncapacity = 1000T\n",
+            "a.conf:3: [device a] capacity: 1000T in pages of 64K is more than the 1073741824 pages of a device: use larger "
+            "pages\n");
+        bad("[device a]\nuuid = GPU-1\ncapacity = 1000\n",
+            "a.conf:2: [device a] uuid: the host backend has no uuid: take the key away\n"
+            "a.conf:3: [device a] capacity: 1000 is less than one page of 2M\n");
+        /* A value that was not understood is complained of once. */
+        bad("[device a]\npage-size = x\ncapacity = 1M\n",
+            "a.conf:2: [device a] page-size = x: not valid; expected a size (64K, 2M)\n");
+
+        cr_expect_eq(parse(huge, strlen(huge), &(struct config *){ NULL }), -EINVAL);
+        cr_expect_eq(strncmp(complaints, "a.conf:2: [device a] hugepages: this kernel has no huge pages of 4M: ", 69),
+                     0, "%s", complaints);
+}
+
 Test(config, every_complaint_is_made)
 {
         bad("[daemon]\nx = 1\ny = 2\nlog-level = loud\n[bogus]\nz = 1\n[tenant t]\nmatch = uid:no-such-user\n",
@@ -230,9 +255,9 @@ Test(config, lines_that_are_too_long_or_hold_a_nul)
 
         snprintf(text, sizeof(text), "[daemon]\n# %0300d\nlog-level = %0300d\n", 0, 0);
         bad(text, "a.conf:3: a line of more than 198 characters\n");
-        snprintf(text, sizeof(text), "[device d]\nuuid = %040d%*s\n", 7, 198 - 7 - 40, "");
+        snprintf(text, sizeof(text), "[tenant %040d%*s]\nmatch = any\n", 7, 198 - 9 - 40, "");
         config = good(text); /* as long as a line may be */
-        cr_expect_eq(strlen(config->devices[0].uuid), 40);
+        cr_expect_eq(strlen(config->tenants[0].name), 40);
         free(config);
         config = NULL;
         cr_expect_eq(parse(nul, sizeof(nul) - 1, &config), -EINVAL);

@@ -121,10 +121,12 @@ Test(dev_host, options_that_are_refused_with_a_sentence)
                 { { .page_size = 32 * KIB }, "power of two from 64K to 1G" },
                 { { .page_size = 96 * KIB }, "power of two from 64K to 1G" },
                 { { .page_size = 2048 * MIB }, "power of two from 64K to 1G" },
-                { { .capacity = MIB }, "less than one page" },
-                { { .page_size = 64 * KIB, .capacity = 1ull << 60 }, "use larger pages" },
+                { { .page_size = 2048 * MIB }, "page-size: a page of 2G:" },
+                { { .capacity = MIB }, "capacity: 1M is less than one page of 2M" },
+                { { .page_size = 64 * KIB, .capacity = 1ull << 60 },
+                  "capacity: 1048576T in pages of 64K is more than" },
                 { { .uuid = "GPU-1" }, "no uuid" },
-                { { .page_size = 4 * MIB, .hugepages = true }, "none of 4096 KiB" },
+                { { .page_size = 4 * MIB, .hugepages = true }, "hugepages: this kernel has no huge pages of 4M" },
         };
 
         for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
@@ -136,6 +138,39 @@ Test(dev_host, options_that_are_refused_with_a_sentence)
         }
 }
 
+static void collect(void *userdata, const char *key, const char *sentence)
+{
+        cr_expect_neq(sentence[0], 0);
+        strcat(strcat(userdata, key), " ");
+}
+
+/* What open() refuses for ever is known before, all of it at once, and what it takes is not complained of. */
+Test(dev_host, options_are_checked_without_opening)
+{
+        static const struct {
+                struct dev_options options;
+                const char *keys;
+        } cases[] = {
+                { { .page_size = 0 }, "" },
+                { { .page_size = 64 * KIB, .capacity = 64 * KIB }, "" },
+                { { .page_size = 1024 * MIB, .capacity = 1ull << 50, .populate = true }, "" },
+                { { .capacity_percent = 50 }, "" },
+                { { .page_size = 5 * KIB, .capacity = 1 }, "page-size " },
+                { { .page_size = 4 * MIB, .hugepages = true, .capacity = 64 * KIB, .uuid = "u" },
+                  "uuid hugepages capacity " },
+        };
+
+        for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+                char found[256] = "";
+
+                cr_expect_eq(host->check(&cases[i].options, collect, found), *cases[i].keys ? -EINVAL : 0);
+                cr_expect_str_eq(found, cases[i].keys);
+        }
+        cr_expect_eq(dev_backend_find("host"), host);
+        cr_expect_null(dev_backend_find("hos"));
+        cr_expect_null(dev_backend_find(""));
+}
+
 /* Where huge pages are free they must work; where none are, the error must say what to do. */
 Test(dev_host, hugepages)
 {
@@ -145,7 +180,8 @@ Test(dev_host, hugepages)
         int r = host->open(&options, &dev, error, sizeof(error));
 
         if (r < 0) {
-                cr_expect(strstr(error, "is free: reserve some") || strstr(error, "it has none of"), "%s", error);
+                cr_expect(strstr(error, "is free: reserve some") || strstr(error, "this kernel has no huge pages of"),
+                          "%s", error);
                 return;
         }
         cr_assert_eq(host->create(dev, 0, &extent), 0);
