@@ -51,7 +51,8 @@ says(run(config="[device a]\n[device a]\n"), "try.conf:2: [device a] stands a se
 says(run(config="[device a]\nx=1\ny=2\n"), "try.conf:2: unknown key x", "try.conf:3: unknown key y")
 for options in (), ("--check-config",):
     says(run(*options, config="[device a]\npage-size = 5K\n"), "try.conf:2: [device a] page-size: a page of 5K: it must be a power of two")
-    says(run(*options, config="[device a]\npage-size = 4M\nhugepages = yes\n"), "try.conf:3: [device a] hugepages: this kernel has no huge pages of 4M")
+    says(run(*options, config="[device a]\npage-size = 4M\nhugepages = yes\n"),
+         "try.conf:3: [device a] hugepages: this kernel has no huge pages of 4M")
     says(run(*options, config="[device a]\n\ncapacity = 1M\n"), "try.conf:3: [device a] capacity: 1M is less than one page of 2M")
 says(run("--check-config", config="[daemon]\nlog-level = x\n"), "try.conf:2:")
 run("--check-config", config="[daemon]\nlog-level = info\n", expect=0)
