@@ -74,7 +74,28 @@ static size_t column_find(char *const *fields, size_t n, const char *name)
         return SIZE_MAX;
 }
 
-int trace_csv_recognise(struct trace_line *line, struct trace_csv *ret_csv)
+/* Which of two columns of the same name is meant cannot be known. */
+static int csv_check_header(const struct trace_csv *csv, char *const *fields, const struct trace_line *line,
+                            struct complaint *complaint)
+{
+        const struct {
+                size_t column;
+                const char *name;
+        } read[] = { { csv->clock, csv->clock_name },
+                     { csv->prompt, csv->prompt_name },
+                     { csv->generated, csv->generated_name } };
+
+        for (size_t i = 0; i < sizeof(read) / sizeof(read[0]); i++) {
+                size_t after = read[i].column + 1;
+
+                if (column_find(fields + after, csv->n_columns - after, read[i].name) != SIZE_MAX)
+                        return complain(complaint, -EINVAL, "%s:%ju: column '%s' stands twice", line->file,
+                                        (uintmax_t)line->number, read[i].name);
+        }
+        return 0;
+}
+
+int trace_csv_recognise(struct trace_line *line, struct trace_csv *ret_csv, struct complaint *complaint)
 {
         char *fields[TRACE_COLUMNS_MAX];
         int n;
@@ -101,6 +122,8 @@ int trace_csv_recognise(struct trace_line *line, struct trace_csv *ret_csv)
 
                 if (csv.clock == SIZE_MAX || csv.prompt == SIZE_MAX || csv.generated == SIZE_MAX)
                         continue;
+                if (csv_check_header(&csv, fields, line, complaint) < 0)
+                        return -EINVAL;
                 *ret_csv = csv;
                 return 1;
         }

@@ -36,8 +36,9 @@ struct trace_csv {
         int (*parse_clock)(const char *text, uint64_t *ret_usec);
 };
 
-/* 1: the line is the header of a known CSV format; 0: it is not. Changes the line. */
-int trace_csv_recognise(struct trace_line *line, struct trace_csv *ret_csv);
+/* 1: the line is the header of a known CSV format; 0: it is not; -EINVAL: it is one, but not a good one. Changes the
+ * line. */
+int trace_csv_recognise(struct trace_line *line, struct trace_csv *ret_csv, struct complaint *complaint);
 int trace_csv_parse(const struct trace_csv *csv, struct trace_line *line, struct trace_row *ret_row,
                     struct complaint *complaint);
 

@@ -6,6 +6,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <jansson.h>
+#include <string.h>
 
 #include "cleanup.h"
 #include "trace-line.h"
@@ -59,6 +60,27 @@ static int parse_clock(const struct trace_line *line, const json_t *object, uint
         return 0;
 }
 
+/* The text is no JSON object. A number that fits no type has a field, which the parser does not tell: it is the last
+ * key before the place where it stopped. */
+static int syntax_complain(const struct trace_line *line, const json_error_t *error, struct complaint *complaint)
+{
+        size_t n = error->position > 0 ? (size_t)error->position : 0;
+        const char *colon, *end, *start;
+        char name[40];
+
+        if (json_error_code(error) == json_error_numeric_overflow && n <= line->length) {
+                colon = memrchr(line->text, ':', n);
+                end = colon ? memrchr(line->text, '"', (size_t)(colon - line->text)) : NULL;
+                start = end ? memrchr(line->text, '"', (size_t)(end - line->text)) : NULL;
+                if (start) {
+                        (void)snprintf(name, sizeof(name), "%.*s", (int)(end - start - 1), start + 1);
+                        return field_complain(line, name, "is out of range", complaint);
+                }
+        }
+        return complain(complaint, -EINVAL, "%s:%ju: column %d: no JSON object (%s): is the row cut?", line->file,
+                        (uintmax_t)line->number, error->column, error->text);
+}
+
 int trace_mooncake_parse(struct trace_line *line, struct trace_row *ret_row, struct complaint *complaint)
 {
         _cleanup_(cleanup_json) json_t *object = NULL;
@@ -72,8 +94,7 @@ int trace_mooncake_parse(struct trace_line *line, struct trace_row *ret_row, str
 
         object = json_loadb(line->text, line->length, JSON_REJECT_DUPLICATES, &error);
         if (!object)
-                return complain(complaint, -EINVAL, "%s:%ju: column %d: no JSON object (%s): is the row cut?",
-                                line->file, (uintmax_t)line->number, error.column, error.text);
+                return syntax_complain(line, &error, complaint);
         if (!json_is_object(object))
                 return complain(complaint, -EINVAL, "%s:%ju: not a JSON object", line->file, (uintmax_t)line->number);
 

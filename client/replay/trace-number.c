@@ -87,6 +87,11 @@ static uint64_t days_since_epoch(uint64_t year, uint64_t month, uint64_t day)
         return era * 146097 + day_of_era - 719468;
 }
 
+static uint64_t days_of_month(uint64_t year, uint64_t month)
+{
+        return month == 12 ? 31 : days_since_epoch(year, month + 1, 1) - days_since_epoch(year, month, 1);
+}
+
 /* One part of a date: digits within bounds, then one of the characters of `ends` (or the end of the text). */
 static int parse_part(const char **text, uint64_t least, uint64_t most, char end, uint64_t *ret_value)
 {
@@ -140,9 +145,10 @@ int trace_parse_date(const char *text, uint64_t *ret_usec)
         int r;
 
         if ((r = parse_part(&text, 1970, 9999, '-', &year)) < 0 || (r = parse_part(&text, 1, 12, '-', &month)) < 0 ||
-            (r = parse_part(&text, 1, 31, ' ', &day)) < 0 || (r = parse_part(&text, 0, 23, ':', &hour)) < 0 ||
-            (r = parse_part(&text, 0, 59, ':', &minute)) < 0 || (r = parse_part(&text, 0, 60, '\0', &second)) < 0 ||
-            (r = parse_fraction(&text, &usec)) < 0 || (r = parse_zone(text, &offset)) < 0)
+            (r = parse_part(&text, 1, days_of_month(year, month), ' ', &day)) < 0 ||
+            (r = parse_part(&text, 0, 23, ':', &hour)) < 0 || (r = parse_part(&text, 0, 59, ':', &minute)) < 0 ||
+            (r = parse_part(&text, 0, 60, '\0', &second)) < 0 || (r = parse_fraction(&text, &usec)) < 0 ||
+            (r = parse_zone(text, &offset)) < 0)
                 return r;
 
         seconds = (int64_t)(days_since_epoch(year, month, day) * 86400 + hour * 3600 + minute * 60 + second) - offset;

@@ -81,6 +81,7 @@ static int reader_next_line(struct reader *reader, struct complaint *complaint)
 static int reader_recognise(struct reader *reader, struct complaint *complaint)
 {
         struct trace_line *line = &reader->line;
+        int r;
 
         if (line->length >= 3 &&
             memcmp(line->text, "\xef\xbb\xbf", 3) == 0) { /* a byte order mark, from spreadsheets */
@@ -92,7 +93,10 @@ static int reader_recognise(struct reader *reader, struct complaint *complaint)
                 reader->trace.format = "mooncake";
                 return 0;
         }
-        if (trace_csv_recognise(line, &reader->csv)) {
+        r = trace_csv_recognise(line, &reader->csv, complaint);
+        if (r < 0)
+                return r;
+        if (r > 0) {
                 reader->format = TRACE_CSV;
                 reader->trace.format = reader->csv.format;
                 return 1;
@@ -203,6 +207,10 @@ int trace_read_file(FILE *file, const char *name, uint64_t max_requests, struct 
                 if (r < 0)
                         return r;
         }
+        if (reader.trace.n == 0 && reader.trace.failed > 0)
+                return complain(complaint, -EINVAL,
+                                "%s: holds no requests but failed ones (%ju, with no response tokens)", name,
+                                (uintmax_t)reader.trace.failed);
         if (reader.trace.n == 0)
                 return complain(complaint, -EINVAL, "%s: holds no requests", name);
         trace_order(&reader.trace);

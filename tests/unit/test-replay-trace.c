@@ -76,6 +76,23 @@ Test(replay_trace, reads_azure_with_offsets_and_moved_columns)
         trace_clear(&trace);
 }
 
+/* Every month's last day is one. */
+Test(replay_trace, knows_the_calendar)
+{
+        static const char *const days[] = { "2023-01-31", "2023-02-28", "2024-02-29", "2000-02-29", "2023-04-30",
+                                            "2023-06-30", "2023-09-30", "2023-11-30", "2023-12-31", "2100-02-28" };
+        uint64_t usec = 0;
+
+        for (size_t i = 0; i < sizeof(days) / sizeof(days[0]); i++) {
+                char text[32];
+
+                (void)snprintf(text, sizeof(text), "%s 00:00:00", days[i]);
+                cr_expect_eq(trace_parse_date(text, &usec), 0, "%s", text);
+        }
+        cr_assert_eq(trace_parse_date("2000-02-29 00:00:00", &usec), 0);
+        cr_expect_eq(usec, UINT64_C(951782400) * 1000000);
+}
+
 Test(replay_trace, reads_burstgpt_old_and_new)
 {
         struct complaint complaint;
@@ -153,6 +170,14 @@ Test(replay_trace, complains_of_bad_rows)
                   "load:2: field 'ContextTokens' is out of range" },
                 { AZURE "2023-11-16 18:17:03,268435457,1", "load:2: field 'ContextTokens' is out of range" },
                 { AZURE "2023-13-16 18:17:03,5,1", "load:2: field 'TIMESTAMP' is out of range" },
+                { AZURE "2023-02-29 18:17:03,5,1", "load:2: field 'TIMESTAMP' is out of range" },
+                { AZURE "2023-02-31 18:17:03,5,1", "load:2: field 'TIMESTAMP' is out of range" },
+                { AZURE "2100-02-29 18:17:03,5,1", "load:2: field 'TIMESTAMP' is out of range" },
+                { AZURE "2023-11-31 18:17:03,5,1", "load:2: field 'TIMESTAMP' is out of range" },
+                { AZURE "2023-12-32 18:17:03,5,1", "load:2: field 'TIMESTAMP' is out of range" },
+                { "TIMESTAMP,ContextTokens,GeneratedTokens,contexttokens\n2023-11-16 18:17:03,5,1,1",
+                  "load:1: column 'ContextTokens' stands twice" },
+                { "TIMESTAMP,TIMESTAMP,ContextTokens,GeneratedTokens\n", "load:1: column 'TIMESTAMP' stands twice" },
                 { AZURE "2023-11-16 18:17,5,1", "load:2: field 'TIMESTAMP'" },
                 { AZURE "2023-11-16,5,1", "load:2: field 'TIMESTAMP'" },
                 { AZURE "17,5,1", "load:2: field 'TIMESTAMP'" },
@@ -170,7 +195,8 @@ Test(replay_trace, complains_of_bad_rows)
                 { BURST "5s,ChatGPT,472,18,490,x", "load:2: field 'Timestamp' is not what belongs there: '5s'" },
                 { BURST "5,ChatGPT,472,1.5,490,x", "load:2: field 'Response tokens'" },
                 { BURST "99999999999999,ChatGPT,472,1,490,x", "load:2: field 'Timestamp' is out of range" },
-                { BURST "5,ChatGPT,472,0,490,x", "load: holds no requests" },
+                { BURST "5,ChatGPT,472,0,490,x\n6,ChatGPT,472,0,490,x",
+                  "load: holds no requests but failed ones (2, with no response tokens)" },
                 { "{\"timestamp\": 1, \"input_length\": 2, \"output_le", "load:1: column" },
                 { "{\"timestamp\": 1, \"input_length\": 2}", "load:1: field 'output_length' is missing" },
                 { "{\"timestamp\": -1, \"input_length\": 2, \"output_length\": 3}",
@@ -183,6 +209,13 @@ Test(replay_trace, complains_of_bad_rows)
                   "load:1: field 'timestamp' is not a number" },
                 { "{\"timestamp\": 1, \"input_length\": 999999999999, \"output_length\": 3}",
                   "load:1: field 'input_length' is out" },
+                { "{\"timestamp\": 1, \"input_length\": 99999999999999999999999, \"output_length\": 3}",
+                  "load:1: field 'input_length' is out of range" },
+                { "{\"timestamp\": 1e999, \"input_length\": 2, \"output_length\": 3}",
+                  "load:1: field 'timestamp' is out of range" },
+                { "{\"timestamp\": 1, \"hash_ids\": [1, 99999999999999999999999]}",
+                  "load:1: field 'hash_ids' is out of range" },
+                { "[99999999999999999999999]", "load:1: neither" },
                 { "{\"timestamp\": 1e300, \"input_length\": 2, \"output_length\": 3}",
                   "load:1: field 'timestamp' is out" },
                 { "{\"timestamp\": 1, \"input_length\": 2, \"output_length\": 3, \"hash_ids\": 4}",
