@@ -96,7 +96,7 @@ $(OBJ)/daemon/shell/%: FLAGS := -fPIE $(SHELL_I)
 $(OBJ)/client/proto/%: FLAGS := -fPIC -fvisibility=hidden -Iclient/proto
 $(OBJ)/client/lib/%: FLAGS := -fPIC -fvisibility=hidden -pthread $(CLIENT_I) -Iclient/lib
 $(OBJ)/client/cli/%: FLAGS := -fPIE $(CLIENT_I) -Iclient/cli
-$(OBJ)/client/replay/%: FLAGS := -fPIE -pthread $(CLIENT_I) -Iclient/replay -Ikernels/ref
+$(OBJ)/client/replay/%: FLAGS := -fPIE -pthread $(CLIENT_I) -Iclient/cli -Iclient/replay -Ikernels/ref
 $(OBJ)/kernels/ref/%: FLAGS := -fPIE -Ikernels/ref
 $(OBJ)/man/%: FLAGS := -fPIE -Iclient/proto
 $(OBJ)/tests/%: FLAGS := -fPIE -pthread $(TEST_I)
@@ -230,8 +230,8 @@ $(MADE_PAGES): $(O)/man/%: man/%.in $(O)/man/tables
 RPATH := -Wl,-rpath,'$$ORIGIN/../lib'
 $(BIN)/kvpagerctl: $(OBJ)/client/cli/main.o $(CLI_A) $(PROTO_A) $(CLIENT_SO)
 $(OBJ)/install/kvpagerctl: $(OBJ)/client/cli/main.o $(CLI_A) $(PROTO_A) $(CLIENT_SO)
-$(BIN)/kvpager-replay: $(OBJ)/client/replay/main.o $(REPLAY_A) $(PROTO_A) $(CLIENT_SO)
-$(OBJ)/install/kvpager-replay: $(OBJ)/client/replay/main.o $(REPLAY_A) $(PROTO_A) $(CLIENT_SO)
+$(BIN)/kvpager-replay: $(OBJ)/client/replay/main.o $(REPLAY_A) $(CLI_A) $(PROTO_A) $(CLIENT_SO)
+$(OBJ)/install/kvpager-replay: $(OBJ)/client/replay/main.o $(REPLAY_A) $(CLI_A) $(PROTO_A) $(CLIENT_SO)
 $(BIN)/kvpagerctl $(BIN)/kvpager-replay:
 	@mkdir -p $(@D)
 	$(link) $(uses_so) $(RPATH) $(CLIENT_LIBS) -pthread

@@ -46,6 +46,7 @@ void plan_clear(struct plan *plan)
                 free(plan->shares[i]);
         free(plan->shares);
         free(plan->n_shares);
+        free(plan->limits);
         *plan = (struct plan){ 0 };
 }
 
@@ -118,6 +119,19 @@ int plan_capacity(struct plan *plan, const struct options *options, uint64_t ava
         return 0;
 }
 
+void plan_limit(struct plan *plan, const struct options *options, uint64_t device, uint64_t *limits, bool shared)
+{
+        uint64_t sum = 0;
+
+        assert(plan->page_size > 0);
+        assert(limits);
+
+        for (uint32_t i = 0; i < (shared ? 1 : options->tenants); i++)
+                sum += limits[i] < device - sum ? limits[i] : device - sum;
+        plan->capacity = sum / plan->page_size * plan->page_size;
+        plan->limits = limits;
+}
+
 uint64_t plan_capacity_blocks(const struct plan *plan, const struct options *options)
 {
         if (plan->unconstrained)
@@ -129,15 +143,18 @@ void plan_mark_impossible(struct plan *plan, const struct options *options)
 {
         uint64_t blocks = plan_capacity_blocks(plan, options), pages = plan->capacity / plan->page_size;
 
-        for (uint32_t i = 0; i < plan->n_workers; i++)
+        for (uint32_t i = 0; i < plan->n_workers; i++) {
+                uint64_t most = plan->limits ? plan->limits[i % options->tenants] / plan->page_size : pages;
+
                 for (size_t k = 0; k < plan->n_shares[i]; k++) {
                         struct request *request = &plan->shares[i][k];
                         uint64_t tokens = request_tokens(request);
 
                         request->impossible = tokens > plan->max_tokens || ledger_blocks(tokens) > blocks ||
                                               geometry_pages(&options->geometry, options->layout, plan->page_size,
-                                                             tokens) > pages;
+                                                             tokens) > (most < pages ? most : pages);
                 }
+        }
 }
 
 uint64_t memory_available(void)

@@ -16,6 +16,7 @@ struct plan {
         size_t *n_shares;
         uint64_t max_tokens;
         uint64_t page_size, capacity; /* bytes; the capacity in whole pages */
+        uint64_t *limits;             /* bytes that each tenant can ever hold; NULL: all of the capacity */
         bool unconstrained; /* the capacity is not asked for but what the load needs: the yardstick has no limit */
 };
 
@@ -27,8 +28,12 @@ int plan_deal(const struct options *options, const struct trace *trace, double s
  * kept). */
 int plan_capacity(struct plan *plan, const struct options *options, uint64_t available);
 
-/* Marks the requests that can never fit: alone larger than the capacity in pages or in 16-token blocks, or longer than
- * the longest length. */
+/* The capacity is `device` bytes, of which tenant i can ever hold limits[i] (one for each tenant of the options; they
+ * become the plan's). `shared`: all workers are one tenant's, and it is limits[0] in all. */
+void plan_limit(struct plan *plan, const struct options *options, uint64_t device, uint64_t *limits, bool shared);
+
+/* Marks the requests that can never fit: alone larger than the capacity or their tenant's limit in pages, or than the
+ * capacity in 16-token blocks, or longer than the longest length. */
 void plan_mark_impossible(struct plan *plan, const struct options *options);
 
 /* 16-token blocks in the capacity; UINT64_MAX where it is without limit. */

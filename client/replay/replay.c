@@ -18,6 +18,7 @@
 
 #include "cleanup.h"
 #include "crew.h"
+#include "foreign-daemon.h"
 #include "plan.h"
 #include "private-daemon.h"
 
@@ -100,44 +101,30 @@ static int replay_load(struct replay *replay, struct complaint *complaint)
         return r < 0 ? complain(complaint, r, "no memory for %zu requests", replay->trace.n) : 0;
 }
 
-/* Whether a running daemon has a tenant of that name for us. */
-static bool tenant_exists(const char *name)
-{
-        struct kvp_conn *connection = NULL;
-        int r = kvp_connect(&(struct kvp_connect_options){ .size = sizeof(struct kvp_connect_options), .tenant = name },
-                            &connection);
-
-        kvp_disconnect(connection);
-        return r >= 0;
-}
-
-/* Asks a running daemon what it has, over a connection that is closed before the workers are forked. */
+/* Takes a running daemon as it is. */
 static int replay_ask_daemon(struct replay *replay, struct complaint *complaint)
 {
-        struct kvp_device_info device = { .size = sizeof(device) };
         const struct options *options = replay->options;
-        struct kvp_conn *connection = NULL;
+        uint64_t *limits = calloc(options->tenants, sizeof(*limits));
+        struct foreign_daemon daemon;
         int r;
 
-        r = kvp_connect(&(struct kvp_connect_options){ .size = sizeof(struct kvp_connect_options) }, &connection);
-        if (r < 0)
-                return complain(complaint, r, "cannot connect to kvpagerd at %s: %s", getenv("KVPAGER_SOCKET"),
-                                strerror(-r));
-        r = kvp_device_info(connection, 0, &device);
-        kvp_disconnect(connection);
-        if (r < 0)
-                return complain(complaint, r, "kvp_device_info: %s", strerror(-r));
-        if (options->page_size && options->page_size != device.page_size)
-                return complain(
+        if (!limits)
+                return complain(complaint, -ENOMEM, "no memory for %u tenants", options->tenants);
+        r = foreign_daemon_ask((const char(*)[16])replay->tenants, options->tenants, &daemon, limits, complaint);
+        if (r >= 0 && options->page_size && options->page_size != daemon.page_size)
+                r = complain(
                         complaint, -EINVAL,
                         "--page-size: the running kvpagerd has pages of %ju bytes; with --capacity a private one starts",
-                        (uintmax_t)device.page_size);
-        replay->plan.page_size = device.page_size;
-        replay->plan.capacity = device.capacity;
+                        (uintmax_t)daemon.page_size);
+        if (r < 0) {
+                free(limits);
+                return r;
+        }
         replay->external = true;
-        replay->external_tenants = true;
-        for (uint32_t i = 0; i < options->tenants; i++)
-                replay->external_tenants = replay->external_tenants && tenant_exists(replay->tenants[i]);
+        replay->external_tenants = daemon.named;
+        replay->plan.page_size = daemon.page_size;
+        plan_limit(&replay->plan, options, daemon.capacity, limits, !daemon.named);
         return 0;
 }
 

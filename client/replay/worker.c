@@ -161,7 +161,8 @@ static int worker_run_free(struct worker *worker)
                 if (worker->report.n_stalled == 0)
                         progressed = wall;
                 else if (wall - progressed > STALLED_MAX_USEC)
-                        return complain(&worker->pager.complaint, -ENOMEM, "no memory for %ju s",
+                        return complain(&worker->pager.complaint, -ENOMEM,
+                                        "no memory for %ju s for a request that would fit: somebody else holds it",
                                         (uintmax_t)(STALLED_MAX_USEC / 1000000));
                 else
                         (void)poll(NULL, 0, STALLED_SLEEP_MSEC);

@@ -71,7 +71,7 @@ includes daemon/shell $D $C $B $P
 includes $P
 includes client/lib $P $H
 includes client/cli $P $H
-includes client/replay $P $H kernels/ref
+includes client/replay client/cli $P $H kernels/ref
 includes kernels/ref
 
 # 4. base and core include of the system's headers only those that bring no system call.

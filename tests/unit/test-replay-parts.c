@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "foreign-daemon.h"
 #include "hash.h"
 #include "histogram.h"
 #include "number.h"
@@ -274,4 +275,51 @@ Test(replay_parts, plan_deals_and_sizes)
         for (uint32_t i = 0; i < 10; i++)
                 cr_assert_eq(plan.shares[i % 3][i / 3].impossible, 100 * (i + 1) + 5 > 640, "%u", i);
         plan_clear(&plan);
+}
+
+Test(replay_parts, plan_knows_what_a_tenant_can_never_hold)
+{
+        struct request requests[6];
+        const struct trace trace = { .requests = requests, .n = 6 };
+        struct complaint complaint;
+        struct options options;
+
+        for (uint32_t i = 0; i < 6; i++) /* 32 tokens a page: 2, 4, 6, ... pages */
+                requests[i] = (struct request){ .id = i, .prompt_tokens = 64 * (i + 1) };
+        cr_assert_eq(parse(&options, &complaint, "--tenants 2 --layout token-major-fused"), 0);
+        for (int shared = 0; shared < 2; shared++) {
+                uint64_t *limits = calloc(2, sizeof(*limits));
+                struct plan plan;
+
+                limits[0] = 5 * 65536;
+                limits[1] = shared ? limits[0] : 9 * 65536 + 4096;
+                cr_assert_eq(plan_deal(&options, &trace, 1.0, &plan), 0);
+                plan.page_size = 65536;
+                plan_limit(&plan, &options, 20 * 65536, limits, shared);
+                cr_assert_eq(plan.capacity, (uint64_t)(shared ? 5 : 14) * 65536, "the yardstick gets what they get");
+                plan_mark_impossible(&plan, &options);
+                for (uint32_t i = 0; i < 6; i++)
+                        cr_expect_eq(plan.shares[i % 2][i / 2].impossible, 2 * (i + 1) > limits[i % 2] / 65536, "%u",
+                                     i);
+                plan_limit(&plan, &options, 7 * 65536, limits, shared);
+                cr_assert_eq(plan.capacity, (uint64_t)(shared ? 5 : 7) * 65536, "no more than the device has");
+                plan_clear(&plan);
+        }
+}
+
+Test(replay_parts, limits_of_a_foreign_daemon)
+{
+        const struct wire_item_tenant tenants[] = {
+                { .name = "a", .max_bytes = 100 },
+                { .name = "b", .max_bytes = UINT64_MAX, .min_bytes = 300 },
+                { .name = "c", .max_bytes = UINT64_MAX, .min_bytes = 600 },
+        };
+
+        cr_expect_eq(foreign_daemon_limit(tenants, 3, "a", 1000), 100, "memory.max");
+        cr_expect_eq(foreign_daemon_limit(tenants, 3, "a", 950), 50, "what the guarantees of others leave");
+        cr_expect_eq(foreign_daemon_limit(tenants, 3, "a", 800), 0);
+        cr_expect_eq(foreign_daemon_limit(tenants, 3, "b", 1000), 400, "its own guarantee is no limit");
+        cr_expect_eq(foreign_daemon_limit(tenants, 2, "b", 1000), 1000);
+        cr_expect_eq(foreign_daemon_limit(tenants, 3, "z", 1000), 100, "one that is not listed");
+        cr_expect_eq(foreign_daemon_limit(NULL, 0, "a", 1000), 1000);
 }

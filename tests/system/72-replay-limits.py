@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: MIT
+"""On a daemon that is not its own the replay rejects at once what a tenant could never hold, and completes the rest."""
+import os
+
+from box import Daemon
+from replay import replay
+
+PAGE = 65536
+REQUESTS = 40
+LOAD = ["--requests", str(REQUESTS), "--max-seqs", "4", "--geometry", "tiny", "--layout", "token-major-fused"]
+DEVICE = "[device d]\ncapacity = %s\npage-size = 64K\n"
+TENANT = "[tenant %s]\nmatch = any\nmemory.max = %s\n"
+
+
+def fitting(pages):
+    """How many requests of the load fit into so many pages, by a daemon of the replay's own that has no more."""
+    return replay(*LOAD, "--no-compute", "--page-size", "64K", "--capacity", str(pages * PAGE))["requests_completed"]
+
+
+expected = {0: 0, 32: fitting(32), 1024: REQUESTS}
+assert 0 < expected[32] < REQUESTS, expected
+BOTH = (["--no-compute"], ["--verify"])
+VIRTUAL = BOTH[:1]
+for config, arguments, modes, pages in (
+        (DEVICE % "64M" + TENANT % ("t0", "2M"), [], BOTH, 32),
+        (DEVICE % "2M" + TENANT % ("t0", "64M"), [], BOTH, 32),
+        (DEVICE % "64M" + TENANT % ("default", "2M"), ["--tenants", "2"], BOTH, 32),
+        (DEVICE % "64M" + TENANT % ("t0", "2M"), ["--tenants", "2"], VIRTUAL, 32),
+        (DEVICE % "64M" + TENANT % ("t0", "32K"), [], BOTH, 0),
+        (DEVICE % "64M" + TENANT % ("t0", "max"), [], VIRTUAL, 1024)):
+    daemon = Daemon(config=config)
+    os.environ["KVPAGER_SOCKET"] = daemon.socket
+    for mode in modes:
+        r = replay(*LOAD, *arguments, *mode)
+        found = r["requests_completed"], r["requests_rejected"]
+        assert found == (expected[pages], REQUESTS - expected[pages]), (config, arguments, mode, r)
+        assert r["verify_mismatches"] == 0 and not r["private_daemon"], r
+        assert r["peak_live_bytes"] <= r["capacity_bytes"] == pages * PAGE, r
+    assert daemon.empty()
+    assert "no [tenant]" not in daemon.text(), daemon.text()
+    daemon.stop()
+
+# Each tenant by its own limit: t1 takes what t0 cannot.
+daemon = Daemon(config=DEVICE % "64M" + TENANT % ("t0", "2M") + TENANT % ("t1", "max"))
+os.environ["KVPAGER_SOCKET"] = daemon.socket
+for mode in BOTH:
+    r = replay(*LOAD, "--tenants", "2", *mode)
+    assert 0 < r["requests_rejected"] < REQUESTS - expected[32], r
+    assert r["requests_completed"] + r["requests_rejected"] == REQUESTS, r
+daemon.check()
+daemon.stop()
