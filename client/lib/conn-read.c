@@ -74,8 +74,10 @@ int conn_receive(int fd, int flags, void *packet, size_t capacity, int *fds, uns
         cut = message.msg_flags & MSG_CTRUNC;
         n_fds = collect_fds(&message, fds, max_fds, &cut);
         if (n == 0 || message.msg_flags & MSG_TRUNC) {
-                for (unsigned i = 0; i < n_fds; i++)
+                for (unsigned i = 0; i < n_fds; i++) {
                         (void)close(fds[i]);
+                        fds[i] = -1; /* or the caller would close it again, and by then it may be somebody else's */
+                }
                 return n == 0 ? -ENOTCONN : -EPROTO;
         }
         *ret_n_fds = n_fds;
