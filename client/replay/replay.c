@@ -287,7 +287,9 @@ static double seconds_now(void)
 
 int replay_run(const struct options *options, struct outcome *ret_outcome, struct complaint *complaint)
 {
-        _cleanup_(replay_clear) struct replay replay = { .options = options, .crew.signal_fd = -1 };
+        _cleanup_(replay_clear) struct replay replay = { .options = options,
+                                                         .daemon = PRIVATE_DAEMON_NONE,
+                                                         .crew.signal_fd = -1 };
         struct outcome *outcome = ret_outcome;
         double start;
         int r;

@@ -1,19 +1,17 @@
 # SPDX-License-Identifier: MIT
 """The daemon's own life: its socket, a second daemon, activation, bad configurations, reload, stop, and clean errors for each."""
 import os
-import shutil
 import signal
 import socket
 import stat
 import subprocess
-import tempfile
 
-from box import BIN, Daemon, until
+from box import BIN, Daemon, temporary_folder, until
 from raw import *
 
 KVPAGERD = BIN + "/kvpagerd"
 NOBODY = 65534
-folder = tempfile.mkdtemp(prefix="kvp-")
+folder = temporary_folder()
 os.chmod(os.environ["TMPDIR"], 0o755)  # ours alone; other users have to get as far as the socket
 os.chmod(folder, 0o755)
 
@@ -206,4 +204,3 @@ reload("[device d]\ncapacity = 4M\npage-size = 64K\nvirgin-pages = 0\n[tenant b]
 says(daemon.text(), "[tenant b] memory.min, memory.low and memory.high are not in force yet")
 daemon.check()
 daemon.stop()
-shutil.rmtree(folder)

@@ -2,12 +2,11 @@
 """A step in which no row crosses its look-ahead mark: no system call, no message. One that crosses: one wake."""
 import os
 import re
-import tempfile
 
-from box import Daemon, until
+from box import Daemon, temporary_folder, until
 
 daemon = Daemon(capacity="256M", page_size="2M")
-trace = os.path.join(tempfile.mkdtemp(), "trace")
+trace = os.path.join(temporary_folder(), "trace")
 worker = daemon.worker(wrap=("strace", "-f", "-o", trace, "-e", "trace=all"))
 worker.create(rows=4, tokens=65536)
 seq = worker.acquire(100)

@@ -4,10 +4,9 @@ import os
 import shutil
 import signal
 import subprocess
-import tempfile
 import time
 
-from box import BIN, Daemon, until
+from box import BIN, Daemon, temporary_folder, until
 
 NOBODY = 65534
 COMMANDS = ("status", "devices", "tenants", "workers", "caches", "counters", "check")
@@ -33,7 +32,7 @@ for words in (("top",), ("set", "t", "memory.max=1G"), ("events",), ("metrics",)
 daemon = Daemon()
 if os.getuid() == 0:
     os.chmod(os.environ["TMPDIR"], 0o711)
-    public = tempfile.mkdtemp()
+    public = temporary_folder()
     os.chmod(public, 0o755)
     program = shutil.copy(BIN + "/kvpagerctl", public)
     nobody = {"program": program, "user": NOBODY, "group": NOBODY, "extra_groups": []}
@@ -43,7 +42,6 @@ if os.getuid() == 0:
     env = dict(os.environ, KVPAGER_SOCKET=daemon.socket)
     subprocess.run([program, "tenants"], env=env, check=True, timeout=20, user=NOBODY, group=NOBODY, extra_groups=[])
     fails("check", socket=daemon.socket, says=("refused", "root"), **nobody)
-    shutil.rmtree(public)
 else:
     os.chmod(daemon.socket, 0)
     fails("status", socket=daemon.socket, says=("permission denied", "group kvpager"))

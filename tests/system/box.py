@@ -4,9 +4,11 @@
 Every wait is bounded and ends in an assertion; nothing sleeps where it can wait for an event.
 """
 
+import atexit
 import json
 import os
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -34,11 +36,20 @@ def shmem_kib():
         return next(int(line.split()[1]) for line in f if line.startswith("Shmem:"))
 
 
+def temporary_folder():
+    """One that is gone when the test is."""
+    folder = tempfile.mkdtemp(prefix="kvp-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
 class Daemon:
     """kvpagerd with a configuration of its own, ready when this returns."""
 
     def __init__(self, config=None, capacity="512M", page_size="2M", tenants=("default",), extra="", program=None, wrap=()):
-        self.folder = tempfile.mkdtemp(prefix="kvp-")
+        self.folder = temporary_folder()
+        self.process = None
+        atexit.register(self.end)
         self.socket = os.path.join(self.folder, "s")
         if config is None:
             config = "[device host0]\nbackend = host\ncapacity = %s\npage-size = %s\n%s" % (capacity, page_size, extra)
@@ -68,6 +79,12 @@ class Daemon:
             raise AssertionError("kvpagerd did not become ready:\n" + self.text())
         self.pid = self.process.pid
         notify.close()
+
+    def end(self):
+        """Outlives no test, however that ends."""
+        if self.process and self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
 
     def text(self):
         with open(os.path.join(self.folder, "log")) as f:
