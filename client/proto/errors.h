@@ -43,7 +43,8 @@
         X(SLOW_READER, ENOTCONN, "the worker does not read what it is sent")                                           \
         X(SHUTTING_DOWN, ENOTCONN, "the daemon is stopping")                                                           \
         X(TAMPERED, EPERM, "the worker sealed memory that it was lent, so that it cannot be taken back")               \
-        X(UNSETTLED, EAGAIN, "something is still under way")
+        X(UNSETTLED, EAGAIN, "something is still under way")                                                           \
+        X(DENIED, ENOMEM, "the worker was asked for memory and has not answered: it gets none until it does")
 
 /* Those that end the connection: what was sent is not this protocol, or the peer has no place here (any longer). The
  * others answer one request, and the connection goes on. */

@@ -24,6 +24,7 @@ enum core_action_type {
         CORE_ACT_REVOKE,
         CORE_ACT_SYNC,
         CORE_ACT_DROP,       /* end the worker's connection: error says why; WORKER_GONE follows from the shell */
+        CORE_ACT_KILL,       /* the worker's revoke is overdue, and its tenant says kill */
         CORE_ACT_TRANSITION, /* only with core_params.trace: an object changed its state */
         CORE_ACT_MAX_
 };

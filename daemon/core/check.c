@@ -260,12 +260,44 @@ static void check_worker(struct proof *p, uint32_t index)
                 broken(p, "worker %u has an admitted request and nobody delivers it", index);
 }
 
+/* Per device: what is charged and promised, and what revokes want. */
+static void check_tenant_devices(struct proof *p, uint32_t index)
+{
+        const struct core *c = p->core;
+        const struct tenant *t = tenant_get(c, index);
+        uint64_t current[CORE_MAX_DEVICES] = { 0 }, revoked[CORE_MAX_DEVICES] = { 0 };
+        uint32_t count[CORE_ORDERS] = { 0 };
+
+        for (uint32_t i = 0; i < c->top_extent; i++) {
+                const struct extent *e = extent_get(c, i);
+
+                if (e->state >= EXTENT_GRANTED && !e->reclassed && worker_get(c, e->worker)->tenant == index)
+                        current[extent_device(e)] += extent_pages(e);
+        }
+        for (uint32_t i = 0; i < c->top_request; i++) {
+                const struct request *r = request_get(c, i);
+
+                if (r->state == REQUEST_ADMITTED && worker_get(c, r->worker)->tenant == index)
+                        current[cache_get(c, r->cache)->device] += promised(c, r, count);
+        }
+        for (uint32_t i = 0; i < c->top_worker; i++) {
+                const struct worker *w = worker_get(c, i);
+
+                if (w->state == WORKER_LIVE && w->tenant == index && w->revoke.id != 0)
+                        revoked[w->revoke.device] += w->revoke.remaining;
+        }
+        for (uint32_t i = 0; i < c->n_devices; i++) {
+                EQUAL(p, "current pages of tenant", index, t->current[i], current[i]);
+                EQUAL(p, "pages revoked of tenant", index, t->revoked[i], revoked[i]);
+        }
+}
+
 static void check_tenant(struct proof *p, uint32_t index)
 {
         const struct core *c = p->core;
         const struct tenant *t = tenant_get(c, index);
         uint64_t current = 0, live = 0, idle = 0;
-        uint32_t workers = 0;
+        uint32_t workers = 0, overdue = 0, requests = 0;
 
         for (uint32_t i = 0; i < c->top_worker; i++) {
                 const struct worker *w = worker_get(c, i);
@@ -273,14 +305,53 @@ static void check_tenant(struct proof *p, uint32_t index)
                 if (w->state == WORKER_FREE || w->tenant != index)
                         continue;
                 workers += w->state == WORKER_LIVE;
+                overdue += w->overdue != 0;
+                requests += w->n_requests;
                 current += w->current_bytes;
                 live += w->live_bytes;
                 idle += w->idle_bytes;
         }
+        check_tenant_devices(p, index);
         EQUAL(p, "workers of tenant", index, t->workers, workers);
+        EQUAL(p, "overdue workers of tenant", index, t->overdue, overdue);
+        EQUAL(p, "requests of tenant", index, t->n_requests, requests);
         EQUAL(p, "current bytes of tenant", index, t->current_bytes, current);
         EQUAL(p, "live bytes of tenant", index, t->live_bytes, live);
         EQUAL(p, "idle bytes of tenant", index, t->idle_bytes, idle);
+}
+
+/* What each device owes to tenants, what they have too much, and what it was promised back. */
+static void check_claims(struct proof *p, uint32_t index)
+{
+        const struct core *c = p->core;
+        const struct device *d = &c->devices[index];
+        uint64_t unmet = 0, revoked = 0;
+        uint32_t over = 0, revokes = 0;
+
+        for (uint32_t i = 0; i < c->top_tenant; i++) {
+                const struct tenant *t = tenant_get(c, i);
+
+                if (!t->used)
+                        continue;
+                unmet += tenant_unmet(d, t, index);
+                over += t->current[index] > pages_at_most(d, t->max_bytes);
+        }
+        for (uint32_t i = 0; i < c->top_worker; i++) {
+                const struct worker *w = worker_get(c, i);
+
+                if (w->revoke.id == 0 || w->revoke.device != index)
+                        continue;
+                revokes++;
+                revoked += w->revoke.remaining;
+                if (w->state != WORKER_LIVE || w->overdue != 0)
+                        broken(p, "worker %u should not be asked for memory", i);
+                if (w->revoke.deadline_usec < c->next_deadline_usec)
+                        broken(p, "nobody looks when the revoke of worker %u is overdue", i);
+        }
+        EQUAL(p, "unmet guarantees of device", index, d->unmet, unmet);
+        EQUAL(p, "tenants over their limit on device", index, d->n_over, over);
+        EQUAL(p, "revokes of device", index, d->n_revokes, revokes);
+        EQUAL(p, "pages revoked of device", index, d->revoked, revoked);
 }
 
 static void check_requests(struct proof *p)
@@ -308,6 +379,7 @@ static void check_requests(struct proof *p)
         for (uint32_t i = 0; i < c->n_devices; i++) {
                 const struct device *d = &c->devices[i];
 
+                check_claims(p, i);
                 EQUAL(p, "waiting requests of device", i, d->n_waiting, waiting[i]);
                 EQUAL(p, "promised pages of device", i, d->reserved_pages, reserved[i]);
                 for (uint32_t k = 0; k < CORE_ORDERS; k++)

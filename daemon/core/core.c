@@ -129,7 +129,7 @@ static void pump(struct run *run)
                 for (uint32_t i = 0; i < c->n_devices; i++)
                         if (make & 1u << i) {
                                 device_make(run, i);
-                                reclaim_ahead(run, i);
+                                reclaim_background(run, i);
                         }
                 if (!run_has_room(run))
                         c->busy_devices |= make;
@@ -141,27 +141,26 @@ static void pass_deadlines(struct run *run)
         struct core *c = run->core;
 
         c->next_deadline_usec = UINT64_MAX;
-        for (uint32_t i = 0; i < c->top_worker; i++)
-                if (worker_get(c, i)->state == WORKER_LIVE) {
-                        if (!run_has_room(run)) {
-                                core_deadline_at(c, c->now_usec + 1);
-                                break;
-                        }
-                        worker_tick(run, i);
-                        reclaim_tick(run, i);
-                }
-        for (uint32_t i = 0; i < c->top_request; i++) {
-                const struct request *r = request_get(c, i);
+        for (uint32_t i = 0; i < c->top_worker; i++) {
+                uint32_t request = worker_get(c, i)->first_request, next;
 
-                if (r->state == REQUEST_FREE)
+                if (worker_get(c, i)->state != WORKER_LIVE)
                         continue;
-                if (r->deadline_usec <= c->now_usec && run_has_room(run))
-                        request_fail(run, i, CORE_E_TIMED_OUT);
-                else
-                        core_deadline_at(c, r->deadline_usec);
+                for (; request != NIL && run_has_room(run); request = next) {
+                        next = request_get(c, request)->of_worker_next;
+                        request_tick(run, request);
+                }
+                if (!run_has_room(run)) {
+                        core_deadline_at(c, c->now_usec + 1);
+                        break;
+                }
+                worker_tick(run, i);
+                reclaim_tick(run, i);
         }
-        for (uint32_t i = 0; i < c->n_devices; i++)
+        for (uint32_t i = 0; i < c->n_devices; i++) {
                 device_tick(run, i);
+                reclaim_tick_device(c, i);
+        }
 }
 
 static void dispatch(struct run *run, const struct core_event *event)
@@ -240,10 +239,9 @@ bool core_is_quiet(const struct core *core)
         for (uint32_t i = 0; quiet && i < core->n_devices; i++) {
                 const struct device *d = &core->devices[i];
 
-                quiet = d->failing || (d->creating == 0 && d->reclassing == 0 && d->returning == 0);
+                quiet = d->n_revokes == 0 &&
+                        (d->failing || (d->creating == 0 && d->reclassing == 0 && d->returning == 0));
         }
-        for (uint32_t i = 0; quiet && i < core->top_worker; i++)
-                quiet = worker_get(core, i)->revoke.id == 0;
         return quiet;
 }
 

@@ -61,6 +61,7 @@ enum core_error {
         CORE_E_TIMED_OUT,
         CORE_E_DEVICE_FAILED,
         CORE_E_OVERDUE,
+        CORE_E_DENIED, /* a revoke is overdue: no grants until it is answered */
         CORE_E_MAX_
 };
 
@@ -114,7 +115,7 @@ void core_apply(struct core *core, const struct core_event *event, struct core_a
 bool core_pending(const struct core *core);
 
 /* True when nothing is under way: no extent is being made or destroyed, no revoke is unanswered, no request waits. What
- * comes next then depends on the next event alone, not on who is faster. O(workers). */
+ * comes next then depends on the next event alone, not on who is faster. */
 bool core_is_quiet(const struct core *core);
 
 /* The time of the next TICK that matters; UINT64_MAX: none. */
@@ -139,6 +140,7 @@ struct core_tenant_info {
 struct core_worker_info {
         uint64_t pid, current_bytes, live_bytes, idle_bytes, unacknowledged_bytes;
         uint32_t worker, tenant, caches, uid;
+        uint32_t overdue, reserved; /* overdue: it has not answered a revoke, and is granted nothing until it does */
 };
 struct core_cache_info {
         uint64_t virtual_bytes, live_bytes, idle_bytes;
@@ -154,6 +156,11 @@ uint32_t core_n_waiting(const struct core *core); /* growth requests not yet com
 /* false: there is none at that index (tenants and devices: by index; workers and caches: by slot, gaps are false). */
 bool core_device_info(const struct core *core, uint32_t device, struct core_device_info *ret);
 bool core_tenant_info(const struct core *core, uint32_t tenant, struct core_tenant_info *ret);
+uint32_t core_tenant_pages(const struct core *core, uint32_t tenant, uint32_t device); /* its `current` there */
+
+/* Whether the tenant's limits are in force on every device: false while what is above a lowered memory.max, or what a raised
+ * memory.min lacks, is being reclaimed. */
+bool core_tenant_is_settled(const struct core *core, uint32_t tenant);
 bool core_worker_info(const struct core *core, uint32_t slot, struct core_worker_info *ret);
 bool core_cache_info(const struct core *core, uint32_t slot, struct core_cache_info *ret);
 uint32_t core_worker_slots(const struct core *core); /* upper bound of slots in use */

@@ -133,7 +133,7 @@ void deliver_admit(struct run *run, uint32_t index, uint32_t total)
         for (uint32_t i = 0; i < CORE_ORDERS; i++)
                 d->want[i] += count[i];
         w->current_bytes += (uint64_t)pages << d->page_shift;
-        tenant_charge(c, w->tenant, (uint64_t)pages << d->page_shift);
+        tenant_charge(c, w->tenant, cache_get(c, r->cache)->device, pages);
         r->next = NIL;
         r->prev = w->admitted_tail;
         if (w->admitted_tail != NIL)
@@ -159,7 +159,7 @@ void deliver_forget(struct run *run, uint32_t index)
         for (uint32_t i = 0; i < CORE_ORDERS; i++)
                 d->want[i] -= count[i];
         w->current_bytes -= (uint64_t)pages << d->page_shift;
-        tenant_refund(c, w->tenant, (uint64_t)pages << d->page_shift);
+        tenant_refund(c, w->tenant, device, pages);
         if (r->prev != NIL)
                 request_get(c, r->prev)->next = r->next;
         else
@@ -237,7 +237,7 @@ static void emit_grant(struct run *run, const struct request *r, uint32_t extent
         action->grant.order = (uint16_t)core_order_shift(extent_order_index(e));
         action->grant.device = (uint16_t)device;
         if (last)
-                action->flags = CORE_GRANT_LAST | (core_policy_default.is_short(c, device, 0) ? CORE_GRANT_SHORT : 0);
+                action->flags = CORE_GRANT_LAST | (core_policy_default.is_short(c, device, worker_get(c, r->worker)->tenant, 0) ? CORE_GRANT_SHORT : 0);
 }
 
 enum piece_result { PIECE_GRANTED, PIECE_BLOCKED, PIECE_FAILED };

@@ -26,7 +26,9 @@ void device_add(struct run *run, const struct core_ev_device_add *event)
         d->retry_at_usec = UINT64_MAX;
         for (uint32_t i = 0; i < CORE_ORDERS; i++)
                 d->virgin_head[i] = d->wait_head[i] = d->wait_tail[i] = NIL;
+        d->ask_next_usec = UINT64_MAX;
         c->n_devices++;
+        tenant_add_device(c, event->device);
         core_pump_later(c, event->device);
 }
 

@@ -42,9 +42,11 @@ struct core_ev_device_add {
         uint32_t virgin_pages; /* kept made ahead */
 };
 
+enum core_overdue { CORE_OVERDUE_DENY, CORE_OVERDUE_KILL };
+
 struct core_ev_tenant_set {
         uint32_t tenant;     /* index */
-        uint32_t on_overdue; /* 0 deny, 1 kill */
+        uint32_t on_overdue; /* enum core_overdue */
         uint64_t min_bytes, low_bytes, high_bytes, max_bytes; /* UINT64_MAX: no limit (high, max) */
         uint64_t reclaim_deadline_usec;
         uint32_t weight;

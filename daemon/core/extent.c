@@ -298,8 +298,9 @@ void extent_destroyed(struct run *run, uint32_t index)
         assert(w->current_bytes >= bytes);
         d->held -= pages;
         d->returning -= pages;
+        d->back_usec = c->now_usec;
         tenant_get(c, w->tenant)->returning[device] -= pages;
-        tenant_refund(c, w->tenant, bytes);
+        tenant_refund(c, w->tenant, device, pages);
         w->current_bytes -= bytes;
         worker_put(c, worker);
 }

@@ -96,6 +96,25 @@ bool core_tenant_info(const struct core *c, uint32_t tenant, struct core_tenant_
         return true;
 }
 
+uint32_t core_tenant_pages(const struct core *c, uint32_t tenant, uint32_t device)
+{
+        return tenant < CORE_MAX_TENANTS && device < c->n_devices ? tenant_get(c, tenant)->current[device] : 0;
+}
+
+bool core_tenant_is_settled(const struct core *c, uint32_t tenant)
+{
+        const struct tenant *t = tenant_get(c, tenant < CORE_MAX_TENANTS ? tenant : 0);
+
+        for (uint32_t i = 0; t->used && i < c->n_devices; i++) {
+                const struct device *d = &c->devices[i];
+
+                if (t->current[i] > pages_at_most(d, t->max_bytes) ||
+                    (tenant_unmet(d, t, i) > 0 && d->unmet > device_available(d)))
+                        return false;
+        }
+        return true;
+}
+
 bool core_worker_info(const struct core *c, uint32_t slot, struct core_worker_info *ret)
 {
         const struct worker *w;
@@ -113,6 +132,7 @@ bool core_worker_info(const struct core *c, uint32_t slot, struct core_worker_in
                 .tenant = w->tenant,
                 .caches = w->n_caches,
                 .uid = w->uid,
+                .overdue = w->overdue != 0,
         };
         return true;
 }

@@ -31,6 +31,7 @@
 #define RETRY_USEC            UINT64_C(100000)  /* after a device call failed */
 #define MAX_TIMEOUT_USEC      UINT64_C(60000000)
 #define RECLAIM_DEADLINE_USEC UINT64_C(1000000) /* where the tenant has none */
+#define ASK_NEXT_USEC         UINT64_C(100000)  /* a revoke unanswered for so long: somebody else is asked as well */
 #define WORKER_MAX_REQUESTS   1024u
 #define WORKER_MAX_CACHES     64u
 #define CORE_MAX_PAGES        (1u << 30) /* of a device: products with planes stay within 32 bits */
@@ -98,7 +99,7 @@ struct cache {
 struct revoke {
         uint32_t id; /* 0: none under way */
         uint16_t level, device;
-        uint64_t remaining; /* pages asked for and not returned yet */
+        uint64_t remaining; /* pages asked for and not returned yet; counted in the device's and the tenant's `revoked` */
         uint64_t deadline_usec;
 };
 
@@ -110,6 +111,7 @@ struct worker {
         uint8_t ready, synced, reserved;
         uint16_t dry[3]; /* by level, a bit a device: the last revoke got less than it asked for */
         uint16_t reserved2;
+        uint32_t overdue; /* revoke that was not answered in time, until it is: no grants, no further revokes; 0: none */
         uint32_t tenant;
         uint32_t next;      /* FREE: free list. else ready list */
         uint32_t wait_next; /* list of those that wait for a size class */
@@ -129,15 +131,18 @@ struct worker {
         uint32_t ring[CORE_MAX_UNACKED]; /* extents granted[i % 256]; NIL: gone before it was acknowledged */
 };
 
+/* The limits hold on each device by itself. */
 struct tenant {
         uint8_t used, removed;
         uint16_t reserved;
         uint32_t on_overdue, weight, workers;
+        uint32_t overdue, n_requests; /* its workers that are overdue; its requests, waiting and admitted */
         uint64_t min_bytes, low_bytes, high_bytes, max_bytes, reclaim_deadline_usec;
         uint64_t current_bytes, live_bytes,
                 idle_bytes; /* current: what is held, and what admitted requests were promised */
         uint32_t waiting_head[CORE_MAX_DEVICES], waiting_tail[CORE_MAX_DEVICES]; /* requests, by age */
-        uint32_t returning[CORE_MAX_DEVICES];                                    /* pages */
+        uint32_t current[CORE_MAX_DEVICES], returning[CORE_MAX_DEVICES];         /* pages */
+        uint64_t revoked[CORE_MAX_DEVICES]; /* pages that revokes under way still want of its workers */
         char name[CORE_NAME_MAX];
 };
 
@@ -156,7 +161,7 @@ struct request {
         uint32_t plane, page;      /* next to deliver: plane of the class, page of the row */
         uint32_t next, prev;       /* WAITING: tenant's queue. ADMITTED: worker's (next). FREE: free list */
         uint32_t of_worker_next, of_worker_prev;
-        uint64_t deadline_usec;
+        uint64_t since_usec, deadline_usec;
         uint64_t sequence; /* age, over all devices */
 };
 
@@ -168,7 +173,13 @@ struct device {
         uint32_t returning;                                /* pages, of held */
         uint32_t reserved_pages;
         uint32_t idle_pages;
-        uint32_t n_waiting; /* requests */
+        uint32_t n_waiting;     /* requests */
+        uint32_t n_revokes;     /* under way */
+        uint32_t n_over;        /* tenants above their memory.max, because it was lowered */
+        uint64_t revoked;       /* pages that they still want */
+        uint64_t unmet;         /* pages: the sum of what tenants have below their memory.min */
+        uint64_t ask_next_usec; /* revokes are under way: until then nobody else is asked; UINT64_MAX: none */
+        uint64_t back_usec;     /* when a page came back last */
         uint32_t virgin_head[CORE_ORDERS];
         uint32_t n_virgin[CORE_ORDERS], n_creating[CORE_ORDERS]; /* extents */
         uint32_t want[CORE_ORDERS];                              /* extents that admitted requests still need */
@@ -263,10 +274,35 @@ static inline uint32_t slot_id(uint32_t slot, uint32_t generation)
         return generation << 16 | slot;
 }
 
-/* What may be promised to a new request; never negative (check.c). */
+/* What is not promised to anybody; never negative (check.c). */
 static inline uint32_t device_available(const struct device *d)
 {
         return d->free + d->creating + d->virgin + d->reclassing - d->reserved_pages;
+}
+
+/* Limits in whole pages of a device: what is guaranteed is rounded up, what limits down. */
+static inline uint64_t pages_at_least(const struct device *d, uint64_t bytes)
+{
+        return (bytes >> d->page_shift) + ((bytes & ((UINT64_C(1) << d->page_shift) - 1)) != 0);
+}
+static inline uint64_t pages_at_most(const struct device *d, uint64_t bytes)
+{
+        return bytes >> d->page_shift;
+}
+static inline uint64_t tenant_unmet(const struct device *d, const struct tenant *t, uint32_t device)
+{
+        const uint64_t min = pages_at_least(d, t->min_bytes);
+
+        return min > t->current[device] ? min - t->current[device] : 0;
+}
+
+/* What may be promised to a request of the tenant: the rest covers what the others are guaranteed and do not have yet (the
+ * first of the rules). NULL: to one whose own guarantee is used up. */
+static inline uint32_t device_available_to(const struct device *d, const struct tenant *t, uint32_t device)
+{
+        const uint64_t guarded = d->unmet - (t ? tenant_unmet(d, t, device) : 0), available = device_available(d);
+
+        return guarded < available ? (uint32_t)(available - guarded) : 0;
 }
 
 /* The kernel's watermarks, for a device: below the low one idle rows are revoked in the background, up to the high one,
@@ -336,8 +372,9 @@ void device_tick(struct run *run, uint32_t device);
 /* tenant.c, worker.c, cache.c */
 void tenant_set(struct run *run, const struct core_ev_tenant_set *event);
 void tenant_remove(struct run *run, const struct core_ev_tenant_remove *event);
-void tenant_charge(struct core *core, uint32_t tenant, uint64_t bytes);
-void tenant_refund(struct core *core, uint32_t tenant, uint64_t bytes);
+void tenant_charge(struct core *core, uint32_t tenant, uint32_t device, uint32_t pages);
+void tenant_refund(struct core *core, uint32_t tenant, uint32_t device, uint32_t pages);
+void tenant_add_device(struct core *core, uint32_t device); /* counts `unmet` of a new device */
 void tenant_put(struct core *core, uint32_t tenant);
 void worker_add(struct run *run, const struct core_ev_worker_add *event);
 void worker_gone(struct run *run, const struct core_ev_worker *event);
@@ -359,6 +396,7 @@ uint32_t cache_find(const struct core *core, uint32_t worker,
 /* request.c */
 void request_grow(struct run *run, const struct core_ev_grow *event);
 void request_admit_waiting(struct run *run, uint32_t device);
+void request_tick(struct run *run, uint32_t request);
 void request_fail(struct run *run, uint32_t request, enum core_error error);
 void request_cancel(struct run *run, uint32_t request);                    /* silently: its worker or cache went */
 uint32_t request_wanted(const struct core *core, const struct request *r); /* pages over all planes, as asked */
@@ -374,24 +412,35 @@ void deliver_stop_waiting(struct core *core, uint32_t worker);
 void deliver_wake(struct core *core, uint32_t device, uint32_t order_index); /* one worker that waits for this size */
 
 /* reclaim.c */
+struct claim { /* who wants memory back, and for what */
+        uint32_t device;
+        uint32_t tenant, worker; /* NIL: nobody by name, in the background */
+        uint64_t wanted;         /* pages that the tenant would have more */
+        bool own_only;           /* the tenant is at its memory.max: only its own memory helps */
+        bool for_guarantee;      /* memory.low protects nobody from it */
+};
 enum reclaim_result { RECLAIM_WAIT, RECLAIM_HOPELESS };
-enum reclaim_result reclaim_for(struct run *run, uint32_t request, uint64_t shortage_pages, bool tenant_only);
-void reclaim_ahead(struct run *run, uint32_t device);
+enum reclaim_result reclaim_for(struct run *run, const struct claim *claim, uint64_t shortage_pages);
+void reclaim_background(struct run *run, uint32_t device);
 void reclaim_revoked(struct run *run, const struct core_ev_revoked *event);
 void reclaim_returned(struct core *core, uint32_t worker, uint32_t device, uint32_t pages);
+void reclaim_forget(struct core *core, uint32_t worker); /* it is gone, and with it what it owes */
 void reclaim_tick(struct run *run, uint32_t worker);
+void reclaim_tick_device(struct core *core, uint32_t device);
 
-/* policy.c: who gives way. */
+/* policy.c: who goes first, and who gives way. */
 struct core_policy {
         const char *name;
-        /* The worker to ask for pages of `device` at `level` on behalf of worker `requester` (NIL: in the background),
-         * and how many it can be hoped to have; NIL: nobody. Asked again and again until the shortage is covered or
-         * nobody is left. tenant_only: only workers of the requester's tenant. */
-        uint32_t (*victim)(const struct core *core, uint32_t device, uint32_t requester, uint32_t level,
-                           bool tenant_only, uint64_t *ret_pages);
-        /* Whether memory is so short that nothing may be rounded up, and that workers give back what is far too much.
-         */
-        bool (*is_short)(const struct core *core, uint32_t device, uint32_t pages);
+        /* Whether waiting request `a` is to be served before `b`, of the same device. A strict order. */
+        bool (*precedes)(const struct core *core, uint32_t a, uint32_t b);
+        /* The worker to ask at `level` for the claim, and how many pages it can be hoped to have; NIL: nobody. Asked again and
+         * again until the shortage is covered or nobody is left. */
+        uint32_t (*victim)(const struct core *core, const struct claim *claim, uint32_t level, uint64_t *ret_pages);
+        /* Nothing can be asked back: whether the claimant still has a right to wait for what others give by themselves. */
+        bool (*may_hope)(const struct core *core, const struct claim *claim);
+        /* Whether, with so many pages more for the tenant, memory would be so short that nothing may be rounded up, and that
+         * workers give back what is far too much. */
+        bool (*is_short)(const struct core *core, uint32_t device, uint32_t tenant, uint32_t pages);
 };
 extern const struct core_policy core_policy_default;
 

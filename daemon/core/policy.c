@@ -1,49 +1,113 @@
 /* SPDX-License-Identifier: MIT
  *
- * policy.c -- who gives way when memory is short, and when it counts as short.
+ * policy.c -- who goes first when memory is short, who gives way, and when it counts as short.
  *
- * The default policy is the order of the rules: the requester's own idle rows, idle rows of tenants above their
- * memory.low, then (by SLACK) whole extents beyond the live lengths of held rows, the requester's first, then (by LIVE)
- * the application's pressure handler in tenants above their memory.high. Among several, the one with the most.
+ * The default policy is weighted max-min fairness over what each tenant has above its memory.min: a tenant's *share* is
+ * that, divided by its weight. Of the requests that wait, the one goes first after which its tenant's share would be
+ * the smallest. So a large request within its tenant's fair part of the device is not passed by small ones of tenants
+ * that have more, and one beyond it does not hold up those that have less.
+ *
+ * Memory is asked back in the order of the rules: the requester's own idle rows, idle rows of tenants above their
+ * memory.low, then (SLACK) whole extents beyond the live lengths of held rows, then (LIVE) the application's pressure handler
+ * in tenants above their memory.high, or, where they have none, in tenants whose share would still be no smaller than the
+ * requester's afterwards.
  */
 #include "internal.h"
 
-/* What the worker could give at this level, by what the core knows; 0: do not ask. */
-static uint64_t could_give(const struct core *c, const struct worker *w, uint32_t device, uint32_t level,
-                           bool is_requester)
+static const struct tenant *tenant_of(const struct core *c, const struct request *r)
 {
-        const struct tenant *t = tenant_get(c, w->tenant);
-
-        if (w->state != WORKER_LIVE || w->revoke.id != 0 || (w->dry[level] & 1u << device))
-                return 0;
-        switch (level) {
-        case 0:
-                return is_requester || t->current_bytes > t->low_bytes ? w->idle_pages[device] : 0;
-        case 1:
-                return w->held_pages[device];
-        default:
-                return t->current_bytes > t->high_bytes ? w->held_pages[device] : 0;
-        }
+        return tenant_get(c, worker_get(c, r->worker)->tenant);
 }
 
-static uint32_t default_victim(const struct core *c, uint32_t device, uint32_t requester, uint32_t level,
-                               bool tenant_only, uint64_t *ret_pages)
+/* What the tenant has above its guarantee, with `more` pages taken. */
+static uint64_t above_min(const struct core *c, const struct tenant *t, uint32_t device, uint64_t more)
 {
-        uint32_t best = requester;
-        uint64_t most = requester == NIL ? 0 : could_give(c, worker_get(c, requester), device, level, true);
+        const uint64_t min = pages_at_least(&c->devices[device], t->min_bytes), pages = t->current[device] + more;
+
+        return pages > min ? pages - min : 0;
+}
+
+/* Pages over weights: below 2^32 each. */
+static int share_compare(uint64_t a_pages, uint32_t a_weight, uint64_t b_pages, uint32_t b_weight)
+{
+        const uint64_t a = a_pages * b_weight, b = b_pages * a_weight;
+
+        return (a > b) - (a < b);
+}
+
+static bool default_precedes(const struct core *c, uint32_t a, uint32_t b)
+{
+        const struct request *ra = request_get(c, a), *rb = request_get(c, b);
+        const struct tenant *ta = tenant_of(c, ra), *tb = tenant_of(c, rb);
+        const uint32_t device = cache_get(c, ra->cache)->device;
+        int order;
+
+        if (ta == tb)
+                return ra->sequence < rb->sequence;
+        if ((ta->overdue > 0) != (tb->overdue > 0))
+                return tb->overdue > 0; /* who keeps others waiting comes last */
+        order = share_compare(above_min(c, ta, device, request_wanted(c, ra)), ta->weight,
+                              above_min(c, tb, device, request_wanted(c, rb)), tb->weight);
+        return order != 0 ? order < 0 : ra->sequence < rb->sequence;
+}
+
+/* Pages that the tenant has above what it may keep while the claimant has so little: afterwards its share is still no smaller
+ * than the claimant's. */
+static uint64_t above_share(const struct core *c, const struct tenant *t, const struct claim *claim)
+{
+        const struct tenant *own = claim->tenant == NIL ? NULL : tenant_get(c, claim->tenant);
+        const uint64_t above = above_min(c, t, claim->device, 0);
+        uint64_t keeps = 0;
+
+        if (own == t)
+                return 0;
+        if (own)
+                keeps = (above_min(c, own, claim->device, claim->wanted) * t->weight + own->weight - 1) / own->weight;
+        return above > keeps ? above - keeps : 0;
+}
+
+/* What may be taken from the tenant at this level. */
+static uint64_t may_take(const struct core *c, const struct tenant *t, const struct claim *claim, uint32_t level)
+{
+        const struct device *d = &c->devices[claim->device];
+        const uint64_t current = t->current[claim->device];
+        uint64_t keeps = pages_at_least(d, t->min_bytes); /* less would help nobody: it is guaranteed */
+
+        if (claim->tenant != NIL && t == tenant_get(c, claim->tenant) && (level < 2 || claim->own_only))
+                return current;
+        if (level < 2 || t->high_bytes != UINT64_MAX) {
+                if (!claim->for_guarantee)
+                        keeps = bits_max_u64(keeps, pages_at_least(d, t->low_bytes));
+                if (level == 2)
+                        keeps = bits_max_u64(keeps, pages_at_most(d, t->high_bytes));
+                return current > keeps ? current - keeps : 0;
+        }
+        return above_share(c, t, claim);
+}
+
+/* What the worker could give at this level, by what the core knows; 0: do not ask. */
+static uint64_t could_give(const struct core *c, const struct worker *w, const struct claim *claim, uint32_t level)
+{
+        const uint32_t has = level == 0 ? w->idle_pages[claim->device] : w->held_pages[claim->device];
+
+        if (w->state != WORKER_LIVE || w->revoke.id != 0 || w->overdue != 0 || (w->dry[level] & 1u << claim->device) ||
+            has == 0 || (claim->own_only && w->tenant != claim->tenant))
+                return 0;
+        return bits_min_u64(has, may_take(c, tenant_get(c, w->tenant), claim, level));
+}
+
+static uint32_t default_victim(const struct core *c, const struct claim *claim, uint32_t level, uint64_t *ret_pages)
+{
+        uint64_t most = claim->worker == NIL ? 0 : could_give(c, worker_get(c, claim->worker), claim, level);
+        uint32_t best = NIL;
 
         if (most > 0) {
                 *ret_pages = most;
-                return best;
+                return claim->worker;
         }
-        best = NIL;
         for (uint32_t i = 0; i < c->top_worker; i++) {
-                const struct worker *w = worker_get(c, i);
-                uint64_t pages;
+                const uint64_t pages = could_give(c, worker_get(c, i), claim, level);
 
-                if (tenant_only && w->tenant != worker_get(c, requester)->tenant)
-                        continue;
-                pages = could_give(c, w, device, level, false);
                 if (pages > most) {
                         most = pages;
                         best = i;
@@ -54,17 +118,34 @@ static uint32_t default_victim(const struct core *c, uint32_t device, uint32_t r
         return best;
 }
 
+/* Somebody has more than his share while the claimant would have less with what it asks for: what he gives back by himself is
+ * the claimant's. Of one who does not even answer nothing is hoped for. */
+static bool default_may_hope(const struct core *c, const struct claim *claim)
+{
+        if (claim->tenant == NIL || claim->own_only || tenant_get(c, claim->tenant)->overdue > 0)
+                return false;
+        for (uint32_t i = 0; i < c->top_tenant; i++) {
+                const struct tenant *t = tenant_get(c, i);
+
+                if (t->used && t->overdue == 0 && above_share(c, t, claim) > 0)
+                        return true;
+        }
+        return false;
+}
+
 /* Short: with so many pages more taken, less than three quarters would be left, idle rows counted as what can be had. So
  * early because what is wasted inside a large extent stays wasted until its sequence ends: rows must have become exact by the
  * time that memory is full. */
-static bool default_is_short(const struct core *c, uint32_t device, uint32_t pages)
+static bool default_is_short(const struct core *c, uint32_t device, uint32_t tenant, uint32_t pages)
 {
         const struct device *d = &c->devices[device];
+        const uint32_t available = device_available_to(d, tenant_get(c, tenant), device);
 
-        return device_available(d) < pages ||
-               (uint64_t)device_available(d) + d->idle_pages < (uint64_t)pages + d->pages / 4 * 3;
+        return available < pages || (uint64_t)available + d->idle_pages < (uint64_t)pages + d->pages / 4 * 3;
 }
 
 const struct core_policy core_policy_default = { .name = "default",
+                                                 .precedes = default_precedes,
                                                  .victim = default_victim,
+                                                 .may_hope = default_may_hope,
                                                  .is_short = default_is_short };

@@ -1,20 +1,45 @@
 /* SPDX-License-Identifier: MIT
  *
- * reclaim.c -- gets memory back: revokes by amount, one under way a worker, each with a deadline.
+ * reclaim.c -- gets memory back: revokes by amount, each with a deadline.
  *
- * A waiting request asks for its shortage. What is coming back anyway (extents being returned, revokes not yet
- * answered) counts against it; for the rest the policy names victims, level by level. A worker that gave less than it
- * was asked for is dry at that level until something changes for it, so that the search ends: no victim left and
- * nothing on its way means that the request is hopeless.
+ * A claim (a waiting request, a limit that was lowered, the watermark) has a shortage. What is coming back anyway (extents being
+ * returned, revokes not yet answered) counts against it; for the rest the policy names victims, level by level, and one
+ * worker a device is asked at a time: the next only after it answered or kept us waiting, so that who gives how much does
+ * not depend on who is faster. A worker that gave less than it was asked for is dry at that level until something changes for
+ * it, so that the search ends: no victim left and nothing on its way means that the claim is hopeless.
+ *
+ *      none -> sent -> answered
+ *                |
+ *                +---> overdue -> late (answered after all)
+ *
+ * A worker whose revoke is overdue gets no grants and no further revokes until it answers; its tenant is served last
+ * and takes nothing from others meanwhile.
  */
 #include "internal.h"
 
-enum { TRACE_NONE, TRACE_SENT, TRACE_ANSWERED, TRACE_OVERDUE, TRACE_VOID };
+enum { TRACE_NONE, TRACE_SENT, TRACE_ANSWERED, TRACE_OVERDUE, TRACE_LATE };
 
 static void trace(struct run *run, uint32_t worker, const struct revoke *v, unsigned from, unsigned to)
 {
         if (run->core->params.trace)
                 run_transition(run, CORE_OBJ_REVOKE, v->id, from, to, worker, v->level, (uint32_t)v->remaining);
+}
+
+/* The one place that changes what a revoke still wants, and the sums of it. */
+static void revoke_want(struct core *c, uint32_t worker, uint64_t pages)
+{
+        struct worker *w = worker_get(c, worker);
+        struct revoke *v = &w->revoke;
+
+        c->devices[v->device].revoked += pages - v->remaining;
+        tenant_get(c, w->tenant)->revoked[v->device] += pages - v->remaining;
+        v->remaining = pages;
+}
+
+static void ask_next_at(struct core *c, struct device *d, uint64_t usec)
+{
+        d->ask_next_usec = usec;
+        core_deadline_at(c, usec);
 }
 
 static void revoke_send(struct run *run, uint32_t worker, uint32_t device, uint32_t level, uint64_t pages)
@@ -24,14 +49,16 @@ static void revoke_send(struct run *run, uint32_t worker, uint32_t device, uint3
         const uint64_t patience = tenant_get(c, w->tenant)->reclaim_deadline_usec;
         struct core_action *action = run_action(run, CORE_ACT_REVOKE, worker);
 
-        assert(w->revoke.id == 0 && pages > 0);
+        assert(w->revoke.id == 0 && w->overdue == 0 && pages > 0);
         if (++w->revoke_counter == 0)
                 w->revoke_counter = 1;
         w->revoke = (struct revoke){ .id = w->revoke_counter,
                                      .level = (uint16_t)level,
                                      .device = (uint16_t)device,
-                                     .remaining = pages,
                                      .deadline_usec = c->now_usec + (patience ? patience : RECLAIM_DEADLINE_USEC) };
+        revoke_want(c, worker, pages);
+        c->devices[device].n_revokes++;
+        ask_next_at(c, device_get(c, device), c->now_usec + ASK_NEXT_USEC);
         action->revoke.revoke = w->revoke.id;
         action->revoke.level = (uint16_t)level;
         action->revoke.device = (uint16_t)device;
@@ -43,28 +70,24 @@ static void revoke_send(struct run *run, uint32_t worker, uint32_t device, uint3
         trace(run, worker, &w->revoke, TRACE_NONE, TRACE_SENT);
 }
 
-/* Pages of the device that are on their way back and may serve the request. */
-static uint64_t coming(const struct core *c, uint32_t device, uint32_t tenant, bool tenant_only)
+/* Pages that are on their way back and may serve the claim. */
+static uint64_t coming(const struct core *c, const struct claim *claim)
 {
-        uint64_t pages = tenant_only ? tenant_get(c, tenant)->returning[device] : c->devices[device].returning;
+        const struct device *d = &c->devices[claim->device];
+        const struct tenant *t = claim->own_only ? tenant_get(c, claim->tenant) : NULL;
 
-        for (uint32_t i = 0; i < c->top_worker; i++) {
-                const struct worker *w = worker_get(c, i);
-
-                if (w->state == WORKER_LIVE && w->revoke.id != 0 && w->revoke.device == device &&
-                    (!tenant_only || w->tenant == tenant))
-                        pages += w->revoke.remaining;
-        }
-        return pages;
+        return t ? t->returning[claim->device] + t->revoked[claim->device] : d->returning + d->revoked;
 }
 
-/* A worker answers one revoke at a time: one that has more than it is being asked for is asked again after that. */
-static bool somebody_is_busy(const struct core *c, uint32_t device, uint32_t tenant, bool tenant_only)
+/* A worker answers one revoke at a time: one that is being asked for another device's pages is asked for ours after that. */
+static bool somebody_is_busy(const struct core *c, const struct claim *claim)
 {
+        const uint32_t device = claim->device;
+
         for (uint32_t i = 0; i < c->top_worker; i++) {
                 const struct worker *w = worker_get(c, i);
 
-                if (w->state != WORKER_LIVE || w->revoke.id == 0 || (tenant_only && w->tenant != tenant))
+                if (w->state != WORKER_LIVE || w->revoke.id == 0 || (claim->own_only && w->tenant != claim->tenant))
                         continue;
                 if ((w->idle_pages[device] > 0 && !(w->dry[0] & 1u << device)) ||
                     (w->held_pages[device] > 0 && !(w->dry[1] & 1u << device)))
@@ -73,79 +96,144 @@ static bool somebody_is_busy(const struct core *c, uint32_t device, uint32_t ten
         return false;
 }
 
-enum reclaim_result reclaim_for(struct run *run, uint32_t request, uint64_t shortage, bool tenant_only)
+/* Asks one worker, at the lowest level at which there is one. Applications are pressed only when all else was tried. */
+static bool ask_somebody(struct run *run, const struct claim *claim, uint64_t shortage)
 {
         struct core *c = run->core;
-        const struct request *r = request_get(c, request);
-        const uint32_t device = cache_get(c, r->cache)->device, tenant = worker_get(c, r->worker)->tenant;
-        uint64_t covered = coming(c, device, tenant, tenant_only), pages = 0;
+        uint64_t pages = 0;
 
-        for (uint32_t level = 0; level < 3 && covered < shortage; level++)
-                while (covered < shortage && run_has_room(run)) {
-                        const uint32_t victim = core_policy_default.victim(c, device, r->worker, level, tenant_only,
-                                                                           &pages);
+        for (uint32_t level = 0; level < 3; level++) {
+                uint32_t victim;
 
-                        if (victim == NIL)
-                                break;
-                        pages = bits_min_u64(pages, shortage - covered);
-                        revoke_send(run, victim, device, level, pages);
-                        covered += pages;
-                }
+                if (level == 2 && (c->devices[claim->device].n_revokes > 0 || somebody_is_busy(c, claim)))
+                        return false;
+                victim = core_policy_default.victim(c, claim, level, &pages);
+                if (victim == NIL)
+                        continue;
+                revoke_send(run, victim, claim->device, level, bits_min_u64(pages, shortage));
+                return true;
+        }
+        return false;
+}
+
+enum reclaim_result reclaim_for(struct run *run, const struct claim *claim, uint64_t shortage)
+{
+        struct core *c = run->core;
+        const struct device *d = &c->devices[claim->device];
+        const uint64_t covered = coming(c, claim);
+
         if (!run_has_room(run)) {
-                core_pump_later(c, device);
+                core_pump_later(c, claim->device);
                 return RECLAIM_WAIT;
         }
-        return covered > 0 || somebody_is_busy(c, device, tenant, tenant_only) ? RECLAIM_WAIT : RECLAIM_HOPELESS;
+        if (covered >= shortage || (d->n_revokes > 0 && c->now_usec < d->ask_next_usec))
+                return RECLAIM_WAIT;
+        if (ask_somebody(run, claim, shortage - covered) || d->n_revokes > 0 || somebody_is_busy(c, claim))
+                return RECLAIM_WAIT;
+        return core_policy_default.may_hope(c, claim) ? RECLAIM_WAIT : RECLAIM_HOPELESS;
 }
 
 /* The kernel's watermarks, for a device: below the low one idle rows are revoked in the background up to the high one,
  * so that growth finds free memory and look-ahead is not refused while rows lie idle. */
-void reclaim_ahead(struct run *run, uint32_t device)
+static void reclaim_ahead(struct run *run, uint32_t device)
 {
         struct core *c = run->core;
         const struct device *d = device_get(c, device);
-        const uint64_t low = device_low_watermark(d), high = device_high_watermark(d), available = device_available(d);
+        const uint64_t low = device_low_watermark(d), high = device_high_watermark(d),
+                       available = device_available_to(d, NULL, device);
+        const struct claim claim = { .device = device, .tenant = NIL, .worker = NIL };
         uint64_t covered, pages = 0;
+        uint32_t victim;
 
-        if (d->n_waiting > 0 || d->idle_pages == 0 || available >= low)
+        if (d->n_waiting > 0 || d->n_revokes > 0 || d->idle_pages == 0 || available >= low || !run_has_room(run))
                 return;
-        covered = coming(c, device, 0, false);
+        covered = coming(c, &claim);
         if (available + covered >= low)
                 return;
-        while (available + covered < high && run_has_room(run)) {
-                const uint32_t victim = core_policy_default.victim(c, device, NIL, 0, false, &pages);
+        victim = core_policy_default.victim(c, &claim, 0, &pages);
+        if (victim != NIL)
+                revoke_send(run, victim, device, 0, bits_min_u64(pages, high - available - covered));
+}
 
-                if (victim == NIL)
-                        return;
-                pages = bits_min_u64(pages, high - available - covered);
-                revoke_send(run, victim, device, 0, pages);
-                covered += pages;
+/* Limits that were changed while memory was in use: what is above a lowered memory.max, what a raised memory.min
+ * lacks. */
+static void reclaim_limits(struct run *run, uint32_t device)
+{
+        struct core *c = run->core;
+        const struct device *d = device_get(c, device);
+        struct claim claim = { .device = device, .worker = NIL };
+
+        for (uint32_t i = 0; d->n_over > 0 && i < c->top_tenant; i++) {
+                const struct tenant *t = tenant_get(c, i);
+                const uint64_t max = t->used ? pages_at_most(d, t->max_bytes) : UINT64_MAX;
+
+                if (t->current[device] <= max)
+                        continue;
+                claim.tenant = i;
+                claim.own_only = true;
+                (void)reclaim_for(run, &claim, t->current[device] - max);
         }
+        if (d->unmet > device_available(d)) {
+                claim.tenant = NIL;
+                claim.own_only = false;
+                claim.for_guarantee = true;
+                (void)reclaim_for(run, &claim, d->unmet - device_available(d));
+        }
+}
+
+void reclaim_background(struct run *run, uint32_t device)
+{
+        reclaim_limits(run, device);
+        reclaim_ahead(run, device);
 }
 
 /* Pages that came back count against what the worker was asked for, whyever it gave them. */
 void reclaim_returned(struct core *c, uint32_t worker, uint32_t device, uint32_t pages)
 {
-        struct revoke *v = &worker_get(c, worker)->revoke;
+        const struct revoke *v = &worker_get(c, worker)->revoke;
 
         if (v->id != 0 && v->device == device)
-                v->remaining -= bits_min_u64(v->remaining, pages);
+                revoke_want(c, worker, v->remaining - bits_min_u64(v->remaining, pages));
         core_pump_later(c, device);
 }
 
-static void revoke_end(struct run *run, uint32_t worker, unsigned how)
+static void revoke_clear(struct core *c, uint32_t worker)
 {
-        struct core *c = run->core;
         struct worker *w = worker_get(c, worker);
-        const uint32_t highest = how == TRACE_OVERDUE ? 2 : w->revoke.level;
+        struct device *d = device_get(c, w->revoke.device);
 
+        revoke_want(c, worker, 0);
+        assert(d->n_revokes > 0);
+        if (--d->n_revokes == 0)
+                d->ask_next_usec = UINT64_MAX;
+        memset(&w->revoke, 0, sizeof w->revoke);
+        for (uint32_t i = 0; i < c->n_devices; i++)
+                core_pump_later(c, i); /* the worker may be asked for pages of any of them */
+}
+
+static void answered_late(struct core *c, uint32_t worker)
+{
+        struct worker *w = worker_get(c, worker);
+
+        w->overdue = 0;
+        tenant_get(c, w->tenant)->overdue--;
+        for (uint32_t i = 0; i < c->n_devices; i++)
+                core_pump_later(c, i);
+}
+
+void reclaim_forget(struct core *c, uint32_t worker)
+{
+        if (worker_get(c, worker)->revoke.id != 0)
+                revoke_clear(c, worker);
+        if (worker_get(c, worker)->overdue != 0)
+                answered_late(c, worker);
+}
+
+static void mark_dry(struct worker *w, uint32_t highest)
+{
         if (w->revoke.remaining > 0)
                 for (uint32_t level = 0; level <= highest; level++)
                         w->dry[level] |= (uint16_t)(1u << w->revoke.device);
-        trace(run, worker, &w->revoke, TRACE_SENT, how);
-        for (uint32_t i = 0; i < c->n_devices; i++)
-                core_pump_later(c, i); /* the worker may be asked for pages of any of them */
-        memset(&w->revoke, 0, sizeof w->revoke);
 }
 
 void reclaim_revoked(struct run *run, const struct core_ev_revoked *event)
@@ -157,25 +245,62 @@ void reclaim_revoked(struct run *run, const struct core_ev_revoked *event)
         if (worker == NIL)
                 return;
         w = worker_get(c, worker);
-        if (w->revoke.id != 0 && event->revoke == w->revoke.id)
-                revoke_end(run, worker, TRACE_ANSWERED);
-        else if (event->revoke == 0 || event->revoke > w->revoke_counter)
-                run_drop(run, worker, CORE_E_BAD_REVOKE); /* never sent; an overdue one's late answer is fine */
+        if (w->revoke.id != 0 && event->revoke == w->revoke.id) {
+                mark_dry(w, w->revoke.level);
+                trace(run, worker, &w->revoke, TRACE_SENT, TRACE_ANSWERED);
+                revoke_clear(c, worker);
+        } else if (w->overdue != 0 && event->revoke == w->overdue) {
+                const struct revoke late = { .id = w->overdue };
+
+                trace(run, worker, &late, TRACE_OVERDUE, TRACE_LATE);
+                answered_late(c, worker);
+        } else if (event->revoke == 0 || event->revoke > w->revoke_counter) {
+                run_drop(run, worker, CORE_E_BAD_REVOKE); /* never sent */
+        }
+}
+
+/* Its deadline passed: the worker is denied what it asks for until it answers, or killed where its tenant says so. */
+static void revoke_overdue(struct run *run, uint32_t worker)
+{
+        struct core *c = run->core;
+        struct worker *w = worker_get(c, worker);
+        struct tenant *t = tenant_get(c, w->tenant);
+
+        core_count(c, CORE_COUNT_REVOKES_OVERDUE, 1);
+        mark_dry(w, 2);
+        trace(run, worker, &w->revoke, TRACE_SENT, TRACE_OVERDUE);
+        w->overdue = w->revoke.id;
+        t->overdue++;
+        revoke_clear(c, worker);
+        if (t->on_overdue == CORE_OVERDUE_KILL)
+                run_action(run, CORE_ACT_KILL, worker);
 }
 
 void reclaim_tick(struct run *run, uint32_t worker)
 {
         struct core *c = run->core;
-        struct worker *w = worker_get(c, worker);
+        const struct worker *w = worker_get(c, worker);
 
-        if (w->revoke.id == 0)
-                return;
-        if (w->revoke.deadline_usec > c->now_usec) {
+        if (w->revoke.id != 0 && w->revoke.deadline_usec <= c->now_usec)
+                revoke_overdue(run, worker);
+        while (w->overdue != 0 && w->first_request != NIL && run_has_room(run))
+                request_fail(run, w->first_request, CORE_E_DENIED);
+        if (w->overdue != 0 && w->first_request != NIL)
+                core_deadline_at(c, c->now_usec + 1); /* the rest at the next tick */
+        if (w->revoke.id != 0)
                 core_deadline_at(c, w->revoke.deadline_usec);
+}
+
+/* Somebody who was asked takes his time: others may be asked as well. */
+void reclaim_tick_device(struct core *c, uint32_t device)
+{
+        struct device *d = device_get(c, device);
+
+        if (d->n_revokes == 0 || d->ask_next_usec == UINT64_MAX)
+                return;
+        if (d->ask_next_usec > c->now_usec) {
+                core_deadline_at(c, d->ask_next_usec);
                 return;
         }
-        core_count(c, CORE_COUNT_REVOKES_OVERDUE, 1);
-        if (w->revoke.remaining == 0)
-                w->revoke.remaining = 1; /* it gave all but never said so: it is not asked again until it stirs */
-        revoke_end(run, worker, TRACE_OVERDUE);
+        core_pump_later(c, device);
 }

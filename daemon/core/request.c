@@ -7,9 +7,11 @@
  *       |        |           |
  *       +--------+-----------+-----> failed (a reply) or cancelled (its worker or cache went)
  *
- * Requests wait in one queue a tenant and device, by age. A tenant at its memory.max blocks only itself. Among the
- * others the oldest head is served first and nobody passes it, so that a large request is not starved by small ones; it
- * fails as soon as nothing is left to reclaim, or at its timeout, so that it does not hold up the small ones either.
+ * Requests wait in one queue a tenant and device, by age. Of the queues' heads the policy says which is served first
+ * (core_policy.precedes); while that one waits for memory to come back nobody passes it, so that a large request is not
+ * starved by small ones. It fails as soon as nothing is left to reclaim, or at its timeout. One that has seen no page
+ * come back for as long as its tenant's reclaim deadline has lost its right to hold up others: it waits on, but whoever
+ * fits passes it. A tenant at its memory.max blocks only itself.
  */
 #include "internal.h"
 
@@ -55,8 +57,10 @@ static uint32_t request_take(struct core *c, uint32_t worker)
                 request_get(c, w->first_request)->of_worker_prev = index;
         w->first_request = index;
         w->n_requests++;
+        tenant_get(c, w->tenant)->n_requests++;
         c->n_requests++;
         r->sequence = c->request_sequence++;
+        r->since_usec = c->now_usec;
         return index;
 }
 
@@ -72,6 +76,7 @@ static void request_put(struct core *c, uint32_t index)
         if (r->of_worker_next != NIL)
                 request_get(c, r->of_worker_next)->of_worker_prev = r->of_worker_prev;
         w->n_requests--;
+        tenant_get(c, w->tenant)->n_requests--;
         c->n_requests--;
         row_get(c, r->row)->pins--;
         ptable_row_put(c, r->row);
@@ -178,19 +183,25 @@ void request_cancel(struct run *run, uint32_t index)
 
 /* ---- admission ---- */
 
+static uint32_t tenant_of(const struct core *c, const struct request *r)
+{
+        return worker_get(c, r->worker)->tenant;
+}
+
 static bool tenant_fits(const struct core *c, const struct request *r, uint64_t pages)
 {
-        const struct tenant *t = tenant_get(c, worker_get(c, r->worker)->tenant);
-        const uint64_t bytes = pages << c->devices[device_of(c, r)].page_shift;
+        const struct tenant *t = tenant_get(c, tenant_of(c, r));
+        const uint32_t device = device_of(c, r);
 
-        return t->current_bytes <= t->max_bytes && bytes <= t->max_bytes - t->current_bytes;
+        return t->current[device] + pages <= pages_at_most(&c->devices[device], t->max_bytes);
 }
 
 /* Pages that have to come back before the request can be admitted; 0: none. Where it is extents that are short, not
  * pages, as many as it wants, for each extent that comes back makes room in the table. */
 static uint32_t shortage(const struct core *c, const struct request *r)
 {
-        const uint32_t wanted = request_wanted(c, r), available = device_available(&c->devices[device_of(c, r)]);
+        const uint32_t device = device_of(c, r), wanted = request_wanted(c, r);
+        const uint32_t available = device_available_to(&c->devices[device], tenant_get(c, tenant_of(c, r)), device);
 
         if (wanted > available)
                 return wanted - available;
@@ -206,70 +217,120 @@ static void admit(struct run *run, uint32_t index)
         const uint8_t from = r->state;
 
         /* Who had to wait, or would make memory short, gets no more than it needs. */
-        if (total > r->need && (from == REQUEST_WAITING || core_policy_default.is_short(c, device, total * planes) ||
+        if (total > r->need && (from == REQUEST_WAITING ||
+                                core_policy_default.is_short(c, device, tenant_of(c, r), total * planes) ||
                                 !tenant_fits(c, r, (uint64_t)total * planes)))
                 total = r->need;
         deliver_admit(run, index, total);
         trace(run, r, from, TRACE_ADMITTED, CORE_E_NONE);
 }
 
-/* The oldest waiting request of the device whose tenant may have more; those whose tenant may not are reclaimed for, or
- * failed. */
-static uint32_t oldest_admissible(struct run *run, uint32_t device)
+/* When the request loses its right to hold up others, unless a page comes back before. */
+static uint64_t stale_at(const struct core *c, const struct request *r)
+{
+        const uint64_t patience = tenant_get(c, tenant_of(c, r))->reclaim_deadline_usec;
+
+        return bits_max_u64(r->since_usec, c->devices[device_of(c, r)].back_usec) +
+               (patience ? patience : RECLAIM_DEADLINE_USEC);
+}
+
+static bool is_stale(const struct core *c, const struct request *r)
+{
+        return c->now_usec >= stale_at(c, r);
+}
+
+enum served { SERVED, WAITS_FOR_TENANT, WAITS_FOR_DEVICE };
+
+/* Admits the request, fails it, or asks memory back for it. */
+static enum served serve(struct run *run, uint32_t index)
 {
         struct core *c = run->core;
-        const uint32_t shift = c->devices[device].page_shift;
-        uint32_t oldest = NIL;
+        const struct request *r = request_get(c, index);
+        const uint32_t device = device_of(c, r);
+        const struct tenant *t = tenant_get(c, tenant_of(c, r));
+        struct claim claim = {
+                .device = device, .tenant = tenant_of(c, r), .worker = r->worker, .wanted = request_wanted(c, r)
+        };
+        uint64_t missing;
 
-        for (uint32_t i = 0; i < c->top_tenant; i++) {
-                const struct tenant *t = tenant_get(c, i);
-                uint32_t head = NIL;
-
-                while (t->used && (head = t->waiting_head[device]) != NIL && run_has_room(run)) {
-                        const uint64_t pages = request_wanted(c, request_get(c, head));
-                        uint64_t over;
-
-                        if (tenant_fits(c, request_get(c, head), pages))
-                                break;
-                        over = t->current_bytes + (pages << shift) - t->max_bytes;
-                        if (reclaim_for(run, head, (over + (UINT64_C(1) << shift) - 1) >> shift, true) ==
-                            RECLAIM_WAIT) {
-                                head = NIL;
-                                break;
-                        }
-                        request_fail(run, head, CORE_E_TENANT_FULL);
-                }
-                if (head != NIL && (oldest == NIL || request_get(c, head)->sequence < request_get(c, oldest)->sequence))
-                        oldest = head;
+        if (!tenant_fits(c, r, claim.wanted)) {
+                claim.own_only = true;
+                missing = t->current[device] + claim.wanted - pages_at_most(&c->devices[device], t->max_bytes);
+                if (reclaim_for(run, &claim, missing) == RECLAIM_WAIT)
+                        return WAITS_FOR_TENANT;
+                request_fail(run, index, CORE_E_TENANT_FULL);
+                return SERVED;
         }
-        return oldest;
+        missing = shortage(c, r);
+        if (missing == 0) {
+                queue_remove(c, index);
+                admit(run, index);
+                return SERVED;
+        }
+        claim.own_only = t->overdue > 0; /* who keeps others waiting takes nothing from them */
+        claim.for_guarantee = t->current[device] + claim.wanted <=
+                              pages_at_least(&c->devices[device], t->min_bytes);
+        if (reclaim_for(run, &claim, missing) == RECLAIM_WAIT)
+                return WAITS_FOR_DEVICE;
+        request_fail(run, index, CORE_E_DEVICE_FULL);
+        return SERVED;
+}
+
+/* Of the tenants' candidates the one to be served first; NIL: none is left. */
+static uint32_t first_of(const struct core *c, const uint32_t candidates[CORE_MAX_TENANTS])
+{
+        uint32_t first = NIL;
+
+        for (uint32_t i = 0; i < c->top_tenant; i++)
+                if (candidates[i] != NIL && (first == NIL || core_policy_default.precedes(c, candidates[i], first)))
+                        first = candidates[i];
+        return first;
 }
 
 void request_admit_waiting(struct run *run, uint32_t device)
 {
         struct core *c = run->core;
-        struct device *d = device_get(c, device);
+        const struct device *d = device_get(c, device);
+        uint32_t candidates[CORE_MAX_TENANTS], index;
 
-        while (d->n_waiting > 0) {
-                uint32_t index, missing;
+        if (d->n_waiting == 0)
+                return;
+        for (uint32_t i = 0; i < c->top_tenant; i++)
+                candidates[i] = tenant_get(c, i)->used ? tenant_get(c, i)->waiting_head[device] : NIL;
+        while ((index = first_of(c, candidates)) != NIL) {
+                const struct request *r = request_get(c, index);
+                const uint32_t tenant = tenant_of(c, r), behind = r->next;
+                const bool stale = is_stale(c, r);
+                enum served how;
 
                 if (!run_has_room(run)) {
                         core_pump_later(c, device);
                         return;
                 }
-                index = oldest_admissible(run, device);
-                if (index == NIL)
+                how = serve(run, index);
+                if (how == WAITS_FOR_DEVICE && !stale)
                         return;
-                missing = shortage(c, request_get(c, index));
-                if (missing == 0) {
-                        queue_remove(c, index);
-                        admit(run, index);
-                } else if (reclaim_for(run, index, missing, false) == RECLAIM_WAIT) {
-                        return;
-                } else {
-                        request_fail(run, index, CORE_E_DEVICE_FULL);
-                }
+                candidates[tenant] = how == SERVED || stale ? behind : NIL;
         }
+}
+
+/* Time passed for a waiting request. */
+void request_tick(struct run *run, uint32_t index)
+{
+        struct core *c = run->core;
+        const struct request *r = request_get(c, index);
+
+        if (r->deadline_usec <= c->now_usec) {
+                request_fail(run, index, CORE_E_TIMED_OUT);
+                return;
+        }
+        core_deadline_at(c, r->deadline_usec);
+        if (r->state != REQUEST_WAITING)
+                return;
+        if (is_stale(c, r))
+                core_pump_later(c, device_of(c, r));
+        else
+                core_deadline_at(c, stale_at(c, r));
 }
 
 /* ---- arrival ---- */
@@ -294,7 +355,10 @@ static enum core_error grow_check(const struct core *c, uint32_t worker, const s
         class = &cache->classes[event->plane_class];
         if ((uint64_t)event->first + event->max > class->row_pages)
                 return CORE_E_BAD_RANGE;
-        if (w->n_requests >= WORKER_MAX_REQUESTS)
+        if (w->overdue != 0)
+                return CORE_E_DENIED;
+        if (w->n_requests >= WORKER_MAX_REQUESTS ||
+            tenant_get(c, w->tenant)->n_requests >= bits_max_u32(c->params.max_requests / c->n_tenants, 1))
                 return CORE_E_TOO_MANY_REQUESTS;
         pages = (uint64_t)event->need * class->planes;
         if (pages << d->page_shift > tenant_get(c, w->tenant)->max_bytes)
@@ -311,31 +375,35 @@ static bool tenant_is_full(const struct core *c, const struct request *r)
         return !tenant_fits(c, r, request_wanted(c, r)) || !tenant_fits(c, older, request_wanted(c, older));
 }
 
-/* Somebody waits for the device's memory, or stands in the requester's own queue. Other tenants at their memory.max
- * wait for themselves alone, and hold up nobody. */
-static bool must_queue(const struct core *c, const struct request *r)
+/* Somebody waits for the device's memory who is to be served before the request. Others at their memory.max, and those who
+ * have waited in vain, hold up nobody. */
+static bool must_queue(const struct core *c, uint32_t index)
 {
-        const uint32_t device = device_of(c, r), own = worker_get(c, r->worker)->tenant;
+        const uint32_t device = device_of(c, request_get(c, index));
 
         for (uint32_t i = 0; c->devices[device].n_waiting > 0 && i < c->top_tenant; i++) {
-                const struct tenant *t = tenant_get(c, i);
-                const uint32_t head = t->used ? t->waiting_head[device] : NIL;
+                uint32_t head = tenant_get(c, i)->used ? tenant_get(c, i)->waiting_head[device] : NIL;
 
-                if (head == NIL)
+                while (head != NIL && is_stale(c, request_get(c, head)))
+                        head = request_get(c, head)->next;
+                if (head == NIL || !core_policy_default.precedes(c, head, index))
                         continue;
-                if (i == own || tenant_fits(c, request_get(c, head), request_wanted(c, request_get(c, head))))
+                if (i == tenant_of(c, request_get(c, index)) ||
+                    tenant_fits(c, request_get(c, head), request_wanted(c, request_get(c, head))))
                         return true;
         }
         return false;
 }
 
 /* Look-ahead takes what is free, never what somebody waits for or what would have to be taken from anybody. */
-static enum core_error optional_check(const struct core *c, const struct request *r)
+static enum core_error optional_check(const struct core *c, uint32_t index)
 {
+        const struct request *r = request_get(c, index);
         const uint32_t device = device_of(c, r), wanted = request_wanted(c, r);
+        const struct device *d = &c->devices[device];
 
-        if (must_queue(c, r) || shortage(c, r) > 0 ||
-            wanted + device_low_watermark(&c->devices[device]) > device_available(&c->devices[device]))
+        if (must_queue(c, index) || shortage(c, r) > 0 ||
+            wanted + device_low_watermark(d) > device_available_to(d, tenant_get(c, tenant_of(c, r)), device))
                 return CORE_E_BUSY;
         return tenant_fits(c, r, wanted) ? CORE_E_NONE : CORE_E_TENANT_FULL;
 }
@@ -344,10 +412,10 @@ static void arrive(struct run *run, uint32_t index, const struct core_ev_grow *e
 {
         struct core *c = run->core;
         struct request *r = request_get(c, index);
-        const bool fits = shortage(c, r) == 0 && tenant_fits(c, r, request_wanted(c, r)) && !must_queue(c, r);
+        const bool fits = shortage(c, r) == 0 && tenant_fits(c, r, request_wanted(c, r)) && !must_queue(c, index);
 
         if (event->flags & CORE_GROW_OPTIONAL) {
-                const enum core_error error = optional_check(c, r);
+                const enum core_error error = optional_check(c, index);
 
                 if (error == CORE_E_NONE)
                         admit(run, index);

@@ -12,7 +12,7 @@ static const char *const extent_names[EXTENT_STATES] = {
         "free", "creating", "virgin", "granted", "mapped", "returning"
 };
 static const char *const request_names[] = { "new", "waiting", "admitted", "done", "failed", "cancelled" };
-static const char *const revoke_names[] = { "none", "sent", "answered", "overdue", "void" };
+static const char *const revoke_names[] = { "none", "sent", "answered", "overdue", "late" };
 static const char *const worker_names[] = { "free", "live", "gone" };
 static const char *const cache_names[] = { "free", "live", "dying" };
 static const char *const row_names[] = { "idle", "held" };

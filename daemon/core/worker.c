@@ -122,7 +122,7 @@ void worker_gone(struct run *run, const struct core_ev_worker *event)
         unready(c, slot);
         w->state = WORKER_GONE;
         w->ack_at_usec = UINT64_MAX;
-        memset(&w->revoke, 0, sizeof w->revoke);
+        reclaim_forget(c, slot);
         tenant_get(c, w->tenant)->workers--;
         c->n_workers--;
         core_count(c, CORE_COUNT_WORKERS_GONE, 1);

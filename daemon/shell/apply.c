@@ -17,10 +17,10 @@ static const enum wire_error_code wire_of_core[CORE_E_MAX_] = {
 #define X(name) [CORE_E_##name] = WIRE_E_##name,
         X(NONE) X(TOO_MANY_WORKERS) X(NO_TENANT) X(NO_DEVICE) X(NO_CACHE) X(TOO_MANY_CACHES) X(BAD_GEOMETRY)
                 X(BAD_RANGE) X(ALREADY_MAPPED) X(BAD_EXTENT) X(BAD_ACK) X(BAD_REVOKE) X(TOO_MANY_REQUESTS) X(BUSY)
-                        X(DEVICE_FULL) X(TENANT_FULL) X(TIMED_OUT) X(DEVICE_FAILED) X(OVERDUE)
+                        X(DEVICE_FULL) X(TENANT_FULL) X(TIMED_OUT) X(DEVICE_FAILED) X(OVERDUE) X(DENIED)
 #undef X
 };
-_Static_assert(CORE_E_MAX_ == CORE_E_OVERDUE + 1, "each error of the core has one of the protocol");
+_Static_assert(CORE_E_MAX_ == CORE_E_DENIED + 1, "each error of the core has one of the protocol");
 
 _Static_assert(CORE_GRANT_LAST == WIRE_GRANT_LAST && CORE_GRANT_SHORT == WIRE_GRANT_SHORT, "flags of GRANT");
 
@@ -127,6 +127,9 @@ static void apply_to_peer(struct daemon *d, struct peer *peer, const struct core
                 peer_gather_send(peer);
                 peer_fail(peer, 0, apply_error(action->reply.error), NULL);
                 break;
+        case CORE_ACT_KILL:
+                peer_kill(peer);
+                break;
         case CORE_ACT_CREATE:
         case CORE_ACT_DESTROY:
         case CORE_ACT_WELCOME:
@@ -166,6 +169,7 @@ static void apply_one(struct daemon *d, const struct core_action *action)
         case CORE_ACT_REVOKE:
         case CORE_ACT_SYNC:
         case CORE_ACT_DROP:
+        case CORE_ACT_KILL:
                 peer = peers_find_worker(d, action->worker);
                 if (peer) /* else it ended, and the core is about to hear of it */
                         apply_to_peer(d, peer, action);

@@ -6,14 +6,20 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "owner.h"
 
 #ifndef SO_PEERGROUPS
 #define SO_PEERGROUPS 59
+#endif
+#ifndef SO_PEERPIDFD
+#define SO_PEERPIDFD 77
 #endif
 
 /* A process may have up to 65,536 groups; the kernel says how long its list is where ours is too short. */
@@ -35,6 +41,31 @@ static int identity_groups(int fd, struct identity *identity)
         }
         identity->n_groups = (uint32_t)(size / sizeof(gid_t));
         return 0;
+}
+
+/* The process at the other end, as the kernel noted it when it connected. Before Linux 6.5 found by its number: should it have
+ * ended and its number been given to another process since, that one would be meant; the connection of a process that ended is
+ * at its end as well, so there is next to no time for it. */
+static int identity_pidfd(int fd, pid_t pid)
+{
+        int pidfd = -1;
+        socklen_t size = sizeof(pidfd);
+
+        if (getsockopt(fd, SOL_SOCKET, SO_PEERPIDFD, &pidfd, &size) == 0)
+                return pidfd;
+        if (errno != ENOPROTOOPT)
+                return -errno;
+        pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+        return pidfd < 0 ? -errno : pidfd;
+}
+
+int identity_kill(int fd, pid_t pid)
+{
+        _cleanup_fd_ int pidfd = identity_pidfd(fd, pid);
+
+        if (pidfd < 0)
+                return pidfd;
+        return syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0) < 0 ? -errno : 0;
 }
 
 int identity_of_socket(int fd, struct identity *ret)

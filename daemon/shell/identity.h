@@ -24,6 +24,9 @@ struct identity {
 /* The credentials that the peer had when it connected. */
 int identity_of_socket(int fd, struct identity *ret);
 
+/* Sends SIGKILL to the process that connected, whatever shares its socket now. */
+int identity_kill(int fd, pid_t pid);
+
 bool identity_matches(const struct identity *identity, const struct config_tenant *tenant);
 
 /* The index in `config` of the first tenant that matches, of that name where `name` is not empty. -ESRCH: none of that

@@ -87,6 +87,23 @@ void peer_fail(struct peer *peer, uint32_t request, enum wire_error_code code, c
         peer_end(peer);
 }
 
+void peer_kill(struct peer *peer)
+{
+        int r;
+
+        assert(peer);
+
+        if (peer->ended)
+                return;
+        r = identity_kill(peer->fd, peer->pid);
+        if (r < 0 && r != -ESRCH) {
+                peer_log(peer, LOG_LEVEL_ERROR, "did not give memory back in time, and cannot be killed: %s", strerror(-r));
+                return;
+        }
+        peer_log(peer, LOG_LEVEL_WARNING, "did not give memory back in time and was killed, as on-overdue says");
+        peer_end(peer);
+}
+
 /* ---- Sending ---- */
 
 /* Says to the loop what is waited for, after something was sent or could not be. */

@@ -77,6 +77,9 @@ void peer_gather_send(struct peer *peer);
 /* Ends the connection because of an error, which it is told if it listens. `detail` as above. */
 void peer_fail(struct peer *peer, uint32_t request, enum wire_error_code code, const char *detail);
 
+/* Kills the process, and ends the connection, which others may share. */
+void peer_kill(struct peer *peer);
+
 /* The loop's: its socket is ready for these epoll events. */
 void peer_serve(struct peer *peer, uint32_t events);
 

@@ -178,6 +178,8 @@ static void action_grant(struct model *model, struct model_worker *worker, const
                             ID_ARG(extent->id), action->grant.order, action->grant.device, extent->order,
                             extent->device);
         check_place(model, request, action);
+        if (model_is_overdue(model, worker))
+                model_break(model, "grant to worker %u, which has not answered a revoke", worker->id);
         extent->state = MODEL_GRANTED;
         extent->tenant = worker->tenant;
         extent->worker = worker->serial;
@@ -222,7 +224,7 @@ static void action_grow_failed(struct model *model, struct model_worker *worker,
         /* One that found no room in the tables, or that could never be granted, left no trace. */
         cache = model_cache_by_serial(model, request->cache);
         if (cache && request->valid && request->since == model->now && !request->was_held &&
-            (action->failed.error == CORE_E_TOO_MANY_REQUESTS ||
+            (action->failed.error == CORE_E_TOO_MANY_REQUESTS || action->failed.error == CORE_E_DENIED ||
              model_is_impossible(model, worker, cache, &request->grow)))
                 cache->held &= ~(1ull << request->grow.row);
         LIST_REMOVE(model, requests, request);
@@ -232,6 +234,7 @@ static void action_revoke(struct model *model, struct model_worker *worker, cons
 {
         struct model_revoke *revoke;
 
+        model_check_revoke(model, worker, action);
         for (uint32_t i = 0; i < model->n_revokes; i++)
                 if (model->revokes[i].worker == worker->serial && model->revokes[i].revoke == action->revoke.revoke)
                         model_break(model, "revoke %u of worker %u sent twice", action->revoke.revoke, worker->id);
@@ -262,6 +265,17 @@ static void action_drop(struct model *model, struct model_worker *worker, uint32
         if (model->must_drop == worker->serial)
                 model->must_drop = MODEL_NONE;
         worker->dropped = true;
+}
+
+static void action_kill(struct model *model, struct model_worker *worker)
+{
+        bool late = false;
+
+        for (uint32_t i = 0; i < model->n_revokes; i++)
+                late |= model->revokes[i].worker == worker->serial && model->revokes[i].deadline <= model->now;
+        if (!late || model->tenants[worker->tenant].on_overdue != CORE_OVERDUE_KILL)
+                model_break(model, "worker %u is killed for nothing", worker->id);
+        worker->dropped = true; /* the shell cuts it off when it gets to it */
 }
 
 /* A worker that went keeps its slot until its extents are destroyed. */
@@ -414,6 +428,9 @@ static void action_to_worker(struct model *model, const struct core_action *acti
         case CORE_ACT_DROP:
                 action_drop(model, worker, action->reply.error);
                 return;
+        case CORE_ACT_KILL:
+                action_kill(model, worker);
+                return;
         case CORE_ACT_CREATE:
         case CORE_ACT_DESTROY:
         case CORE_ACT_WELCOME:
@@ -449,6 +466,7 @@ void model_action(struct model *model, const struct core_action *action)
         case CORE_ACT_REVOKE:
         case CORE_ACT_SYNC:
         case CORE_ACT_DROP:
+        case CORE_ACT_KILL:
                 action_to_worker(model, action);
                 return;
         case CORE_ACT_MAX_:

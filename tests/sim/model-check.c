@@ -129,7 +129,6 @@ static void check_tenant(struct model *model, const struct core *core, uint32_t 
         if (!core_tenant_info(core, t, &info)) {
                 if (!tenant->removed || tenant->workers > 0)
                         model_break(model, "tenant %u is not there", t);
-                tenant->current_before = 0;
                 return;
         }
         check_equal(model, "tenant", t, "live", info.live_bytes, sums.live);
@@ -137,11 +136,6 @@ static void check_tenant(struct model *model, const struct core *core, uint32_t 
         check_equal(model, "tenant", t, "workers", info.workers, tenant->workers);
         check_equal(model, "tenant", t, "memory.max", info.max_bytes, tenant->max_bytes);
         check_between(model, "tenant", t, info.current_bytes, sums.current, promised);
-        if (info.current_bytes > tenant->max_bytes && info.current_bytes > tenant->current_before)
-                model_break(model,
-                            "tenant %u: current rose from %" PRIu64 " to %" PRIu64 ", over memory.max of %" PRIu64, t,
-                            tenant->current_before, info.current_bytes, tenant->max_bytes);
-        tenant->current_before = info.current_bytes;
 }
 
 static void check_worker(struct model *model, const struct core_worker_info *info)
@@ -248,40 +242,6 @@ static void check_look_ahead(struct model *model, uint32_t device)
                             pages, device, model->devices[device].promised);
 }
 
-/* Where nothing is promised, nobody was admitted: all open requests of the device wait. The oldest of those whose
- * tenants are below their memory.max must not wait for memory that is there. */
-static void check_wakeups(struct model *model, uint32_t device)
-{
-        bool seen[CORE_MAX_TENANTS] = { false };
-        uint64_t left = model->devices[device].pages;
-
-        if (model->devices[device].promised > 0)
-                return;
-        for (uint32_t i = 0; i < model->n_extents; i++)
-                if (model->extents[i].device == device && model->extents[i].tenant != MODEL_NONE)
-                        left -= model_extent_pages(&model->extents[i]);
-        for (uint32_t i = 0; i < model->n_requests; i++) {
-                const struct model_request *request = &model->requests[i];
-                const struct model_cache *cache = model_cache_by_serial(model, request->cache);
-                const struct model_worker *worker = model_worker_by_serial(model, request->worker);
-                const struct model_tenant *tenant = worker ? &model->tenants[worker->tenant] : NULL;
-                uint64_t need, bytes;
-
-                if (!cache || !tenant || cache->device != device || seen[worker->tenant])
-                        continue;
-                seen[worker->tenant] = true;
-                need = (uint64_t)request->grow.need * cache->classes[request->grow.plane_class].planes;
-                bytes = need << model->devices[device].page_shift;
-                if (tenant->current_before > tenant->max_bytes || bytes > tenant->max_bytes - tenant->current_before)
-                        continue;
-                if (need <= left && !model_slots_may_lack(model, 0))
-                        model_break(model,
-                                    "request %u.%u of worker %u waits for %" PRIu64 " pages, and %" PRIu64 " are free",
-                                    request->grow.request, request->grow.entry, worker->id, need, left);
-                return;
-        }
-}
-
 /* Every wait is bounded. */
 static void check_patience(struct model *model)
 {
@@ -346,6 +306,7 @@ void model_settle(struct model *model, const struct core *core)
         forget_rows(model);
         check_devices(model, core);
         check_promises(model, core);
+        model_check_shares(model, core);
         for (uint32_t t = 0; t < model->n_tenants; t++)
                 if (model->tenants[t].exists)
                         check_tenant(model, core, t);
@@ -355,6 +316,7 @@ void model_settle(struct model *model, const struct core *core)
                 if (!core_worker_info(core, i, &info))
                         continue;
                 check_worker(model, &info);
+                model_check_overdue(model, core, &info);
                 workers++;
         }
         slots = core_cache_slots(core);
@@ -372,7 +334,7 @@ void model_settle(struct model *model, const struct core *core)
         check_equal(model, "all", 0, "core_n_caches", core_n_caches(core), model->n_caches);
         check_equal(model, "all", 0, "waiting requests", core_n_waiting(core), model->n_requests);
         for (uint32_t d = 0; d < model->n_devices; d++) {
-                check_wakeups(model, d);
+                model_check_wakeups(model, d);
                 check_look_ahead(model, d);
         }
         check_counters(model, core);

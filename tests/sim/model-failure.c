@@ -17,17 +17,51 @@ static bool is_idle(struct model *model, const struct model_extent *extent)
         return cache && !model_row_is_held(cache, extent->row);
 }
 
-/* Pages that could have served the request, at the very least: free or virgin ones beyond all that others can have been
- * promised, and idle ones. */
-static int64_t pages_at_hand(struct model *model, const struct model_request *request, uint32_t device, bool with_idle)
+/* Idle pages of the tenant on the device. */
+static int64_t idle_pages(struct model *model, uint32_t tenant, uint32_t device)
 {
-        int64_t pages = model->devices[device].pages;
+        int64_t pages = 0;
 
-        for (uint32_t i = 0; i < model->n_extents; i++) {
-                const struct model_extent *extent = &model->extents[i];
+        for (uint32_t i = 0; i < model->n_extents; i++)
+                if (model->extents[i].tenant == tenant && model->extents[i].device == device &&
+                    is_idle(model, &model->extents[i]))
+                        pages += model_extent_pages(&model->extents[i]);
+        return pages;
+}
 
-                if (extent->device == device && extent->tenant != MODEL_NONE && !(with_idle && is_idle(model, extent)))
-                        pages -= model_extent_pages(extent);
+/* Pages that are kept for others than the tenant, at the very most: what they were promised and not granted may have gone. */
+static int64_t guarded(struct model *model, uint32_t device, uint32_t own)
+{
+        int64_t pages = 0;
+
+        for (uint32_t t = 0; t < model->n_tenants; t++) {
+                int64_t lacks = (int64_t)model_floor(model, device, t, false);
+
+                for (uint32_t i = 0; i < model->n_extents; i++)
+                        if (model->extents[i].tenant == t && model->extents[i].device == device)
+                                lacks -= model_extent_pages(&model->extents[i]);
+                pages += t != own && lacks > 0 ? lacks : 0;
+        }
+        return pages;
+}
+
+/* Pages that could have served the request, at the very least: free or virgin ones beyond all that others can have been
+ * promised and are guaranteed, and idle ones that may be taken. */
+static int64_t pages_at_hand(struct model *model, const struct model_request *request, uint32_t own, uint32_t device,
+                             bool with_idle)
+{
+        int64_t pages = (int64_t)model->devices[device].pages - guarded(model, device, own);
+
+        for (uint32_t i = 0; i < model->n_extents; i++)
+                if (model->extents[i].device == device && model->extents[i].tenant != MODEL_NONE)
+                        pages -= model_extent_pages(&model->extents[i]);
+        for (uint32_t t = 0; with_idle && t < model->n_tenants; t++) {
+                int64_t idle = idle_pages(model, t, device), above = -(int64_t)model_floor(model, device, t, true);
+
+                for (uint32_t i = 0; i < model->n_extents; i++)
+                        if (model->extents[i].tenant == t && model->extents[i].device == device)
+                                above += model_extent_pages(&model->extents[i]);
+                pages += t == own || idle < above ? idle : above > 0 ? above : 0;
         }
         for (uint32_t i = 0; i < model->n_requests; i++) {
                 const struct model_request *other = &model->requests[i];
@@ -40,39 +74,42 @@ static int64_t pages_at_hand(struct model *model, const struct model_request *re
         return pages;
 }
 
-/* Bytes that the tenant may still have, at the very least. */
-static int64_t bytes_to_max(struct model *model, const struct model_request *request, uint32_t tenant)
+/* Pages of the device that the tenant may still have, at the very least. */
+static int64_t pages_to_max(struct model *model, const struct model_request *request, uint32_t tenant, uint32_t device)
 {
         uint64_t max = model->tenants[tenant].max_bytes, used = 0;
 
-        if (max > INT64_MAX)
+        if (max == UINT64_MAX)
                 return INT64_MAX;
         for (uint32_t i = 0; i < model->n_extents; i++)
-                if (model->extents[i].tenant == tenant)
-                        used += (uint64_t)model_extent_pages(&model->extents[i])
-                                << model->devices[model->extents[i].device].page_shift;
+                if (model->extents[i].tenant == tenant && model->extents[i].device == device)
+                        used += model_extent_pages(&model->extents[i]);
         for (uint32_t i = 0; i < model->n_requests; i++) {
                 const struct model_request *other = &model->requests[i];
                 const struct model_cache *cache = model_cache_by_serial(model, other->cache);
                 const struct model_worker *worker = model_worker_by_serial(model, other->worker);
 
-                if (other != request && other->valid && cache && worker && worker->tenant == tenant)
-                        used += ((uint64_t)other->grow.max * cache->classes[other->grow.plane_class].planes -
-                                 other->granted_pages)
-                                << model->devices[cache->device].page_shift;
+                if (other != request && other->valid && cache && worker && worker->tenant == tenant &&
+                    cache->device == device)
+                        used += (uint64_t)other->grow.max * cache->classes[other->grow.plane_class].planes -
+                                other->granted_pages;
         }
-        return (int64_t)max - (int64_t)used;
+        return (int64_t)(max >> model->devices[device].page_shift) - (int64_t)used;
 }
 
-static int64_t idle_bytes(struct model *model, uint32_t tenant, uint32_t device)
+/* A tenant has its part of the table of requests. */
+static bool requests_may_lack(struct model *model, uint32_t tenant)
 {
-        int64_t bytes = 0;
+        uint32_t tenants = 0, requests = 0;
 
-        for (uint32_t i = 0; i < model->n_extents; i++)
-                if (model->extents[i].tenant == tenant && model->extents[i].device == device &&
-                    is_idle(model, &model->extents[i]))
-                        bytes += (int64_t)model_extent_pages(&model->extents[i]) << model->devices[device].page_shift;
-        return bytes;
+        for (uint32_t t = 0; t < model->n_tenants; t++)
+                tenants += model->tenants[t].exists;
+        for (uint32_t i = 0; i < model->n_requests; i++) {
+                const struct model_worker *worker = model_worker_by_serial(model, model->requests[i].worker);
+
+                requests += worker && worker->tenant == tenant;
+        }
+        return requests > 1 && requests > model->params.max_requests / tenants;
 }
 
 bool model_is_impossible(const struct model *model, const struct model_worker *worker, const struct model_cache *cache,
@@ -108,6 +145,14 @@ bool model_slots_may_lack(struct model *model, int64_t need)
         return extents > (int64_t)model->params.max_extents;
 }
 
+static bool owes_answer(const struct model *model, const struct model_worker *worker)
+{
+        for (uint32_t i = 0; i < model->n_revokes; i++)
+                if (model->revokes[i].worker == worker->serial && model->revokes[i].deadline <= model->now)
+                        return true;
+        return false;
+}
+
 /* A well-formed request failed: was that the right answer? */
 void model_check_failure(struct model *model, const struct model_worker *worker, const struct model_request *request,
                          uint32_t error)
@@ -116,33 +161,36 @@ void model_check_failure(struct model *model, const struct model_worker *worker,
         const struct core_ev_grow *grow = &request->grow;
         bool optional = grow->flags & CORE_GROW_OPTIONAL;
         int64_t need, at_hand, room;
-        uint32_t shift;
+        uint32_t own = worker->tenant;
 
         if (!cache)
                 return;
-        shift = model->devices[cache->device].page_shift;
         need = (int64_t)grow->need * cache->classes[grow->plane_class].planes;
-        at_hand = pages_at_hand(model, request, cache->device, false);
-        room = bytes_to_max(model, request, worker->tenant);
+        at_hand = pages_at_hand(model, request, own, cache->device, false);
+        room = pages_to_max(model, request, own, cache->device);
         switch (error) {
         case CORE_E_TOO_MANY_REQUESTS:
-                if (model->n_requests <= model->params.max_requests && rows_in_use(model) < model->params.max_rows)
+                if (!requests_may_lack(model, own) && rows_in_use(model) < model->params.max_rows)
                         model_break(model, "too many requests, but only %u are open", model->n_requests);
                 return;
         case CORE_E_ALREADY_MAPPED:
                 if (!request->overlaps)
                         model_break(model, "already mapped, which it was not");
                 return;
+        case CORE_E_DENIED:
+                if (!owes_answer(model, worker))
+                        model_break(model, "denied, and the worker owes no answer");
+                return;
         case CORE_E_BUSY:
                 if (!optional)
                         model_break(model, "busy is an answer to look-ahead only");
                 return;
         case CORE_E_TENANT_FULL:
-                if (room >= need << shift)
-                        model_break(model, "memory.max, but %" PRId64 " bytes are left below it", room);
+                if (room >= need)
+                        model_break(model, "memory.max, but %" PRId64 " pages are left below it", room);
                 if (model->calm && grow->timeout_usec > 0 && !optional &&
                     !model_is_impossible(model, worker, cache, grow) &&
-                    room + idle_bytes(model, worker->tenant, cache->device) >= need << shift)
+                    room + idle_pages(model, own, cache->device) >= need)
                         model_break(model, "memory.max, but enough of the tenant's own is idle");
                 return;
         case CORE_E_DEVICE_FULL:
@@ -155,7 +203,7 @@ void model_check_failure(struct model *model, const struct model_worker *worker,
         case CORE_E_TIMED_OUT:
                 if (model->now < request->until)
                         model_break(model, "timed out %" PRIu64 " usec early", request->until - model->now);
-                if (at_hand >= need && room >= need << shift && !request->device_trouble && model->calm)
+                if (at_hand >= need && room >= need && !request->device_trouble && model->calm)
                         model_break(model, "timed out, with %" PRId64 " pages free and %" PRId64 " needed", at_hand,
                                     need);
                 break;
@@ -167,7 +215,7 @@ void model_check_failure(struct model *model, const struct model_worker *worker,
                 model_break(model, "a good request fails with '%s'", words_error(error));
                 return;
         }
-        if (model->calm && !optional && grow->timeout_usec > 0 && room >= need << shift &&
-            pages_at_hand(model, request, cache->device, true) >= need)
+        if (model->calm && !optional && grow->timeout_usec > 0 && room >= need &&
+            pages_at_hand(model, request, own, cache->device, true) >= need)
                 model_break(model, "%s, but enough is idle with workers that answer", words_error(error));
 }

@@ -188,6 +188,9 @@ static void event_tenant_set(struct model *model, const struct core_ev_tenant_se
         tenant->exists = true;
         tenant->removed = false;
         tenant->on_overdue = set->on_overdue;
+        tenant->weight = set->weight;
+        tenant->min_bytes = set->min_bytes;
+        tenant->low_bytes = set->low_bytes;
         tenant->max_bytes = set->max_bytes;
         tenant->reclaim_deadline_usec = set->reclaim_deadline_usec;
 }
@@ -452,8 +455,12 @@ void model_event(struct model *model, const struct core_event *event)
                 event_tenant_set(model, &event->tenant_set);
                 return;
         case CORE_EV_TENANT_REMOVE:
-                if (event->tenant_remove.tenant < CORE_MAX_TENANTS)
-                        model->tenants[event->tenant_remove.tenant].removed = true;
+                if (event->tenant_remove.tenant < CORE_MAX_TENANTS) {
+                        struct model_tenant *tenant = &model->tenants[event->tenant_remove.tenant];
+
+                        tenant->removed = true;
+                        tenant->min_bytes = tenant->low_bytes = 0;
+                }
                 return;
         case CORE_EV_WORKER_ADD:
                 event_worker_add(model, &event->worker_add);

@@ -58,6 +58,7 @@ struct model_worker {
         uint64_t pid;
         uint64_t granted, acknowledged; /* extents, cumulative */
         bool dropped;                   /* the core wants it gone */
+        bool overdue;                   /* said the core after the last event; see model_is_overdue() */
 };
 
 struct model_cache {
@@ -97,9 +98,9 @@ struct model_device {
 
 struct model_tenant {
         bool exists, removed;
-        uint32_t on_overdue, workers;
-        uint64_t max_bytes, reclaim_deadline_usec;
-        uint64_t current_before; /* what the core said after the last event */
+        uint32_t on_overdue, workers, weight;
+        uint64_t min_bytes, low_bytes, max_bytes, reclaim_deadline_usec;
+        uint32_t pages[CORE_MAX_DEVICES]; /* its current, as the core said after the last event */
 };
 
 struct model {
@@ -155,6 +156,16 @@ struct model_extent *model_extent(struct model *model, uint64_t id);
 /* The core's table may have no room for the extents of `need` pages more beside those of all open requests, whatever sizes they
  * come in: then it is extents that are short, and not pages. */
 bool model_slots_may_lack(struct model *model, int64_t need);
+
+/* model-share.c: the rules between tenants. The first takes over what the core says that each has. */
+void model_check_shares(struct model *model, const struct core *core);
+void model_check_wakeups(struct model *model, uint32_t device);
+void model_check_overdue(struct model *model, const struct core *core, const struct core_worker_info *info);
+bool model_is_overdue(const struct model *model, const struct model_worker *worker);
+void model_check_revoke(struct model *model, const struct model_worker *worker, const struct core_action *action);
+/* Pages of the device that are kept for others than the tenant, and those that nobody takes from it. */
+uint64_t model_guarded(const struct model *model, uint32_t device, uint32_t tenant);
+uint64_t model_floor(const struct model *model, uint32_t device, uint32_t tenant, bool with_low);
 
 /* For model-action.c: a well-formed request failed with that error. */
 void model_check_failure(struct model *model, const struct model_worker *worker, const struct model_request *request,

@@ -4,26 +4,37 @@
  */
 #include "world.h"
 
-#define MEBIBYTE (UINT64_C(1) << 20)
+/* A share of the smallest device, on which the limits hold as well. */
+static uint64_t some_bytes(struct world *world, uint32_t from_percent, uint32_t to_percent)
+{
+        uint64_t least = UINT64_MAX;
+
+        for (uint32_t d = 0; d < world->model.n_devices; d++) {
+                uint64_t bytes = (uint64_t)world->model.devices[d].pages << world->model.devices[d].page_shift;
+
+                least = bytes < least ? bytes : least;
+        }
+        return least / 100 * random_between(&world->random, from_percent, to_percent);
+}
 
 static void set_tenant(struct world *world, uint32_t tenant)
 {
         struct random *random = &world->random;
         struct core_event event;
-        uint64_t total = 0;
 
-        for (uint32_t d = 0; d < world->model.n_devices; d++)
-                total += (uint64_t)world->model.devices[d].pages << world->model.devices[d].page_shift;
         world_event(world, &event, CORE_EV_TENANT_SET);
         event.tenant_set.tenant = tenant;
-        event.tenant_set.on_overdue = !world->calm && random_chance(random, 20);
-        event.tenant_set.high_bytes = UINT64_MAX;
-        event.tenant_set.max_bytes = random_chance(random, 40) ? UINT64_MAX
-                                                               : total / 100 * random_between(random, 5, 100);
+        event.tenant_set.on_overdue = !world->calm && random_chance(random, 20) ? CORE_OVERDUE_KILL : CORE_OVERDUE_DENY;
+        if (random_chance(random, 40)) /* all together no more than there is, the administrator's changes aside */
+                event.tenant_set.min_bytes = some_bytes(world, 0, world->calm ? 33 : 45);
+        if (random_chance(random, 30))
+                event.tenant_set.low_bytes = some_bytes(world, 0, 100);
+        event.tenant_set.high_bytes = random_chance(random, 70) ? UINT64_MAX : some_bytes(world, 5, 100);
+        event.tenant_set.max_bytes = random_chance(random, 40) ? UINT64_MAX : some_bytes(world, 5, 130);
         event.tenant_set.reclaim_deadline_usec = world->calm || random_chance(random, 20)
                                                          ? 0
                                                          : random_between(random, 1, 400) * 1000;
-        event.tenant_set.weight = 100;
+        event.tenant_set.weight = random_chance(random, 50) ? 100 : random_between(random, 1, 1000);
         event.tenant_set.name[0] = 't';
         event.tenant_set.name[1] = (char)('0' + tenant % 10);
         world_apply(world, &event);

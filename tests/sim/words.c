@@ -29,6 +29,7 @@ const char *words_error(uint32_t error)
                 [CORE_E_TIMED_OUT] = "timed out",
                 [CORE_E_DEVICE_FAILED] = "device failed",
                 [CORE_E_OVERDUE] = "overdue",
+                [CORE_E_DENIED] = "denied",
         };
 
         return error < CORE_E_MAX_ && names[error] ? names[error] : "unknown error";
@@ -47,17 +48,26 @@ static void words_grow(const struct core_ev_grow *grow, char *buffer, size_t siz
                  grow->need, grow->max, grow->timeout_usec, grow->flags & CORE_GROW_OPTIONAL ? " optional" : "");
 }
 
+static int words_limit(const char *name, uint64_t bytes, char *buffer, size_t size)
+{
+        return bytes == UINT64_MAX ? snprintf(buffer, size, " %s none", name)
+                                   : snprintf(buffer, size, " %s %" PRIu64, name, bytes);
+}
+
 static void words_tenant_set(const struct core_ev_tenant_set *set, char *buffer, size_t size)
 {
-        int n = snprintf(buffer, size, "tenant %u set '%.*s' min %" PRIu64 " max ", set->tenant, (int)CORE_NAME_MAX,
-                         set->name, set->min_bytes);
+        char low[40] = "", high[40] = "", max[40] = "", weight[40] = "";
 
-        if (n < 0 || (size_t)n >= size)
-                return;
-        if (set->max_bytes == UINT64_MAX)
-                snprintf(buffer + n, size - (size_t)n, "none");
-        else
-                snprintf(buffer + n, size - (size_t)n, "%" PRIu64, set->max_bytes);
+        if (set->low_bytes > 0)
+                words_limit("low", set->low_bytes, low, sizeof(low));
+        if (set->high_bytes != UINT64_MAX)
+                words_limit("high", set->high_bytes, high, sizeof(high));
+        words_limit("max", set->max_bytes, max, sizeof(max));
+        if (set->weight != 100)
+                snprintf(weight, sizeof(weight), " weight %u", set->weight);
+        snprintf(buffer, size, "tenant %u set '%.*s' min %" PRIu64 "%s%s%s%s%s", set->tenant, (int)CORE_NAME_MAX,
+                 set->name, set->min_bytes, low, high, max, weight,
+                 set->on_overdue == CORE_OVERDUE_KILL ? " on-overdue kill" : "");
 }
 
 static void words_cache_create(const struct core_ev_cache_create *create, char *buffer, size_t size)
@@ -191,6 +201,9 @@ void words_action(const struct core_action *action, char *buffer, size_t size)
                 return;
         case CORE_ACT_DROP:
                 snprintf(buffer, size, "drop worker %u: %s", action->worker, words_error(action->reply.error));
+                return;
+        case CORE_ACT_KILL:
+                snprintf(buffer, size, "kill worker %u", action->worker);
                 return;
         case CORE_ACT_TRANSITION:
                 core_trace_format(action, buffer, size);
