@@ -7,122 +7,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "world.h"
-
-#define MEBIBYTE (1ull << 20)
+#include "core-world.h"
 
 static const struct core_params params = {
         .max_extents = 2048, .max_workers = 3, .max_caches = 4, .max_rows = 16, .max_requests = 8
 };
 
-static struct world world;
-static struct core_event event;
-
-static struct core_event *begin(enum core_event_type type)
-{
-        world_event(&world, &event, type);
-        return &event;
-}
-
-static void apply(void)
-{
-        world_apply(&world, &event);
-}
-
-/* The last event's first action of that type, or NULL. */
-static const struct core_action *answer(enum core_action_type type)
-{
-        for (uint32_t i = world.actions_from; i < world.actions.n; i++)
-                if (world.actions.v[i].type == type)
-                        return &world.actions.v[i];
-        return NULL;
-}
-
-static uint32_t answers(void)
-{
-        return world.actions.n - world.actions_from;
-}
-
-static void set_tenant(uint32_t tenant, uint64_t max_bytes)
-{
-        struct core_ev_tenant_set *set = &begin(CORE_EV_TENANT_SET)->tenant_set;
-
-        set->tenant = tenant;
-        set->max_bytes = max_bytes;
-        set->high_bytes = UINT64_MAX;
-        strcpy(set->name, "name");
-        apply();
-}
-
-static void add_device(uint32_t device, uint32_t page_shift, uint32_t pages)
-{
-        begin(CORE_EV_DEVICE_ADD)->device_add = (struct core_ev_device_add){ device, page_shift, pages, 0 };
-        apply();
-}
-
-static uint32_t add_worker(uint32_t tenant)
-{
-        begin(CORE_EV_WORKER_ADD)->worker_add = (struct core_ev_worker_add){ world.next_cookie++, 4711, 1000, tenant };
-        apply();
-        return answer(CORE_ACT_WELCOME) ? answer(CORE_ACT_WELCOME)->worker : 0;
-}
-
-static uint32_t add_cache(uint32_t worker, uint32_t rows, uint32_t planes, uint32_t row_pages)
-{
-        struct core_ev_cache_create *create = &begin(CORE_EV_CACHE_CREATE)->cache_create;
-
-        create->worker = worker;
-        create->request = world.next_request++;
-        create->rows = rows;
-        create->n_classes = 1;
-        create->classes[0] = (struct core_plane_class){ .planes = planes, .row_pages = row_pages };
-        event.size = (uint16_t)core_event_size(&event);
-        apply();
-        return answer(CORE_ACT_REPLY_CACHE) ? answer(CORE_ACT_REPLY_CACHE)->reply.cache : 0;
-}
-
-/* CORE_E_NONE: it did not fail, so far. */
-static enum core_error grow(struct core_ev_grow wanted)
-{
-        begin(CORE_EV_GROW)->grow = wanted;
-        if (event.grow.request == 0)
-                event.grow.request = world.next_request++;
-        apply();
-        return answer(CORE_ACT_GROW_FAILED) ? (enum core_error)answer(CORE_ACT_GROW_FAILED)->failed.error : CORE_E_NONE;
-}
-
-static void acknowledge(uint32_t worker, uint64_t granted)
-{
-        begin(CORE_EV_ACK)->ack = (struct core_ev_ack){ .worker = worker, .granted = granted };
-        apply();
-}
-
-static void give_back(uint32_t worker, uint64_t extent)
-{
-        begin(CORE_EV_RETURN)->ret = (struct core_ev_return){ .worker = worker, .extent = extent };
-        apply();
-}
-
-static uint64_t current_of(uint32_t tenant)
-{
-        struct core_tenant_info info;
-
-        cr_assert(core_tenant_info(world.core, tenant, &info));
-        return info.current_bytes;
-}
-
-/* One device of 1,024 pages of 2 MiB, one tenant without limit. */
 static void start(void)
 {
-        world_init(&world, 0, &params);
-        world.calm = true;
-        add_device(0, 21, 1024);
-        set_tenant(0, UINT64_MAX);
-}
-
-static void stop(void)
-{
-        world_done(&world);
+        start_with(&params);
 }
 
 TestSuite(core_contract, .init = start, .fini = stop);
@@ -142,13 +35,13 @@ Test(core_contract, size_of_unsound_parameters_is_zero)
 
 Test(core_contract, a_device_takes_the_next_index_and_sane_pages)
 {
-        add_device(5, 21, 16);
-        add_device(0, 21, 16);
-        add_device(1, 3, 16);
-        add_device(1, 21, 0);
-        add_device(1, 63, 1u << 20);
+        add_device(5, 21, 16, 0);
+        add_device(0, 21, 16, 0);
+        add_device(1, 3, 16, 0);
+        add_device(1, 21, 0, 0);
+        add_device(1, 63, 1u << 20, 0);
         cr_expect_eq(core_n_devices(world.core), 1);
-        add_device(1, 16, 10);
+        add_device(1, 16, 10, 0);
         cr_expect_eq(core_n_devices(world.core), 2);
 }
 
@@ -458,7 +351,7 @@ Test(core_contract, bytes_of_devices_with_different_pages_add_up)
 {
         uint32_t worker = add_worker(0), large = add_cache(worker, 1, 1, 16), small;
 
-        add_device(1, 16, 64);
+        add_device(1, 16, 64, 0);
         begin(CORE_EV_CACHE_CREATE)->cache_create =
                 (struct core_ev_cache_create){ .worker = worker,
                                                .request = 50,
