@@ -65,7 +65,7 @@ FORTIFY := -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=3
 OPT_release := -O2 -g $(FORTIFY) $(REPRODUCIBLE)
 OPT_asan := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all $(REPRODUCIBLE)
 OPT_tsan := -O1 -g -fno-omit-frame-pointer -fsanitize=thread $(REPRODUCIBLE)
-OPT_cov := -O0 -g --coverage
+OPT_cov := -O0 -g --coverage -fprofile-update=atomic
 OPT_fuzz := -O1 -g -fno-omit-frame-pointer -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
 ifeq ($(origin OPT_$(VARIANT)),undefined)
 $(error VARIANT=$(VARIANT) is none of: release asan tsan cov fuzz)
@@ -291,13 +291,15 @@ LONG_JOBS = $(CHECK_JOBS) $(addprefix valgrind:build/release:,$(call names,$(UNI
 check-long: export SIM_SEEDS = 100000
 check-long: export SIM_ASAN_SEEDS = 2000
 check-long: export KVP_LONG = 1
-check-long: ## the same with 100 times the simulation, and valgrind
+check-long: ## the same with 100 times the simulation, valgrind, coverage and mutants
 	@scripts/deps.sh check
 	+@$(MAKE) --no-print-directory $(JOBS) CC=gcc VARIANT=release tests
 	+@$(MAKE) --no-print-directory $(JOBS) CC=gcc VARIANT=asan tests
 	+@$(MAKE) --no-print-directory $(JOBS) CC=gcc VARIANT=tsan tsan-programs
 	+@$(MAKE) --no-print-directory $(JOBS) CC=$(CLANG) VARIANT=release tests
 	@tests/run --log build/log --long $(LONG_JOBS)
+	+@$(MAKE) --no-print-directory coverage
+	+@$(MAKE) --no-print-directory mutants
 
 .PHONY: tsan-programs
 tsan-programs: $(TSAN_T)
@@ -305,12 +307,30 @@ tsan-programs: $(TSAN_T)
 check-unit: $(UNIT_T) ## the unit tests of one variant alone
 	@tests/run --log $(O)/log $(addprefix unit:$(O):,$(call names,$(UNIT_T)))
 
-coverage: ## lines that the tests reach (needs gcovr)
-	+@$(MAKE) --no-print-directory $(JOBS) VARIANT=cov tests
-	@tests/run --log build/cov/log $(addprefix unit:build/cov:,$(call names,$(UNIT_T))) \
-		$(addprefix sim:build/cov:,$(call names,$(SIM_T))) \
-		$(addprefix system:build/cov:,$(call scripts,system/[2-57]*.py))
-	@gcovr --root . --object-directory build/cov/obj --filter daemon --filter client
+# What takes a few seconds; nothing that counts the whole machine's memory.
+COVERAGE_JOBS = \
+	$(addprefix system:build/cov:,$(call scripts,system/2*.py system/4[1-9]*.py system/5*.py)) \
+	$(addprefix sim:build/cov:,$(call names,$(SIM_T)) golden) \
+	$(addprefix fuzz:build/cov:,$(call names,$(FUZZ_T))) \
+	$(addprefix unit:build/cov:,$(call names,$(UNIT_T)))
+coverage: export SIM_SEEDS = 100
+coverage: ## lines and branches that the tests reach, held to their bars; pages in build/cov/coverage
+	+@$(MAKE) --no-print-directory $(JOBS) CC=gcc VARIANT=cov tests
+	@find build/cov/obj -name '*.gcda' -delete
+	@tests/run --log build/cov/log $(COVERAGE_JOBS)
+	@tests/coverage/report.py build/cov
+
+# How many mutants of core and codec, and which.
+N ?= 100
+SEED ?= 1
+MUTANT_T := $(SIM_T) $(filter $(TESTS)/fuzz-core $(TESTS)/fuzz-wire,$(FUZZ_T)) \
+            $(filter $(TESTS)/test-core-% $(TESTS)/test-wire,$(UNIT_T))
+.PHONY: mutants mutant-tests
+mutant-tests: $(MUTANT_T)
+mutants: ## N=100 small wrong changes to core and codec, which SEED=1 chooses: does a test see each?
+	+@$(MAKE) --no-print-directory $(JOBS) CC=gcc VARIANT=release mutant-tests
+	+@$(MAKE) --no-print-directory $(JOBS) CC=gcc VARIANT=asan mutant-tests
+	@tests/mutate/mutate.py --n $(N) --seed $(SEED)
 
 bench: all $(BENCH_T) ## measures, and writes build/<variant>/bench.json
 	@tests/bench/run $(O)
