@@ -239,6 +239,15 @@ static bool is_stale(const struct core *c, const struct request *r)
         return c->now_usec >= stale_at(c, r);
 }
 
+/* With it the tenant has no more than its memory.min: nobody holds it up. */
+static bool is_guaranteed(const struct core *c, const struct request *r)
+{
+        const struct tenant *t = tenant_get(c, tenant_of(c, r));
+        const uint32_t device = device_of(c, r);
+
+        return (uint64_t)t->current[device] + request_wanted(c, r) <= pages_at_least(&c->devices[device], t->min_bytes);
+}
+
 enum served { SERVED, WAITS_FOR_TENANT, WAITS_FOR_DEVICE };
 
 /* Admits the request, fails it, or asks memory back for it. */
@@ -268,8 +277,7 @@ static enum served serve(struct run *run, uint32_t index)
                 return SERVED;
         }
         claim.own_only = t->overdue > 0; /* who keeps others waiting takes nothing from them */
-        claim.for_guarantee = t->current[device] + claim.wanted <=
-                              pages_at_least(&c->devices[device], t->min_bytes);
+        claim.for_guarantee = is_guaranteed(c, r);
         if (reclaim_for(run, &claim, missing) == RECLAIM_WAIT)
                 return WAITS_FOR_DEVICE;
         request_fail(run, index, CORE_E_DEVICE_FULL);
@@ -292,6 +300,7 @@ void request_admit_waiting(struct run *run, uint32_t device)
         struct core *c = run->core;
         const struct device *d = device_get(c, device);
         uint32_t candidates[CORE_MAX_TENANTS], index;
+        bool held_up = false;
 
         if (d->n_waiting == 0)
                 return;
@@ -303,13 +312,16 @@ void request_admit_waiting(struct run *run, uint32_t device)
                 const bool stale = is_stale(c, r);
                 enum served how;
 
+                if (held_up && !is_guaranteed(c, r)) {
+                        candidates[tenant] = NIL;
+                        continue;
+                }
                 if (!run_has_room(run)) {
                         core_pump_later(c, device);
                         return;
                 }
                 how = serve(run, index);
-                if (how == WAITS_FOR_DEVICE && !stale)
-                        return;
+                held_up |= how == WAITS_FOR_DEVICE && !stale;
                 candidates[tenant] = how == SERVED || stale ? behind : NIL;
         }
 }
@@ -380,6 +392,7 @@ static bool tenant_is_full(const struct core *c, const struct request *r)
 static bool must_queue(const struct core *c, uint32_t index)
 {
         const uint32_t device = device_of(c, request_get(c, index));
+        const bool guaranteed = is_guaranteed(c, request_get(c, index));
 
         for (uint32_t i = 0; c->devices[device].n_waiting > 0 && i < c->top_tenant; i++) {
                 uint32_t head = tenant_get(c, i)->used ? tenant_get(c, i)->waiting_head[device] : NIL;
@@ -389,7 +402,7 @@ static bool must_queue(const struct core *c, uint32_t index)
                 if (head == NIL || !core_policy_default.precedes(c, head, index))
                         continue;
                 if (i == tenant_of(c, request_get(c, index)) ||
-                    tenant_fits(c, request_get(c, head), request_wanted(c, request_get(c, head))))
+                    (!guaranteed && tenant_fits(c, request_get(c, head), request_wanted(c, request_get(c, head)))))
                         return true;
         }
         return false;
