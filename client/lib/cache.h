@@ -101,7 +101,7 @@ struct kvp_cache {
         uint32_t requests; /* to grow, under way */
         bool dying;
 
-        bool fence_refused; /* the mapper's: leave it alone for the rest of this revoke */
+        bool spared; /* the mapper's: nothing is taken from it for the rest of this revoke */
 };
 
 static inline struct extents *cache_extents(const struct kvp_cache *cache, uint32_t row, uint32_t class)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * revoke.c -- what the daemon wants back. A revoke names an amount and a level:
+ * revoke.c -- what the daemon wants back. A revoke names a device, an amount of its pages and a level:
  *
- *      idle    released rows, the least recently released one of all caches first, each from its end up
+ *      idle    released rows, the least recently released one of all its caches first, each from its end up
  *      slack   and whole extents of held rows beyond what their lengths need, look-ahead included
  *      live    and what the application gives up, when its pressure handler is told; then the first two again
  *
@@ -35,7 +35,7 @@ static struct kvp_cache *idle_oldest(struct kvp_conn *conn, uint64_t *ret_next)
                 uint64_t released;
                 uint32_t row;
 
-                if (cache->fence_refused)
+                if (cache->spared)
                         continue;
                 (void)pthread_mutex_lock(&cache->lock);
                 row = idle_pick(cache);
@@ -68,8 +68,8 @@ static uint64_t take_idle(struct kvp_cache *cache, uint64_t until, uint64_t want
                cache->rows[row].released < until)
                 taken += shrink_pick(&batch, row, nothing, wanted - taken);
         (void)pthread_mutex_unlock(&cache->lock);
-        cache->fence_refused = !shrink_carry_out(&batch);
-        return cache->fence_refused ? 0 : taken;
+        cache->spared = !shrink_carry_out(&batch);
+        return cache->spared ? 0 : taken;
 }
 
 static uint64_t revoke_idle(struct kvp_conn *conn, uint64_t wanted)
@@ -107,8 +107,8 @@ static uint64_t take_slack(struct kvp_cache *cache, uint32_t *row, uint64_t want
                 taken += shrink_pick(&batch, *row, floor, wanted - taken);
         }
         (void)pthread_mutex_unlock(&cache->lock);
-        cache->fence_refused = !shrink_carry_out(&batch);
-        return cache->fence_refused ? 0 : taken;
+        cache->spared = !shrink_carry_out(&batch);
+        return cache->spared ? 0 : taken;
 }
 
 static uint64_t revoke_slack(struct kvp_conn *conn, uint64_t wanted)
@@ -116,21 +116,24 @@ static uint64_t revoke_slack(struct kvp_conn *conn, uint64_t wanted)
         uint64_t taken = 0;
 
         for (struct kvp_cache *cache = NULL; (cache = mapper_next_cache(conn, cache));)
-                for (uint32_t row = 0;
-                     row < cache->n_rows && taken < wanted && !cache->fence_refused && !conn_is_dead(conn);)
+                for (uint32_t row = 0; row < cache->n_rows && taken < wanted && !cache->spared && !conn_is_dead(conn);)
                         taken += take_slack(cache, &row, wanted - taken);
         return taken;
 }
 
 /* ---- the application ---- */
 
-static bool tell_application(struct kvp_conn *conn, uint64_t pages, uint64_t deadline)
+/* False: there is nothing that it could give up of this device, or nobody to tell. */
+static bool tell_application(struct kvp_conn *conn, uint32_t device, uint64_t pages, uint64_t deadline)
 {
-        struct kvp_cache *cache = mapper_next_cache(conn, NULL);
+        struct kvp_cache *cache = NULL;
         kvp_pressure_fn *handler;
         uint32_t page_shift;
         void *userdata;
 
+        do
+                cache = mapper_next_cache(conn, cache);
+        while (cache && cache->layout.device != device);
         if (!cache)
                 return false;
         page_shift = cache->layout.page_shift;
@@ -154,11 +157,12 @@ void revoke_answer(struct kvp_conn *conn, const struct wire_revoke *revoke)
 
         atomic_store_explicit(&conn->short_of_memory, true, memory_order_relaxed);
         for (struct kvp_cache *cache = NULL; (cache = mapper_next_cache(conn, cache));)
-                cache->fence_refused = false;
+                cache->spared = cache->layout.device != revoke->device;
         taken = revoke_idle(conn, wanted);
         if (taken < wanted && revoke->level >= WIRE_REVOKE_SLACK)
                 taken += revoke_slack(conn, wanted - taken);
-        if (taken < wanted && revoke->level >= WIRE_REVOKE_LIVE && tell_application(conn, wanted - taken, deadline)) {
+        if (taken < wanted && revoke->level >= WIRE_REVOKE_LIVE &&
+            tell_application(conn, revoke->device, wanted - taken, deadline)) {
                 taken += revoke_idle(conn, wanted - taken);
                 if (taken < wanted)
                         (void)revoke_slack(conn, wanted - taken);

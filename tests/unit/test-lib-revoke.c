@@ -90,6 +90,85 @@ Test(revoke, slack_level_takes_whole_extents_beyond_live_lengths)
         box_close(&box);
 }
 
+/* ---- several devices ---- */
+
+/* The fake daemon has one device; this tells of as many as anybody asks for. */
+static enum fake_verdict any_device(struct fake *fake, const struct wire_view *message, void *userdata)
+{
+        const struct wire_device device = { .page_size = PAGE, .capacity_bytes = PAGE << 20, .backend = "host" };
+
+        (void)userdata;
+        if (message->header.opcode != WIRE_DEVICE_GET)
+                return FAKE_HANDLE;
+        fake_send(fake, WIRE_DEVICE, message->header.request, &device, NULL, 0, NULL, 0);
+        return FAKE_SWALLOW;
+}
+
+static uint64_t revoke_of(struct box *box, uint32_t device, enum wire_revoke_level level, uint64_t pages)
+{
+        const struct wire_revoke revoke = {
+                .revoke = 1000 + device, .device = device, .level = level, .pages = pages, .deadline_usec = SECOND
+        };
+        const uint64_t before = fake_pages(box->fake), answers = fake_received(box->fake, WIRE_REVOKED);
+
+        fake_send(box->fake, WIRE_REVOKE, 0, &revoke, NULL, 0, NULL, 0);
+        cr_assert(fake_wait_received(box->fake, WIRE_REVOKED, answers + 1));
+        return before - fake_pages(box->fake);
+}
+
+static void count_call(struct kvp_conn *conn, uint64_t bytes, uint64_t deadline_usec, void *userdata)
+{
+        (void)conn;
+        (void)bytes;
+        (void)deadline_usec;
+        (*(int *)userdata)++;
+}
+
+Test(revoke, takes_from_caches_of_its_device_alone)
+{
+        struct kvp_geometry geometry = box_fused;
+        struct kvp_seq_step step = { .tokens = 2000 };
+        struct kvp_cache *second;
+        int calls = 0;
+        struct box box;
+
+        box_open(&box, NULL, NULL);
+        fake_set_hook(box.fake, any_device, NULL);
+        geometry.device = 1;
+        cr_assert_eq(kvp_cache_create(box.conn, &geometry, &second), 0);
+        cr_assert_eq(kvp_set_pressure_handler(box.conn, count_call, &calls), 0);
+
+        /* On each an idle row and one that is held by far too much; 128 pages in all of them. */
+        for (int held = 0; held < 2; held++) {
+                const uint32_t seq = box_acquire(&box, 0);
+
+                cr_assert_eq(box_step(&box, seq, 2000, NULL), 0);
+                cr_assert_eq(kvp_seq_acquire(second, 0, 0, &step.seq), 0);
+                step.tokens = 2000;
+                cr_assert_eq(kvp_step(second, &step, 1, 10 * SECOND), 0);
+                step.tokens = 1000;
+                if (!held) {
+                        cr_assert_eq(kvp_seq_release(box.cache, seq), 0);
+                        cr_assert_eq(kvp_seq_release(second, step.seq), 0);
+                        continue;
+                }
+                cr_assert_eq(box_step(&box, seq, 1000, NULL), 0);
+                cr_assert_eq(kvp_step(second, &step, 1, 10 * SECOND), 0);
+        }
+        box_settle(&box);
+        cr_assert_eq(revoke_of(&box, 2, WIRE_REVOKE_LIVE, 1000), 0, "one that this worker has no cache on");
+        cr_assert_eq(calls, 0);
+        cr_assert_eq(revoke_of(&box, 1, WIRE_REVOKE_IDLE, 1000), 128);
+        cr_assert_eq(revoke_of(&box, 1, WIRE_REVOKE_SLACK, 1000), 64);
+        cr_assert_eq(calls, 0);
+        cr_assert_eq(revoke_of(&box, 1, WIRE_REVOKE_LIVE, 1000), 0);
+        cr_assert_eq(calls, 1);
+        cr_assert_eq(revoke_of(&box, 0, WIRE_REVOKE_LIVE, 1000), 128 + 64);
+        cr_assert_eq(calls, 2);
+        kvp_cache_destroy(second);
+        box_close(&box);
+}
+
 /* ---- the application ---- */
 
 struct pressed {
