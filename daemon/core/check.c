@@ -333,8 +333,10 @@ static void check_claims(struct proof *p, uint32_t index)
 
                 if (!t->used)
                         continue;
-                unmet += tenant_unmet(d, t, index);
-                over += t->current[index] > pages_at_most(d, t->max_bytes);
+                unmet += tenant_unmet(t, index);
+                over += t->current[index] > t->max[index];
+                EQUAL(p, "memory.min in pages of tenant", i, t->min[index], pages_at_least(d, t->min_bytes));
+                EQUAL(p, "memory.max in pages of tenant", i, t->max[index], pages_at_most(d, t->max_bytes));
         }
         for (uint32_t i = 0; i < c->top_worker; i++) {
                 const struct worker *w = worker_get(c, i);

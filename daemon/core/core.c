@@ -120,7 +120,7 @@ static void pump(struct run *run)
                 c->busy_devices = 0;
                 cache_reap(run);
                 for (uint32_t i = 0; i < c->n_devices; i++)
-                        if (busy & 1u << i)
+                        if (busy & 1u << i && c->devices[i].n_waiting > 0)
                                 request_admit_waiting(run, i);
                 deliver_ready(run);
                 make = busy | c->busy_devices;

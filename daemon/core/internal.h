@@ -142,6 +142,7 @@ struct tenant {
                 idle_bytes; /* current: what is held, and what admitted requests were promised */
         uint32_t waiting_head[CORE_MAX_DEVICES], waiting_tail[CORE_MAX_DEVICES]; /* requests, by age */
         uint32_t current[CORE_MAX_DEVICES], returning[CORE_MAX_DEVICES];         /* pages */
+        uint32_t min[CORE_MAX_DEVICES], max[CORE_MAX_DEVICES];                   /* the limits in whole pages */
         uint64_t revoked[CORE_MAX_DEVICES]; /* pages that revokes under way still want of its workers */
         char name[CORE_NAME_MAX];
 };
@@ -280,27 +281,28 @@ static inline uint32_t device_available(const struct device *d)
         return d->free + d->creating + d->virgin + d->reclassing - d->reserved_pages;
 }
 
-/* Limits in whole pages of a device: what is guaranteed is rounded up, what limits down. */
-static inline uint64_t pages_at_least(const struct device *d, uint64_t bytes)
+/* Limits in whole pages of a device: what is guaranteed is rounded up, what limits down. A device has no more than
+ * CORE_MAX_PAGES; beyond that one limit is as good as another. */
+static inline uint32_t pages_at_least(const struct device *d, uint64_t bytes)
 {
-        return (bytes >> d->page_shift) + ((bytes & ((UINT64_C(1) << d->page_shift) - 1)) != 0);
-}
-static inline uint64_t pages_at_most(const struct device *d, uint64_t bytes)
-{
-        return bytes >> d->page_shift;
-}
-static inline uint64_t tenant_unmet(const struct device *d, const struct tenant *t, uint32_t device)
-{
-        const uint64_t min = pages_at_least(d, t->min_bytes);
+        const uint64_t odd = bytes & ((UINT64_C(1) << d->page_shift) - 1);
 
-        return min > t->current[device] ? min - t->current[device] : 0;
+        return (uint32_t)bits_min_u64((bytes >> d->page_shift) + (odd != 0), 2 * CORE_MAX_PAGES);
+}
+static inline uint32_t pages_at_most(const struct device *d, uint64_t bytes)
+{
+        return (uint32_t)bits_min_u64(bytes >> d->page_shift, 2 * CORE_MAX_PAGES);
+}
+static inline uint32_t tenant_unmet(const struct tenant *t, uint32_t device)
+{
+        return t->min[device] > t->current[device] ? t->min[device] - t->current[device] : 0;
 }
 
 /* What may be promised to a request of the tenant: the rest covers what the others are guaranteed and do not have yet (the
  * first of the rules). NULL: to one whose own guarantee is used up. */
 static inline uint32_t device_available_to(const struct device *d, const struct tenant *t, uint32_t device)
 {
-        const uint64_t guarded = d->unmet - (t ? tenant_unmet(d, t, device) : 0), available = device_available(d);
+        const uint64_t guarded = d->unmet - (t ? tenant_unmet(t, device) : 0), available = device_available(d);
 
         return guarded < available ? (uint32_t)(available - guarded) : 0;
 }

@@ -20,11 +20,11 @@ static const struct tenant *tenant_of(const struct core *c, const struct request
 }
 
 /* What the tenant has above its guarantee, with `more` pages taken. */
-static uint64_t above_min(const struct core *c, const struct tenant *t, uint32_t device, uint64_t more)
+static uint64_t above_min(const struct tenant *t, uint32_t device, uint64_t more)
 {
-        const uint64_t min = pages_at_least(&c->devices[device], t->min_bytes), pages = t->current[device] + more;
+        const uint64_t pages = t->current[device] + more;
 
-        return pages > min ? pages - min : 0;
+        return pages > t->min[device] ? pages - t->min[device] : 0;
 }
 
 /* Pages over weights: below 2^32 each. */
@@ -46,8 +46,8 @@ static bool default_precedes(const struct core *c, uint32_t a, uint32_t b)
                 return ra->sequence < rb->sequence;
         if ((ta->overdue > 0) != (tb->overdue > 0))
                 return tb->overdue > 0; /* who keeps others waiting comes last */
-        order = share_compare(above_min(c, ta, device, request_wanted(c, ra)), ta->weight,
-                              above_min(c, tb, device, request_wanted(c, rb)), tb->weight);
+        order = share_compare(above_min(ta, device, request_wanted(c, ra)), ta->weight,
+                              above_min(tb, device, request_wanted(c, rb)), tb->weight);
         return order != 0 ? order < 0 : ra->sequence < rb->sequence;
 }
 
@@ -56,13 +56,13 @@ static bool default_precedes(const struct core *c, uint32_t a, uint32_t b)
 static uint64_t above_share(const struct core *c, const struct tenant *t, const struct claim *claim)
 {
         const struct tenant *own = claim->tenant == NIL ? NULL : tenant_get(c, claim->tenant);
-        const uint64_t above = above_min(c, t, claim->device, 0);
+        const uint64_t above = above_min(t, claim->device, 0);
         uint64_t keeps = 0;
 
         if (own == t)
                 return 0;
         if (own)
-                keeps = (above_min(c, own, claim->device, claim->wanted) * t->weight + own->weight - 1) / own->weight;
+                keeps = (above_min(own, claim->device, claim->wanted) * t->weight + own->weight - 1) / own->weight;
         return above > keeps ? above - keeps : 0;
 }
 
@@ -71,7 +71,7 @@ static uint64_t may_take(const struct core *c, const struct tenant *t, const str
 {
         const struct device *d = &c->devices[claim->device];
         const uint64_t current = t->current[claim->device];
-        uint64_t keeps = pages_at_least(d, t->min_bytes); /* less would help nobody: it is guaranteed */
+        uint64_t keeps = t->min[claim->device]; /* less would help nobody: it is guaranteed */
 
         if (claim->tenant != NIL && t == tenant_get(c, claim->tenant) && (level < 2 || claim->own_only))
                 return current;

@@ -145,7 +145,7 @@ static void reclaim_ahead(struct run *run, uint32_t device)
         uint64_t covered, pages = 0;
         uint32_t victim;
 
-        if (d->n_waiting > 0 || d->n_revokes > 0 || d->idle_pages == 0 || available >= low || !run_has_room(run))
+        if (available >= low || !run_has_room(run))
                 return;
         covered = coming(c, &claim);
         if (available + covered >= low)
@@ -165,13 +165,12 @@ static void reclaim_limits(struct run *run, uint32_t device)
 
         for (uint32_t i = 0; d->n_over > 0 && i < c->top_tenant; i++) {
                 const struct tenant *t = tenant_get(c, i);
-                const uint64_t max = t->used ? pages_at_most(d, t->max_bytes) : UINT64_MAX;
 
-                if (t->current[device] <= max)
+                if (!t->used || t->current[device] <= t->max[device])
                         continue;
                 claim.tenant = i;
                 claim.own_only = true;
-                (void)reclaim_for(run, &claim, t->current[device] - max);
+                (void)reclaim_for(run, &claim, t->current[device] - t->max[device]);
         }
         if (d->unmet > device_available(d)) {
                 claim.tenant = NIL;
@@ -183,8 +182,12 @@ static void reclaim_limits(struct run *run, uint32_t device)
 
 void reclaim_background(struct run *run, uint32_t device)
 {
-        reclaim_limits(run, device);
-        reclaim_ahead(run, device);
+        const struct device *d = device_get(run->core, device);
+
+        if (d->n_over > 0 || d->unmet > device_available(d))
+                reclaim_limits(run, device);
+        if (d->idle_pages > 0 && d->n_waiting == 0 && d->n_revokes == 0)
+                reclaim_ahead(run, device);
 }
 
 /* Pages that came back count against what the worker was asked for, whyever it gave them. */

@@ -193,7 +193,7 @@ static bool tenant_fits(const struct core *c, const struct request *r, uint64_t 
         const struct tenant *t = tenant_get(c, tenant_of(c, r));
         const uint32_t device = device_of(c, r);
 
-        return t->current[device] + pages <= pages_at_most(&c->devices[device], t->max_bytes);
+        return t->current[device] + pages <= t->max[device];
 }
 
 /* Pages that have to come back before the request can be admitted; 0: none. Where it is extents that are short, not
@@ -245,7 +245,7 @@ static bool is_guaranteed(const struct core *c, const struct request *r)
         const struct tenant *t = tenant_get(c, tenant_of(c, r));
         const uint32_t device = device_of(c, r);
 
-        return (uint64_t)t->current[device] + request_wanted(c, r) <= pages_at_least(&c->devices[device], t->min_bytes);
+        return (uint64_t)t->current[device] + request_wanted(c, r) <= t->min[device];
 }
 
 enum served { SERVED, WAITS_FOR_TENANT, WAITS_FOR_DEVICE };
@@ -264,7 +264,7 @@ static enum served serve(struct run *run, uint32_t index)
 
         if (!tenant_fits(c, r, claim.wanted)) {
                 claim.own_only = true;
-                missing = t->current[device] + claim.wanted - pages_at_most(&c->devices[device], t->max_bytes);
+                missing = t->current[device] + claim.wanted - t->max[device];
                 if (reclaim_for(run, &claim, missing) == RECLAIM_WAIT)
                         return WAITS_FOR_TENANT;
                 request_fail(run, index, CORE_E_TENANT_FULL);
@@ -298,12 +298,9 @@ static uint32_t first_of(const struct core *c, const uint32_t candidates[CORE_MA
 void request_admit_waiting(struct run *run, uint32_t device)
 {
         struct core *c = run->core;
-        const struct device *d = device_get(c, device);
         uint32_t candidates[CORE_MAX_TENANTS], index;
         bool held_up = false;
 
-        if (d->n_waiting == 0)
-                return;
         for (uint32_t i = 0; i < c->top_tenant; i++)
                 candidates[i] = tenant_get(c, i)->used ? tenant_get(c, i)->waiting_head[device] : NIL;
         while ((index = first_of(c, candidates)) != NIL) {

@@ -4,22 +4,39 @@
  */
 #include "internal.h"
 
-/* Takes the tenant's part out of the device's sums before it changes, and puts it back afterwards. */
-static void account(struct core *c, const struct tenant *t, uint32_t device, bool comes)
+/* The limits on a device, and the tenant's part of its sums. The device's sums hold none of it before. */
+static void limit(struct core *c, struct tenant *t, uint32_t device)
 {
         struct device *d = device_get(c, device);
-        const uint64_t unmet = tenant_unmet(d, t, device);
-        const uint32_t over = t->current[device] > pages_at_most(d, t->max_bytes);
 
-        d->unmet = comes ? d->unmet + unmet : d->unmet - unmet;
-        d->n_over = comes ? d->n_over + over : d->n_over - over;
+        t->min[device] = pages_at_least(d, t->min_bytes);
+        t->max[device] = pages_at_most(d, t->max_bytes);
+        d->unmet += tenant_unmet(t, device);
+        d->n_over += t->current[device] > t->max[device];
+}
+
+static void unlimit(struct core *c, const struct tenant *t)
+{
+        for (uint32_t i = 0; i < c->n_devices; i++) {
+                c->devices[i].unmet -= tenant_unmet(t, i);
+                c->devices[i].n_over -= t->current[i] > t->max[i];
+        }
+}
+
+/* Who waited may fit now, or memory has to be asked back. */
+static void limit_everywhere(struct core *c, struct tenant *t)
+{
+        for (uint32_t i = 0; i < c->n_devices; i++) {
+                limit(c, t, i);
+                core_pump_later(c, i);
+        }
 }
 
 void tenant_add_device(struct core *c, uint32_t device)
 {
         for (uint32_t i = 0; i < c->top_tenant; i++)
                 if (tenant_get(c, i)->used)
-                        account(c, tenant_get(c, i), device, true);
+                        limit(c, tenant_get(c, i), device);
 }
 
 void tenant_set(struct run *run, const struct core_ev_tenant_set *event)
@@ -38,8 +55,7 @@ void tenant_set(struct run *run, const struct core_ev_tenant_set *event)
                 c->n_tenants++;
                 c->top_tenant = bits_max_u32(c->top_tenant, event->tenant + 1);
         }
-        for (uint32_t i = 0; i < c->n_devices; i++)
-                account(c, t, i, false);
+        unlimit(c, t);
         t->removed = 0;
         t->on_overdue = event->on_overdue;
         t->weight = bits_max_u32(event->weight, 1);
@@ -50,28 +66,29 @@ void tenant_set(struct run *run, const struct core_ev_tenant_set *event)
         t->reclaim_deadline_usec = event->reclaim_deadline_usec;
         memcpy(t->name, event->name, sizeof t->name);
         t->name[sizeof t->name - 1] = '\0';
-        for (uint32_t i = 0; i < c->n_devices; i++) {
-                account(c, t, i, true);
-                core_pump_later(c, i); /* who waited may fit now, or memory has to be asked back */
-        }
+        limit_everywhere(c, t);
 }
 
 /* So many pages more (or less, modulo 2^32). Whether requests fit, and who is next in line, may have changed. */
-static void change(struct core *c, uint32_t tenant, uint32_t device, uint32_t pages)
+static void change(struct core *c, struct tenant *t, uint32_t device, uint32_t pages)
 {
-        struct tenant *t = tenant_get(c, tenant);
+        struct device *d = device_get(c, device);
 
-        account(c, t, device, false);
+        d->unmet -= tenant_unmet(t, device);
+        d->n_over -= t->current[device] > t->max[device];
         t->current[device] += pages;
-        account(c, t, device, true);
-        if (c->devices[device].n_waiting > 0)
+        d->unmet += tenant_unmet(t, device);
+        d->n_over += t->current[device] > t->max[device];
+        if (d->n_waiting > 0)
                 core_pump_later(c, device);
 }
 
 void tenant_charge(struct core *c, uint32_t tenant, uint32_t device, uint32_t pages)
 {
-        tenant_get(c, tenant)->current_bytes += (uint64_t)pages << c->devices[device].page_shift;
-        change(c, tenant, device, pages);
+        struct tenant *t = tenant_get(c, tenant);
+
+        t->current_bytes += (uint64_t)pages << c->devices[device].page_shift;
+        change(c, t, device, pages);
 }
 
 void tenant_refund(struct core *c, uint32_t tenant, uint32_t device, uint32_t pages)
@@ -80,7 +97,7 @@ void tenant_refund(struct core *c, uint32_t tenant, uint32_t device, uint32_t pa
 
         assert(t->current[device] >= pages);
         t->current_bytes -= (uint64_t)pages << c->devices[device].page_shift;
-        change(c, tenant, device, 0u - pages);
+        change(c, t, device, 0u - pages);
 }
 
 void tenant_put(struct core *c, uint32_t tenant)
@@ -89,8 +106,7 @@ void tenant_put(struct core *c, uint32_t tenant)
 
         if (!t->removed || t->workers > 0 || t->current_bytes > 0)
                 return;
-        for (uint32_t i = 0; i < c->n_devices; i++)
-                account(c, t, i, false);
+        unlimit(c, t);
         memset(t, 0, sizeof *t);
         c->n_tenants--;
 }
@@ -103,13 +119,9 @@ void tenant_remove(struct run *run, const struct core_ev_tenant_remove *event)
         if (event->tenant >= CORE_MAX_TENANTS || !tenant_get(c, event->tenant)->used)
                 return;
         t = tenant_get(c, event->tenant);
-        for (uint32_t i = 0; i < c->n_devices; i++)
-                account(c, t, i, false);
+        unlimit(c, t);
         t->removed = 1;
         t->min_bytes = t->low_bytes = 0; /* nothing is kept for whoever is left */
-        for (uint32_t i = 0; i < c->n_devices; i++) {
-                account(c, t, i, true);
-                core_pump_later(c, i);
-        }
+        limit_everywhere(c, t);
         tenant_put(c, event->tenant);
 }
