@@ -171,7 +171,8 @@ static void requests_end(struct model *model, uint32_t worker, uint32_t cache)
 static void event_device_add(struct model *model, const struct core_ev_device_add *add)
 {
         if (add->device != model->n_devices || add->device >= CORE_MAX_DEVICES || add->pages == 0 ||
-            add->pages > MODEL_MOST_PAGES || add->page_shift < 12 || add->page_shift > 40)
+            add->pages > MODEL_MOST_PAGES || add->page_shift < 12 || add->page_shift > 40 ||
+            add->pages > UINT64_MAX >> add->page_shift)
                 return;
         model->devices[model->n_devices++] = (struct model_device){ add->page_shift, add->pages, add->virgin_pages, 0 };
 }
