@@ -133,7 +133,7 @@ static bool default_may_hope(const struct core *c, const struct claim *claim)
         return false;
 }
 
-/* Short: with so many pages more taken, less than three quarters would be left, idle rows counted as what can be had. So
+/* Short: with so many pages more taken, less than three quarters would be left, idle rows and what is on its way back counted. So
  * early because what is wasted inside a large extent stays wasted until its sequence ends: rows must have become exact by the
  * time that memory is full. */
 static bool default_is_short(const struct core *c, uint32_t device, uint32_t tenant, uint32_t pages)
@@ -141,7 +141,7 @@ static bool default_is_short(const struct core *c, uint32_t device, uint32_t ten
         const struct device *d = &c->devices[device];
         const uint32_t available = device_available_to(d, tenant_get(c, tenant), device);
 
-        return available < pages || (uint64_t)available + d->idle_pages < (uint64_t)pages + d->pages / 4 * 3;
+        return available < pages || (uint64_t)available + d->idle_pages + d->returning < (uint64_t)pages + d->pages / 4 * 3;
 }
 
 const struct core_policy core_policy_default = { .name = "default",

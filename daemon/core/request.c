@@ -405,7 +405,8 @@ static bool must_queue(const struct core *c, uint32_t index)
         return false;
 }
 
-/* Look-ahead takes what is free, never what somebody waits for or what would have to be taken from anybody. */
+/* Look-ahead takes what is free, never what somebody waits for or what would have to be taken from anybody. What is coming back
+ * fills up what it takes below the watermark. */
 static enum core_error optional_check(const struct core *c, uint32_t index)
 {
         const struct request *r = request_get(c, index);
@@ -413,7 +414,8 @@ static enum core_error optional_check(const struct core *c, uint32_t index)
         const struct device *d = &c->devices[device];
 
         if (must_queue(c, index) || shortage(c, r) > 0 ||
-            wanted + device_low_watermark(d) > device_available_to(d, tenant_get(c, tenant_of(c, r)), device))
+            wanted + device_low_watermark(d) >
+                    device_available_to(d, tenant_get(c, tenant_of(c, r)), device) + d->returning + d->revoked)
                 return CORE_E_BUSY;
         return tenant_fits(c, r, wanted) ? CORE_E_NONE : CORE_E_TENANT_FULL;
 }
