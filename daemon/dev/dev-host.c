@@ -272,6 +272,16 @@ static void host_info(const struct dev *dev, struct dev_info *ret)
         memcpy(ret->warning, dev->warning, sizeof(ret->warning));
 }
 
+static int host_truncate(int fd, off_t size)
+{
+        int r;
+
+        do
+                r = ftruncate(fd, size);
+        while (r < 0 && errno == EINTR);
+        return r < 0 ? -errno : 0;
+}
+
 static int host_create(struct dev *dev, uint32_t order, struct dev_extent *ret)
 {
         _cleanup_fd_ int fd = -1;
@@ -285,8 +295,9 @@ static int host_create(struct dev *dev, uint32_t order, struct dev_extent *ret)
         fd = memfd_create("kvpager", dev->memfd_flags);
         if (fd < 0)
                 return -errno;
-        if (ftruncate(fd, size) < 0)
-                return -errno;
+        r = host_truncate(fd, size);
+        if (r < 0)
+                return r;
         if (dev->allocate) {
                 do
                         r = fallocate(fd, 0, 0, size);
@@ -302,14 +313,15 @@ static int host_create(struct dev *dev, uint32_t order, struct dev_extent *ret)
 
 static int host_destroy(struct dev *dev, struct dev_extent *extent)
 {
-        int r = 0;
+        int r;
 
         assert(dev && extent);
         assert(extent->fd >= 0);
 
-        if (ftruncate(extent->fd, 0) < 0) {
-                if (errno != EPERM)
-                        return -errno;
+        r = host_truncate(extent->fd, 0);
+        if (r < 0) {
+                if (r != -EPERM)
+                        return r;
                 /* A worker sealed it against shrinking. A hole frees the memory for now, unless he sealed that too; he
                  * can touch it anew for as long as he lives, so he must be told on. */
                 (void)fallocate(extent->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0,

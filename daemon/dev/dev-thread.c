@@ -81,8 +81,8 @@ static void *thread_main(void *userdata)
                 (void)pthread_mutex_unlock(&t->mutex);
                 thread_run(t, job);
                 (void)pthread_mutex_lock(&t->mutex);
-                if (!t->done.head)
-                        (void)eventfd_write(t->event_fd, 1);
+                while (!t->done.head && eventfd_write(t->event_fd, 1) < 0 && errno == EINTR)
+                        ; /* the loop would never hear of it */
                 job_list_append(&t->done, job);
         }
         (void)pthread_mutex_unlock(&t->mutex);

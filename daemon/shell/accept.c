@@ -80,15 +80,6 @@ static void accept_one(struct daemon *d, int fd)
                 log_warning("a connection could not be taken: %s", strerror(-r));
 }
 
-static int accept_on_again(sd_event_source *source, uint64_t usec, void *userdata)
-{
-        struct daemon *d = userdata;
-
-        (void)source;
-        (void)usec;
-        return sd_event_source_set_enabled(d->listen_source, SD_EVENT_ON);
-}
-
 /* Out of fds or memory: the connection stays in the queue, and the loop must not spin on it. */
 static void accept_pause(struct daemon *d, int error)
 {
@@ -97,9 +88,21 @@ static void accept_pause(struct daemon *d, int error)
         if (ratelimit_allow(&d->complaints, daemon_now_usec(), &suppressed))
                 log_error("new connections have to wait: accept: %s%s", strerror(error),
                           error == EMFILE ? "; raise the limit of open files (LimitNOFILE=)" : "");
-        (void)sd_event_source_set_enabled(d->listen_source, SD_EVENT_OFF);
         (void)sd_event_source_set_time(d->listen_again, daemon_now_usec() + ACCEPT_AGAIN_USEC);
-        (void)sd_event_source_set_enabled(d->listen_again, SD_EVENT_ONESHOT);
+        if (sd_event_source_set_enabled(d->listen_again, SD_EVENT_ONESHOT) >= 0)
+                (void)sd_event_source_set_enabled(d->listen_source, SD_EVENT_OFF);
+}
+
+static int accept_on_again(sd_event_source *source, uint64_t usec, void *userdata)
+{
+        struct daemon *d = userdata;
+        int r = sd_event_source_set_enabled(d->listen_source, SD_EVENT_ON);
+
+        (void)source;
+        (void)usec;
+        if (r < 0) /* no memory to watch the socket */
+                accept_pause(d, -r);
+        return 0;
 }
 
 static int accept_on_listen(sd_event_source *source, int fd, uint32_t events, void *userdata)
@@ -115,10 +118,11 @@ static int accept_on_listen(sd_event_source *source, int fd, uint32_t events, vo
                         accept_one(d, peer_fd);
                         continue;
                 }
-                if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS)
+                if (errno == ECONNABORTED || errno == EINTR)
+                        continue;
+                if (errno != EAGAIN)
                         accept_pause(d, errno);
-                if (errno != ECONNABORTED && errno != EINTR)
-                        break;
+                break;
         }
         return 0;
 }

@@ -293,9 +293,13 @@ static char *parser_read(char *str, int num, void *stream)
         assert(num > 2);
 
         parser_check_last(p);
+        errno = 0;
         length = getline(&p->buffer, &p->buffer_size, p->file);
-        if (length < 0)
+        if (length < 0) {
+                if (!feof(p->file)) /* what was read so far would look like the whole file */
+                        parser_complain(p, p->line, "cannot be read on: %s", strerror(errno));
                 return NULL;
+        }
         p->line++;
         line = p->buffer;
         if (p->line == 1 && strncmp(line, "\xef\xbb\xbf", 3) == 0)
@@ -392,14 +396,12 @@ int config_parse(FILE *file, const char *path, config_complain_fn *complain, voi
 
         assert(file && path && complain && ret);
 
-        if (!config)
+        if (!config) {
+                complain(userdata, "out of memory");
                 return -ENOMEM;
+        }
         r = ini_parse_stream(parser_read, &p, parser_key, &p);
         free(p.buffer);
-        if (ferror(file)) {
-                parser_complain(&p, p.line, "cannot be read on: %s", strerror(errno));
-                return -EIO;
-        }
         if (r != 0 && !p.failed)
                 parser_complain(&p, r > 0 ? (unsigned)r : p.line, "not understood");
         parser_close_section(&p);
@@ -419,7 +421,9 @@ int config_load(const char *path, config_complain_fn *complain, void *userdata, 
 
         assert(path && complain && ret);
 
-        file = fopen(path, "re");
+        do
+                file = fopen(path, "re");
+        while (!file && errno == EINTR);
         if (!file) {
                 r = -errno;
                 (void)snprintf(sentence, sizeof(sentence), "%.400s: cannot be opened: %s", path, strerror(-r));

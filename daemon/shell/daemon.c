@@ -72,9 +72,9 @@ static void daemon_arm(struct daemon *d)
 
         if (deadline >= d->armed_usec)
                 return;
-        d->armed_usec = deadline;
         (void)sd_event_source_set_time(d->deadline_source, deadline);
-        (void)sd_event_source_set_enabled(d->deadline_source, SD_EVENT_ONESHOT);
+        if (sd_event_source_set_enabled(d->deadline_source, SD_EVENT_ONESHOT) >= 0)
+                d->armed_usec = deadline;
         loop_changed(d);
 }
 
@@ -422,6 +422,7 @@ int daemon_new(struct config *config, const char *config_path, int log_level, st
         assert(config && config_path && ret);
 
         if (!d) {
+                log_error("out of memory");
                 free(config);
                 return -ENOMEM;
         }

@@ -73,7 +73,7 @@ void daemon_settle(struct daemon *daemon);
 int loop_open(struct daemon *daemon);
 void loop_close(struct daemon *daemon);
 int loop_watch(struct daemon *daemon, int fd, struct peer *peer);
-void loop_watch_for(struct daemon *daemon, int fd, struct peer *peer, uint32_t events);
+int loop_watch_for(struct daemon *daemon, int fd, struct peer *peer, uint32_t events);
 void loop_forget(struct daemon *daemon, int fd);
 
 /* To be called after a timer or another source of sd-event was set, where that may be while a peer is served. */

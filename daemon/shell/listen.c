@@ -108,6 +108,19 @@ static int listen_lock_owner(int fd)
         return pread(fd, text, sizeof(text) - 1, 0) > 0 ? (int)strtol(text, NULL, 10) : 0;
 }
 
+static int listen_complain_of_lock(const struct listener *listener, int fd, int why, char *error, size_t error_size)
+{
+        if (why != EWOULDBLOCK) {
+                (void)snprintf(error, error_size, "the lock %s cannot be taken: %s", listener->lock_path,
+                               strerror(why));
+                return -why;
+        }
+        (void)snprintf(error, error_size,
+                       "another kvpagerd (pid %d) serves %s: stop it, or set KVPAGER_SOCKET to another path",
+                       listen_lock_owner(fd), listener->path);
+        return -EADDRINUSE;
+}
+
 /* A lock file may be removed by its holder between our open() and flock(): then it is not the file of that name any
  * more. */
 static int listen_lock(struct listener *listener, char *error, size_t error_size)
@@ -118,17 +131,17 @@ static int listen_lock(struct listener *listener, char *error, size_t error_size
 
                 if (fd < 0) {
                         int r = -errno;
+
+                        if (r == -EINTR)
+                                continue;
                         (void)snprintf(error, error_size, "the lock %s cannot be made: %s; is the folder ours?",
                                        listener->lock_path, strerror(-r));
                         return r;
                 }
                 if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
-                        int owner = listen_lock_owner(fd);
-                        (void)snprintf(
-                                error, error_size,
-                                "another kvpagerd (pid %d) serves %s: stop it, or set KVPAGER_SOCKET to another path",
-                                owner, listener->path);
-                        return -EADDRINUSE;
+                        if (errno == EINTR)
+                                continue;
+                        return listen_complain_of_lock(listener, fd, errno, error, error_size);
                 }
                 if (fstat(fd, &ours) < 0 || stat(listener->lock_path, &theirs) < 0 || ours.st_ino != theirs.st_ino ||
                     ours.st_dev != theirs.st_dev)
@@ -142,25 +155,43 @@ static int listen_lock(struct listener *listener, char *error, size_t error_size
         return -EBUSY;
 }
 
+/* 0: nobody listens at this socket; 1: somebody does. */
+static int listen_probe(const struct sockaddr_un *address)
+{
+        _cleanup_fd_ int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        int r;
+
+        if (fd < 0)
+                return -errno;
+        do
+                r = connect(fd, (const struct sockaddr *)address, sizeof(*address));
+        while (r < 0 && errno == EINTR);
+        if (r == 0 || errno == EAGAIN || errno == EPROTOTYPE)
+                return 1;
+        return errno == ECONNREFUSED || errno == ENOENT ? 0 : -errno;
+}
+
 /* Takes away a socket that nobody listens at; leaves anything else. We hold the lock, but a daemon that systemd started
  * has none. */
 static int listen_remove_stale(const char *path, const struct sockaddr_un *address, char *error, size_t error_size)
 {
-        _cleanup_fd_ int fd = -1;
         struct stat st;
+        int r;
 
-        if (lstat(path, &st) < 0)
+        if (lstat(path, &st) < 0) /* where there is something all the same, bind() finds it */
                 return 0;
         if (!S_ISSOCK(st.st_mode)) {
                 (void)snprintf(error, error_size, "%s exists and is no socket: take it away, or set KVPAGER_SOCKET",
                                path);
                 return -EEXIST;
         }
-        fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-        if (fd < 0)
-                return -errno;
-        if (connect(fd, (const struct sockaddr *)address, sizeof(*address)) == 0 || errno == EAGAIN ||
-            errno == EPROTOTYPE) {
+        r = listen_probe(address);
+        if (r < 0) {
+                (void)snprintf(error, error_size, "%s is there, and whether anybody serves it cannot be told: %s", path,
+                               strerror(-r));
+                return r;
+        }
+        if (r > 0) {
                 (void)snprintf(error, error_size,
                                "another program serves %s: stop it, or set KVPAGER_SOCKET to another path", path);
                 return -EADDRINUSE;

@@ -15,7 +15,8 @@
 #include "daemon.h"
 #include "owner.h"
 
-#define LOOP_EVENTS 64
+#define LOOP_EVENTS     64
+#define LOOP_AGAIN_MSEC 10
 
 int loop_open(struct daemon *d)
 {
@@ -41,13 +42,11 @@ int loop_watch(struct daemon *d, int fd, struct peer *peer)
         return epoll_ctl(d->epoll, EPOLL_CTL_ADD, fd, &event) < 0 ? -errno : 0;
 }
 
-void loop_watch_for(struct daemon *d, int fd, struct peer *peer, uint32_t events)
+int loop_watch_for(struct daemon *d, int fd, struct peer *peer, uint32_t events)
 {
         struct epoll_event event = { .events = events, .data.ptr = peer };
-        int r = epoll_ctl(d->epoll, EPOLL_CTL_MOD, fd, &event);
 
-        assert(r == 0);
-        (void)r;
+        return epoll_ctl(d->epoll, EPOLL_CTL_MOD, fd, &event) < 0 ? -errno : 0;
 }
 
 void loop_forget(struct daemon *d, int fd)
@@ -60,14 +59,14 @@ void loop_changed(struct daemon *d)
         d->changed = true;
 }
 
-/* Until there is something for sd-event; `waits` says that there is already: then one turn, of whoever is ready. */
-static int loop_serve_peers(struct daemon *d, bool waits)
+/* Until there is something for sd-event (`timeout_msec` -1); else one turn, of whoever is ready by then. */
+static int loop_serve_peers(struct daemon *d, int timeout_msec)
 {
         struct epoll_event events[LOOP_EVENTS];
-        bool others = waits;
+        bool others = timeout_msec >= 0;
 
         do {
-                int n = epoll_wait(d->epoll, events, LOOP_EVENTS, others ? 0 : -1);
+                int n = epoll_wait(d->epoll, events, LOOP_EVENTS, timeout_msec);
 
                 if (n < 0 && errno != EINTR)
                         return -errno;
@@ -81,24 +80,31 @@ static int loop_serve_peers(struct daemon *d, bool waits)
         return 0;
 }
 
+/* One turn of sd-event, and what peers have to say before it. */
+static int loop_turn(struct daemon *d)
+{
+        int r, served;
+
+        d->changed = false; /* what was set until now is what sd-event prepares for */
+        r = sd_event_prepare(d->event);
+        if (r < 0)
+                return r;
+        served = loop_serve_peers(d, r > 0 ? 0 : -1);
+        if (served < 0)
+                return served;
+        if (r == 0)
+                r = sd_event_wait(d->event, 0);
+        return r > 0 ? sd_event_dispatch(d->event) : r;
+}
+
 int loop_run(struct daemon *d)
 {
         int r = 0;
 
         while (r >= 0 && sd_event_get_state(d->event) != SD_EVENT_FINISHED) {
-                int served;
-
-                d->changed = false; /* what was set until now is what sd-event prepares for */
-                r = sd_event_prepare(d->event);
-                if (r < 0)
-                        break;
-                served = loop_serve_peers(d, r > 0);
-                if (served < 0)
-                        r = served;
-                else if (r == 0)
-                        r = sd_event_wait(d->event, 0);
-                if (r > 0)
-                        r = sd_event_dispatch(d->event);
+                r = loop_turn(d);
+                if (r == -ENOMEM) /* sd-event could not note what it was about to do, and finds it again */
+                        r = loop_serve_peers(d, LOOP_AGAIN_MSEC);
         }
         return r < 0 ? r : 0;
 }

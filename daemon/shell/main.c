@@ -98,6 +98,8 @@ static int load_config(const struct options *options, const char **ret_path, str
         if (path)
                 return config_load(path, complain, NULL, ret);
         *ret = config_default();
+        if (!*ret)
+                log_error("out of memory");
         return *ret ? 0 : -ENOMEM;
 }
 

@@ -70,7 +70,10 @@ int outbox_send_now(int fd, const void *packet, size_t size, const int *fds, uns
                 message.msg_control = &control;
                 message.msg_controllen = CMSG_SPACE(sizeof(int) * n_fds);
         }
-        return sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 ? -errno : 0;
+        while (sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+                if (errno != EINTR)
+                        return -errno;
+        return 0;
 }
 
 /* The fds that go with a packet: those of a GRANT's extents, or the one that is carried. -ESTALE: an extent is gone. */
@@ -107,7 +110,7 @@ static int outbox_try(struct outbox *outbox, const unsigned char *bytes, size_t 
                 return n;
         r = outbox_send_now(outbox->fd, bytes, size, fds, (unsigned)n);
         outbox->short_of_refs = r == -ETOOMANYREFS || r == -ENOBUFS || r == -ENOMEM;
-        if (outbox->short_of_refs || r == -EINTR)
+        if (outbox->short_of_refs)
                 return -EAGAIN;
         if (r == 0) {
                 outbox->n_sent++;

@@ -106,31 +106,46 @@ void peer_kill(struct peer *peer)
 
 /* ---- Sending ---- */
 
-/* Says to the loop what is waited for, after something was sent or could not be. */
-static void peer_update(struct peer *peer)
+static int peer_unblock(struct peer *peer)
+{
+        if (!peer->blocked)
+                return 0;
+        peer->blocked = false;
+        (void)sd_event_source_set_enabled(peer->timer, SD_EVENT_OFF);
+        return loop_watch_for(peer->daemon, peer->fd, peer, EPOLLIN);
+}
+
+static int peer_block(struct peer *peer)
 {
         const uint64_t patience = peer->daemon->config->daemon.slow_reader_deadline_usec;
-        uint64_t at;
+        const bool short_of_refs = peer->outbox.short_of_refs;
+        int r;
 
-        if (peer->ended)
-                return;
-        if (outbox_is_empty(&peer->outbox)) {
-                if (peer->blocked) {
-                        peer->blocked = false;
-                        loop_watch_for(peer->daemon, peer->fd, peer, EPOLLIN);
-                        (void)sd_event_source_set_enabled(peer->timer, SD_EVENT_OFF);
-                }
-                return;
-        }
         if (!peer->blocked) {
                 peer->blocked = true;
                 peer->blocked_usec = daemon_now_usec();
         }
-        loop_watch_for(peer->daemon, peer->fd, peer, peer->outbox.short_of_refs ? 0 : EPOLLOUT);
-        at = peer->outbox.short_of_refs ? daemon_now_usec() + PEER_REFS_RETRY_USEC : peer->blocked_usec + patience;
-        (void)sd_event_source_set_time(peer->timer, at);
-        (void)sd_event_source_set_enabled(peer->timer, SD_EVENT_ONESHOT);
+        r = loop_watch_for(peer->daemon, peer->fd, peer, short_of_refs ? 0 : EPOLLOUT);
+        if (r < 0)
+                return r;
+        (void)sd_event_source_set_time(peer->timer, short_of_refs ? daemon_now_usec() + PEER_REFS_RETRY_USEC
+                                                                  : peer->blocked_usec + patience);
         loop_changed(peer->daemon);
+        return sd_event_source_set_enabled(peer->timer, SD_EVENT_ONESHOT);
+}
+
+/* Says to the loop what is waited for, after something was sent or could not be. */
+static void peer_update(struct peer *peer)
+{
+        int r;
+
+        if (peer->ended)
+                return;
+        r = outbox_is_empty(&peer->outbox) ? peer_unblock(peer) : peer_block(peer);
+        if (r < 0) { /* nothing would ever wake it */
+                peer_log(peer, LOG_LEVEL_ERROR, "is disconnected: its socket cannot be waited for: %s", strerror(-r));
+                peer_end(peer);
+        }
 }
 
 static void peer_sent(struct peer *peer, int r)
