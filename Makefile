@@ -100,6 +100,8 @@ $(OBJ)/client/replay/%: FLAGS := -fPIE -pthread $(CLIENT_I) -Iclient/cli -Iclien
 $(OBJ)/kernels/ref/%: FLAGS := -fPIE -Ikernels/ref
 $(OBJ)/man/%: FLAGS := -fPIE -Iclient/proto
 $(OBJ)/tests/%: FLAGS := -fPIE -pthread $(TEST_I)
+# What is loaded into other programs defines what libc defines, and is not looked into by sanitizers.
+$(OBJ)/tests/faults/%: FLAGS := -fPIC -fvisibility=hidden -fno-builtin -fno-sanitize=all -U_FORTIFY_SOURCE -Itests/faults
 
 # ---- What there is to build ------------------------------------------------------------------------------------------
 
@@ -148,6 +150,9 @@ SYSTEM_T := $(call mains,system,test)
 BENCH_T := $(call mains,bench,bench)
 FUZZ_T := $(call mains,fuzz,fuzz)
 SIM_T := $(if $(wildcard tests/sim/main.c),$(TESTS)/sim)
+# System calls that fail on demand, for LD_PRELOAD. A sanitizer's allocator is its own.
+FAULTS_O := $(filter-out $(if $(SANITIZE),%/allocate.o),$(call objects,tests/faults))
+FAULTS_T := $(if $(FAULTS_O),$(TESTS)/faults.so)
 TSAN_T := $(patsubst tests/tsan/%.c,$(TESTS)/tsan-%,$(wildcard tests/tsan/*.c))
 SIM_P := $(if $(call parts,tests/sim),$(LIB)/libtestsim.a)
 UNIT_P := $(if $(call helpers,unit,test),$(LIB)/libtestunit.a)
@@ -168,7 +173,7 @@ endif
         clean help FORCE
 
 all: $(PROGRAMS) $(ALL_A) $(CLIENT_SO) $(MADE_PAGES) $(LIB)/kvpager.pc ## programs and library, in build/<variant>
-tests: all $(UNIT_T) $(SYSTEM_T) $(BENCH_T) $(SIM_T) $(TSAN_T) $(FUZZ_T) ## all test programs of a variant
+tests: all $(UNIT_T) $(SYSTEM_T) $(BENCH_T) $(SIM_T) $(TSAN_T) $(FUZZ_T) $(FAULTS_T) ## all test programs of a variant
 
 # ---- Rules -----------------------------------------------------------------------------------------------------------
 
@@ -242,6 +247,9 @@ $(OBJ)/install/kvpagerctl $(OBJ)/install/kvpager-replay:
 $(UNIT_T): $(TESTS)/%: $(OBJ)/tests/unit/%.o $(UNIT_P) $(SIM_P) $(ALL_A)
 	@mkdir -p $(@D)
 	$(link) -lcriterion $(TEST_LIBS) -pthread
+$(FAULTS_T): $(FAULTS_O)
+	@mkdir -p $(@D)
+	$(call quiet,LD)$(CC) -shared -Wl,-z,defs -Wl,-z,now $(LDFLAGS) -o $@ $(filter %.o,$^)
 # The simulation is the core and its own world; that it needs nothing else is the point of it.
 $(SIM_T): $(OBJ)/tests/sim/main.o $(SIM_P) $(CORE_A) $(BASE_A)
 	@mkdir -p $(@D)
