@@ -2,7 +2,7 @@
 #
 # One make for the whole tree, without recursion: every rule stands here, and a source file that appears in a folder is
 # built without an edit. Outputs lie in build/<variant>/{bin,lib,tests,obj}. A variant is one set of compiler flags
-# (release, asan, tsan, cov, fuzz); another compiler than gcc gets its name appended, so that all live side by side.
+# (release, asan, tsan, cov, fuzz, afl); another compiler than gcc gets its name appended, so that all live side by side.
 # The only sub-makes are those that ask this same file for another variant (check, demo). `make help` lists the targets.
 
 VERSION := 0.1.0
@@ -36,10 +36,12 @@ export KVPAGER_TRACES
 SIM_SEEDS ?= 1000
 SIM_ASAN_SEEDS ?= 100
 SIM_EVENTS ?= 2000
-FUZZ_SECONDS ?= 60
+# How long `make fuzz` looks, all targets together, and with what: libfuzzer or afl.
+MINUTES ?= 6
+FUZZER ?= libfuzzer
 
 CC_NAME := $(notdir $(firstword $(filter-out ccache,$(CC))))
-O := build/$(VARIANT)$(if $(filter gcc gcc-%,$(CC_NAME)),,-$(CC_NAME))
+O := build/$(VARIANT)$(if $(filter gcc gcc-% afl-%,$(CC_NAME)),,-$(CC_NAME))
 OBJ := $(O)/obj
 LIB := $(O)/lib
 BIN := $(O)/bin
@@ -67,8 +69,9 @@ OPT_asan := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-san
 OPT_tsan := -O1 -g -fno-omit-frame-pointer -fsanitize=thread $(REPRODUCIBLE)
 OPT_cov := -O0 -g --coverage -fprofile-update=atomic
 OPT_fuzz := -O1 -g -fno-omit-frame-pointer -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
+OPT_afl := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
 ifeq ($(origin OPT_$(VARIANT)),undefined)
-$(error VARIANT=$(VARIANT) is none of: release asan tsan cov fuzz)
+$(error VARIANT=$(VARIANT) is none of: release asan tsan cov fuzz afl)
 endif
 SANITIZE := $(filter -fsanitize=% --coverage,$(OPT_$(VARIANT)))
 
@@ -264,11 +267,11 @@ $(TSAN_T): $(TESTS)/tsan-%: $(OBJ)/tests/tsan/%.o $(UNIT_P) $(ALL_A)
 $(SYSTEM_T): $(TESTS)/%: $(OBJ)/tests/system/%.o $(SYSTEM_P) $(PROTO_A) $(CLIENT_SO)
 	@mkdir -p $(@D)
 	$(link) $(uses_so) $(RPATH) $(CLIENT_LIBS) -pthread
-# libFuzzer brings its own main(); elsewhere tests/fuzz/main.c feeds the files named on the command line.
+# libFuzzer and AFL++ bring their own main(); elsewhere tests/fuzz/main.c feeds the files named on the command line.
 $(FUZZ_T): $(TESTS)/%: $(OBJ)/tests/fuzz/%.o $(FUZZ_P) $(SIM_P) $(ALL_A) \
-           $(if $(filter fuzz,$(VARIANT)),,$(patsubst %.c,$(OBJ)/%.o,$(wildcard tests/fuzz/main.c)))
+           $(if $(filter fuzz afl,$(VARIANT)),,$(patsubst %.c,$(OBJ)/%.o,$(wildcard tests/fuzz/main.c)))
 	@mkdir -p $(@D)
-	$(link) $(if $(filter fuzz,$(VARIANT)),-fsanitize=fuzzer) $(TEST_LIBS) -pthread
+	$(link) $(if $(filter fuzz afl,$(VARIANT)),-fsanitize=fuzzer) $(TEST_LIBS) -pthread
 
 -include $(shell find $(OBJ) -name '*.d' 2>/dev/null)
 
@@ -343,17 +346,11 @@ mutants: ## N=100 small wrong changes to core and codec, which SEED=1 chooses: d
 bench: all $(BENCH_T) ## measures, and writes build/<variant>/bench.json
 	@tests/bench/run $(O)
 
-fuzz: ## each fuzzer for FUZZ_SECONDS under clang's libFuzzer
-	+@$(MAKE) --no-print-directory $(JOBS) CC=$(CLANG) VARIANT=fuzz fuzz-run
+fuzz: ## looks for inputs that break something, MINUTES=6 in all, with FUZZER=libfuzzer or afl
+	+@$(MAKE) --no-print-directory $(JOBS) $(if $(filter afl,$(FUZZER)),CC=afl-clang-fast VARIANT=afl,CC=$(CLANG) VARIANT=fuzz) fuzz-run
 .PHONY: fuzz-run
 fuzz-run: $(FUZZ_T)
-	@test -n "$(FUZZ_T)" || { echo "no fuzzer in tests/fuzz"; exit 1; }
-	@for f in $(FUZZ_T); do \
-		name=$${f##*/}; corpus=$(O)/corpus/$$name; mkdir -p "$$corpus"; \
-		seeds=; test ! -d "tests/fuzz/$${name#fuzz-}" || seeds=tests/fuzz/$${name#fuzz-}; \
-		echo "$$name: $(FUZZ_SECONDS) s"; \
-		"$$f" -max_total_time=$(FUZZ_SECONDS) -artifact_prefix="$(O)/$$name-" "$$corpus" $$seeds || exit 1; \
-	done
+	@tests/fuzz/run --engine $(FUZZER) --minutes $(MINUTES) $(O) $(call names,$(FUZZ_T))
 
 # ---- Demo, packages, installation ------------------------------------------------------------------------------------
 
