@@ -90,10 +90,13 @@ enum wire_return_reason {
         C(name, 64) C(backend, 16) C(uuid, 48)
 #define WIRE_ITEM_TENANT(X, C, R)                                                                                      \
         X(U64, current_bytes) X(U64, live_bytes) X(U64, idle_bytes) X(U64, min_bytes) X(U64, low_bytes)                \
-        X(U64, high_bytes) X(U64, max_bytes) X(U32, workers) X(U32, weight) C(name, 64)
+        X(U64, high_bytes) X(U64, max_bytes) X(U64, reclaim_deadline_usec) X(U64, extents_granted)                     \
+        X(U64, pages_granted) X(U64, requests) X(U64, requests_waited) X(U64, requests_failed) X(U64, wait_usec)       \
+        X(U64, stall_usec) X(U64, revokes) X(U64, pages_revoked) X(U64, revokes_overdue) X(U32, waiting)               \
+        X(U32, overdue) X(U32, kills) R(U32, reserved) X(U32, workers) X(U32, weight) C(name, 64)
 #define WIRE_ITEM_WORKER(X, C, R)                                                                                      \
         X(U64, pid) X(U64, current_bytes) X(U64, live_bytes) X(U64, idle_bytes) X(U64, unacknowledged_bytes)           \
-        X(U32, worker) X(U32, caches) X(U32, uid) R(U32, reserved) C(tenant, 64)
+        X(U32, worker) X(U32, caches) X(U32, uid) X(U32, overdue) C(tenant, 64)
 #define WIRE_ITEM_CACHE(X, C, R)                                                                                       \
         X(U64, pid) X(U64, virtual_bytes) X(U64, live_bytes) X(U64, idle_bytes) X(U32, cache) X(U32, worker)           \
         X(U32, rows) X(U32, held_rows) X(U32, planes) R(U32, reserved) C(tenant, 64)
@@ -129,7 +132,7 @@ enum wire_return_reason {
         X(GRANT, 69, D2C, GRANT, WIRE_MAX_FDS, EACH, ANY, "none", "extents granted, an fd each, of any requests under way") \
         X(GROW_FAILED, 70, D2C, GROW_FAILED, WIRE_MAX_GROW, NONE, ANY, "none", "entries of GROW requests that failed") \
         X(DEVICES, 80, D2C, DEVICE, 32, NONE, ANY, "none", "devices")                                                  \
-        X(TENANTS, 81, D2C, TENANT, 64, NONE, ANY, "none", "tenants")                                                  \
+        X(TENANTS, 81, D2C, TENANT, 32, NONE, ANY, "none", "tenants")                                                  \
         X(WORKERS, 82, D2C, WORKER, 64, NONE, ANY, "none", "workers")                                                  \
         X(CACHES, 83, D2C, CACHE, 64, NONE, ANY, "none", "caches")                                                     \
         X(COUNTERS, 84, D2C, COUNTER, 128, NONE, ANY, "none", "counters")                                              \

@@ -134,7 +134,13 @@ struct core_device_info {
 };
 struct core_tenant_info {
         uint64_t current_bytes, live_bytes, idle_bytes, min_bytes, low_bytes, high_bytes, max_bytes;
-        uint32_t workers, weight;
+        uint64_t extents_granted, pages_granted;                      /* since it is there, as all that follows */
+        uint64_t requests, requests_waited, requests_failed, wait_usec; /* wait_usec: of all requests that waited together */
+        uint64_t stall_usec;                                          /* while at least one request waited */
+        uint64_t revokes, pages_revoked, revokes_overdue;             /* asked of its workers */
+        uint32_t workers, weight, waiting, overdue;                   /* waiting: requests; overdue: workers */
+        uint32_t on_overdue, reserved;                                /* enum core_overdue */
+        uint64_t reclaim_deadline_usec;
         char name[CORE_NAME_MAX];
 };
 struct core_worker_info {

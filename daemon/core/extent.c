@@ -178,6 +178,8 @@ uint32_t extent_grant(struct run *run, uint32_t device, uint32_t order_index, ui
         worker_granted(c, worker, index);
         core_count(c, CORE_COUNT_EXTENTS_GRANTED, 1);
         core_count(c, CORE_COUNT_PAGES_GRANTED, pages);
+        tenant_get(c, worker_get(c, worker)->tenant)->extents_granted++;
+        tenant_get(c, worker_get(c, worker)->tenant)->pages_granted += pages;
         trace(run, index, EXTENT_VIRGIN, EXTENT_GRANTED);
         return index;
 }

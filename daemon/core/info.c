@@ -89,8 +89,22 @@ bool core_tenant_info(const struct core *c, uint32_t tenant, struct core_tenant_
                 .low_bytes = t->low_bytes,
                 .high_bytes = t->high_bytes,
                 .max_bytes = t->max_bytes,
+                .extents_granted = t->extents_granted,
+                .pages_granted = t->pages_granted,
+                .requests = t->requests,
+                .requests_waited = t->requests_waited,
+                .requests_failed = t->requests_failed,
+                .wait_usec = t->wait_usec,
+                .stall_usec = t->stall_usec + (t->waiting > 0 ? c->now_usec - t->stalled_since_usec : 0),
+                .revokes = t->revokes,
+                .pages_revoked = t->pages_revoked,
+                .revokes_overdue = t->revokes_overdue,
                 .workers = t->workers,
                 .weight = t->weight,
+                .waiting = t->waiting,
+                .overdue = t->overdue,
+                .on_overdue = t->on_overdue,
+                .reclaim_deadline_usec = t->reclaim_deadline_usec,
         };
         memcpy(ret->name, t->name, sizeof ret->name);
         return true;

@@ -144,6 +144,10 @@ struct tenant {
         uint32_t current[CORE_MAX_DEVICES], returning[CORE_MAX_DEVICES];         /* pages */
         uint32_t min[CORE_MAX_DEVICES], max[CORE_MAX_DEVICES];                   /* the limits in whole pages */
         uint64_t revoked[CORE_MAX_DEVICES]; /* pages that revokes under way still want of its workers */
+        /* Figures for people; nothing is decided by them. See core_tenant_info. */
+        uint64_t extents_granted, pages_granted, requests, requests_waited, requests_failed, wait_usec;
+        uint64_t stall_usec, stalled_since_usec, revokes, pages_revoked, revokes_overdue;
+        uint32_t waiting, reserved2; /* requests */
         char name[CORE_NAME_MAX];
 };
 

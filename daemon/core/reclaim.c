@@ -67,6 +67,8 @@ static void revoke_send(struct run *run, uint32_t worker, uint32_t device, uint3
         core_deadline_at(c, w->revoke.deadline_usec);
         core_count(c, CORE_COUNT_REVOKES, 1);
         core_count(c, CORE_COUNT_PAGES_REVOKED, pages);
+        tenant_get(c, w->tenant)->revokes++;
+        tenant_get(c, w->tenant)->pages_revoked += pages;
         trace(run, worker, &w->revoke, TRACE_NONE, TRACE_SENT);
 }
 
@@ -270,6 +272,7 @@ static void revoke_overdue(struct run *run, uint32_t worker)
         struct tenant *t = tenant_get(c, w->tenant);
 
         core_count(c, CORE_COUNT_REVOKES_OVERDUE, 1);
+        t->revokes_overdue++;
         mark_dry(w, 2);
         trace(run, worker, &w->revoke, TRACE_SENT, TRACE_OVERDUE);
         w->overdue = w->revoke.id;

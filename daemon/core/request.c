@@ -101,6 +101,9 @@ static void queue_add(struct core *c, uint32_t index)
         t->waiting_tail[device] = index;
         device_get(c, device)->n_waiting++;
         c->n_waiting++;
+        t->requests_waited++;
+        if (t->waiting++ == 0)
+                t->stalled_since_usec = c->now_usec;
         core_deadline_at(c, r->deadline_usec);
 }
 
@@ -121,6 +124,9 @@ static void queue_remove(struct core *c, uint32_t index)
                 t->waiting_tail[device] = r->prev;
         device_get(c, device)->n_waiting--;
         c->n_waiting--;
+        t->wait_usec += c->now_usec - r->since_usec;
+        if (--t->waiting == 0)
+                t->stall_usec += c->now_usec - t->stalled_since_usec;
 }
 
 /* ---- ends ---- */
@@ -144,6 +150,7 @@ static void emit_failed(struct run *run, uint32_t worker, uint32_t wire, uint16_
         action->failed.request = wire;
         action->failed.entry = entry;
         action->failed.error = (uint32_t)error;
+        tenant_get(run->core, worker_get(run->core, worker)->tenant)->requests_failed += error != CORE_E_BUSY;
         count_failure(run->core, error);
 }
 
@@ -455,6 +462,7 @@ void request_grow(struct run *run, const struct core_ev_grow *event)
         if (worker == NIL)
                 return;
         core_count(c, CORE_COUNT_REQUESTS, 1);
+        tenant_get(c, worker_get(c, worker)->tenant)->requests++;
         cache = cache_find(c, worker, event->cache);
         error = grow_check(c, worker, event, cache);
         row = error == CORE_E_NONE ? ptable_row_get(c, cache, event->row) : NIL;

@@ -50,6 +50,20 @@ static bool answer_tenant(struct daemon *d, uint32_t index, void *ret_item)
                                            .low_bytes = info.low_bytes,
                                            .high_bytes = info.high_bytes,
                                            .max_bytes = info.max_bytes,
+                                           .reclaim_deadline_usec = info.reclaim_deadline_usec,
+                                           .extents_granted = info.extents_granted,
+                                           .pages_granted = info.pages_granted,
+                                           .requests = info.requests,
+                                           .requests_waited = info.requests_waited,
+                                           .requests_failed = info.requests_failed,
+                                           .wait_usec = info.wait_usec,
+                                           .stall_usec = info.stall_usec,
+                                           .revokes = info.revokes,
+                                           .pages_revoked = info.pages_revoked,
+                                           .revokes_overdue = info.revokes_overdue,
+                                           .waiting = info.waiting,
+                                           .overdue = info.overdue,
+                                           .kills = info.on_overdue == CORE_OVERDUE_KILL,
                                            .workers = info.workers,
                                            .weight = info.weight };
         memcpy(item->name, info.name, sizeof(item->name));
@@ -71,7 +85,8 @@ static bool answer_worker(struct daemon *d, uint32_t index, void *ret_item)
                                            .unacknowledged_bytes = info.unacknowledged_bytes,
                                            .worker = info.worker,
                                            .caches = info.caches,
-                                           .uid = info.uid };
+                                           .uid = info.uid,
+                                           .overdue = info.overdue };
         if (core_tenant_info(d->core, info.tenant, &tenant))
                 memcpy(item->tenant, tenant.name, sizeof(item->tenant));
         return true;

@@ -21,7 +21,7 @@ struct field {
 struct shape {
         enum wire_opcode opcode;
         enum wire_direction direction;
-        struct field fixed[24], item[24];
+        struct field fixed[24], item[32];
         uint32_t n_fixed, n_item;
 };
 
