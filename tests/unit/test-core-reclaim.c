@@ -1,0 +1,349 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * test-core-reclaim.c -- who is asked to give back how much, at which level, and when: the rules of policy.c and
+ * reclaim.c, each with numbers.
+ */
+#include <criterion/criterion.h>
+
+#include "core-world.h"
+#include "internal.h"
+
+#define PAGE (2 * MEBIBYTE)
+#define MSEC UINT64_C(1000)
+#define SEC  UINT64_C(1000000)
+
+static const struct core_params params = {
+        .max_extents = 2048, .max_workers = 6, .max_caches = 8, .max_rows = 32, .max_requests = 30
+};
+
+static void start(void)
+{
+        start_with(&params);
+}
+
+TestSuite(core_reclaim, .init = start, .fini = stop);
+
+struct limits {
+        uint64_t min, low, high; /* pages; high 0: none */
+        uint32_t weight, on_overdue;
+};
+
+static void limit(uint32_t tenant, struct limits limits)
+{
+        begin(CORE_EV_TENANT_SET)->tenant_set =
+                (struct core_ev_tenant_set){ .tenant = tenant,
+                                             .on_overdue = limits.on_overdue,
+                                             .min_bytes = limits.min * PAGE,
+                                             .low_bytes = limits.low * PAGE,
+                                             .high_bytes = limits.high ? limits.high * PAGE : UINT64_MAX,
+                                             .max_bytes = UINT64_MAX,
+                                             .weight = limits.weight };
+        apply();
+}
+
+struct party {
+        uint32_t worker, cache;
+        uint64_t granted;
+};
+
+static struct party party(uint32_t tenant)
+{
+        struct party p = { .worker = add_worker(tenant) };
+
+        p.cache = add_cache(p.worker, 8, 1, 1024);
+        return p;
+}
+
+/* So many pages in a row, mapped. */
+static void take(struct party *p, uint32_t row, uint32_t pages)
+{
+        cr_assert_eq(grow((struct core_ev_grow){
+                             .worker = p->worker, .cache = p->cache, .row = row, .need = pages, .max = pages }),
+                     CORE_E_NONE);
+        device_answer_all(&world);
+        for (uint64_t n = p->granted + 1; grant_of(p->worker, n) != 0; n++)
+                p->granted = n;
+        acknowledge(p->worker, p->granted);
+        device_answer_all(&world);
+}
+
+static enum core_error want(const struct party *p, uint32_t row, uint32_t pages)
+{
+        return grow((struct core_ev_grow){ .worker = p->worker,
+                                           .cache = p->cache,
+                                           .row = row,
+                                           .need = pages,
+                                           .max = pages,
+                                           .timeout_usec = 30 * SEC });
+}
+
+static void expect_revoke(const struct party *from, uint32_t level, uint64_t pages, int line)
+{
+        const struct core_action *revoke = answer(CORE_ACT_REVOKE);
+
+        cr_assert_not_null(revoke, "line %d: nobody is asked", line);
+        cr_expect_eq(revoke->worker, from->worker, "line %d: somebody else is asked", line);
+        cr_expect_eq(revoke->revoke.level, level, "line %d: at level %u", line, revoke->revoke.level);
+        cr_expect_eq(revoke->revoke.pages, pages, "line %d: for %u pages", line, (unsigned)revoke->revoke.pages);
+}
+#define ASKED(from, level, pages) expect_revoke(from, level, pages, __LINE__)
+#define NOT_ASKED()               cr_expect_null(answer(CORE_ACT_REVOKE), "line %d", __LINE__)
+
+/* Answers the revoke that is under way, with nothing. */
+static void shrug(const struct party *p, uint32_t revoke)
+{
+        answer_revoke(p->worker, revoke);
+}
+
+/* ---- idle rows ---- */
+
+Test(core_reclaim, ones_own_idle_rows_go_first_and_then_the_largest)
+{
+        struct party own, few, many;
+
+        set_tenant(1, UINT64_MAX);
+        own = party(0);
+        few = party(1);
+        many = party(1);
+        take(&own, 0, 16);
+        take(&own, 1, 16);
+        take(&few, 0, 64);
+        take(&many, 0, 256);
+        take(&few, 1, 672);
+        hold(own.worker, own.cache, 0, false);
+        hold(few.worker, few.cache, 0, false);
+        hold(many.worker, many.cache, 0, false);
+        cr_expect_eq(want(&own, 2, 100), CORE_E_NONE);
+        ASKED(&own, 0, 16);
+        shrug(&own, 1);
+        ASKED(&many, 0, 100);
+        shrug(&many, 1);
+        ASKED(&few, 0, 64);
+        shrug(&few, 1);
+        ASKED(&own, 1, 16);
+}
+
+Test(core_reclaim, no_more_is_asked_for_than_is_short)
+{
+        struct party own, other;
+
+        set_tenant(1, UINT64_MAX);
+        own = party(0);
+        other = party(1);
+        take(&other, 0, 512);
+        take(&other, 1, 507);
+        hold(other.worker, other.cache, 0, false);
+        cr_expect_eq(want(&own, 0, 21), CORE_E_NONE);
+        ASKED(&other, 0, 16); /* five are free */
+        cr_expect_eq(want(&own, 1, 3), CORE_E_NONE);
+        NOT_ASKED(); /* one after the other */
+        cr_expect_eq(core_counter(world.core, CORE_COUNT_PAGES_REVOKED), 16);
+}
+
+Test(core_reclaim, what_is_on_its_way_counts)
+{
+        struct party own, other;
+
+        set_tenant(1, UINT64_MAX);
+        own = party(0);
+        other = party(1);
+        take(&other, 0, 960);
+        take(&other, 1, 64);
+        hold(other.worker, other.cache, 0, false);
+        give_back(other.worker, grant_of(other.worker, 1)); /* 64 pages, being destroyed */
+        cr_expect_eq(want(&own, 0, 64), CORE_E_NONE);
+        NOT_ASKED();
+        cr_expect_eq(want(&own, 1, 1), CORE_E_NONE);
+        NOT_ASKED();
+        device_answer_all(&world);
+        cr_expect_eq(core_n_waiting(world.core), 1, "the first is served, and the second asks for itself");
+        cr_expect_eq(core_counter(world.core, CORE_COUNT_PAGES_REVOKED), 1);
+}
+
+Test(core_reclaim, below_memory_low_idle_rows_are_left_alone)
+{
+        struct party own, guarded, open;
+
+        limit(1, (struct limits){ .low = 100 });
+        limit(2, (struct limits){ .low = 0 });
+        own = party(0);
+        guarded = party(1);
+        open = party(2);
+        take(&guarded, 0, 120);
+        take(&open, 0, 10);
+        take(&own, 0, 894);
+        hold(guarded.worker, guarded.cache, 0, false);
+        hold(open.worker, open.cache, 0, false);
+        cr_expect_eq(want(&own, 1, 200), CORE_E_NONE);
+        ASKED(&guarded, 0, 20); /* what it has above its low */
+        shrug(&guarded, 1);
+        ASKED(&open, 0, 10);
+}
+
+Test(core_reclaim, another_is_asked_as_well_after_a_tenth_of_a_second)
+{
+        struct party own, first, second;
+        uint64_t began;
+
+        set_tenant(1, UINT64_MAX);
+        own = party(0);
+        first = party(1);
+        second = party(1);
+        take(&first, 0, 600);
+        take(&second, 0, 424);
+        hold(first.worker, first.cache, 0, false);
+        hold(second.worker, second.cache, 0, false);
+        cr_expect_eq(want(&own, 0, 700), CORE_E_NONE);
+        ASKED(&first, 0, 600);
+        began = world.now;
+        cr_expect_leq(core_next_deadline(world.core), began + 100 * MSEC);
+        world.now = began + 100 * MSEC - 1;
+        world_tick(&world);
+        NOT_ASKED();
+        cr_expect_leq(core_next_deadline(world.core), began + 100 * MSEC);
+        world.now = began + 100 * MSEC;
+        world_tick(&world);
+        ASKED(&second, 0, 100);
+}
+
+Test(core_reclaim, who_gave_less_is_not_asked_again_until_something_changes)
+{
+        struct party own, other;
+
+        set_tenant(1, UINT64_MAX);
+        own = party(0);
+        other = party(1);
+        take(&other, 0, 1020);
+        take(&other, 1, 4);
+        hold(other.worker, other.cache, 0, false);
+        cr_expect_eq(want(&own, 0, 8), CORE_E_NONE);
+        ASKED(&other, 0, 8);
+        shrug(&other, 1);
+        ASKED(&other, 1, 4);
+        shrug(&other, 2);
+        ASKED(&other, 2, 4);
+        shrug(&other, 3);
+        NOT_ASKED();
+        hold(other.worker, other.cache, 1, false);
+        ASKED(&other, 0, 8);
+}
+
+/* ---- the watermarks ---- */
+
+Test(core_reclaim, below_a_64th_idle_rows_are_asked_back_up_to_a_32nd)
+{
+        struct party p = party(0);
+
+        take(&p, 0, 512);
+        take(&p, 1, 496);
+        hold(p.worker, p.cache, 0, false);
+        NOT_ASKED(); /* 16 of 1,024 are left: not below */
+        cr_expect_eq(core_counter(world.core, CORE_COUNT_REVOKES), 0);
+        grow((struct core_ev_grow){ .worker = p.worker, .cache = p.cache, .row = 2, .need = 1, .max = 1 });
+        ASKED(&p, 0, 17); /* 15 are left, 32 are to be */
+}
+
+Test(core_reclaim, below_a_64th_held_rows_are_left_alone)
+{
+        struct party p = party(0);
+
+        take(&p, 0, 1015);
+        cr_expect_eq(core_counter(world.core, CORE_COUNT_REVOKES), 0);
+        take(&p, 1, 4);
+        cr_expect_eq(core_counter(world.core, CORE_COUNT_REVOKES), 0);
+        hold(p.worker, p.cache, 1, false);
+        cr_expect_eq(core_counter(world.core, CORE_COUNT_REVOKES), 0, "an idle row alone is no reason");
+        take(&p, 2, 1);
+        cr_expect_eq(core_counter(world.core, CORE_COUNT_PAGES_REVOKED), 4);
+}
+
+/* ---- limits that were changed ---- */
+
+Test(core_reclaim, what_is_above_a_lowered_max_is_asked_back_of_that_tenant_alone)
+{
+        struct party own, other;
+
+        set_tenant(1, UINT64_MAX);
+        own = party(0);
+        other = party(1);
+        take(&own, 0, 30);
+        take(&other, 0, 30);
+        take(&own, 1, 20);
+        hold(own.worker, own.cache, 1, false);
+        hold(other.worker, other.cache, 0, false);
+        set_tenant(0, 50 * PAGE);
+        NOT_ASKED();
+        set_tenant(0, 45 * PAGE);
+        ASKED(&own, 0, 5);
+        shrug(&own, 1);
+        ASKED(&own, 1, 5);
+        shrug(&own, 2);
+        ASKED(&own, 2, 5);
+        shrug(&own, 3);
+        NOT_ASKED();
+}
+
+Test(core_reclaim, what_a_raised_min_lacks_is_asked_back_of_the_others)
+{
+        struct party other;
+
+        set_tenant(1, UINT64_MAX);
+        other = party(1);
+        take(&other, 0, 1000);
+        limit(0, (struct limits){ .min = 24 });
+        NOT_ASKED();
+        limit(0, (struct limits){ .min = 64 });
+        ASKED(&other, 1, 40);
+}
+
+/* ---- overdue ---- */
+
+Test(core_reclaim, who_does_not_answer_is_denied_until_he_does)
+{
+        struct party own, silent;
+        struct core_worker_info info;
+
+        set_tenant(1, UINT64_MAX);
+        own = party(0);
+        silent = party(1);
+        take(&silent, 0, 1024);
+        hold(silent.worker, silent.cache, 0, false);
+        want(&own, 0, 4);
+        ASKED(&silent, 0, 4);
+        world_advance(&world, SEC);
+        cr_expect_null(answer(CORE_ACT_KILL));
+        cr_assert(core_worker_info(world.core, 1, &info));
+        cr_expect_eq(info.overdue, 1);
+        cr_expect_eq(want(&silent, 1, 1), CORE_E_DENIED);
+        answer_revoke(silent.worker, 1);
+        cr_assert(core_worker_info(world.core, 1, &info));
+        cr_expect_eq(info.overdue, 0);
+        cr_expect_null(answer(CORE_ACT_DROP));
+        answer_revoke(silent.worker, 1);
+        cr_expect_null(answer(CORE_ACT_DROP), "a second time: nothing");
+}
+
+Test(core_reclaim, who_does_not_answer_is_killed_where_his_tenant_says_so)
+{
+        struct party own, silent;
+
+        limit(1, (struct limits){ .on_overdue = 1 });
+        own = party(0);
+        silent = party(1);
+        take(&silent, 0, 1024);
+        hold(silent.worker, silent.cache, 0, false);
+        want(&own, 0, 4);
+        world.now += SEC - 1;
+        world_tick(&world);
+        cr_expect_null(answer(CORE_ACT_KILL));
+        world.now += 1;
+        world_tick(&world);
+        cr_assert_not_null(answer(CORE_ACT_KILL));
+        cr_expect_eq(answer(CORE_ACT_KILL)->worker, silent.worker);
+        worker_is_gone(silent.worker);
+        device_answer_all(&world);
+        cr_expect_eq(current_of(1), 0);
+        cr_expect_eq(want(&own, 1, 4), CORE_E_NONE);
+        device_answer_all(&world);
+        cr_expect_eq(core_n_waiting(world.core), 0);
+}
