@@ -11,6 +11,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
@@ -247,8 +248,10 @@ int close(int fd) /* NOLINT: libc's, made strict */
 {
         if (syscall(SYS_close, fd) == 0)
                 return 0;
-        if (errno == EBADF)
+        if (errno == EBADF) {
+                (void)fprintf(stderr, "close(%d) of what is not open\n", fd);
                 abort();
+        }
         return -1;
 }
 
