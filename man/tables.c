@@ -2,8 +2,8 @@
  *
  * tables.c -- fills in the tables of kvpager-protocol(7) from those that the code is made of.
  *
- * A filter: a line @LIMITS@, @MESSAGES C2D@ (D2C, EVT), @ERRORS@ or @COUNTERS@ of its input becomes a list in mdoc,
- * everything else passes through. So the manual cannot say anything else than the codec does. Runs at build time.
+ * A filter: a line @LIMITS@, @MESSAGES C2D@ (D2C, EVT), @ERRORS@, @COUNTERS@ or @EVENTS@ of its input becomes a list in
+ * mdoc, everything else passes through. So the manual cannot say anything else than the codec does. Runs at build time.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -14,7 +14,9 @@
 
 static const char *role_of(const struct wire_message_info *info)
 {
-        return info->worker_only ? "workers alone" : "";
+        return info->privilege == WIRE_PRIVILEGE_WORKER     ? "workers alone"
+               : info->privilege == WIRE_PRIVILEGE_OPERATOR ? "operators alone"
+                                                            : "";
 }
 
 static void print_fds(const struct wire_message_info *info)
@@ -120,6 +122,14 @@ static void print_counters(void)
         puts(".El");
 }
 
+static void print_events(void)
+{
+        puts(".Bl -tag -width 4n -compact");
+        for (int i = 0; i < WIRE_EVENT_MAX_; i++)
+                printf(".It Sy %s\n%s.\n", wire_event_name((enum wire_event)i), wire_event_doc((enum wire_event)i));
+        puts(".El");
+}
+
 static void print_limits(void)
 {
         static const struct {
@@ -153,6 +163,7 @@ int main(void)
         } tables[] = { { "@LIMITS@", print_limits },
                        { "@ERRORS@", print_errors },
                        { "@COUNTERS@", print_counters },
+                       { "@EVENTS@", print_events },
                        { "@VERSION@", print_version } };
         static const struct {
                 const char *line;

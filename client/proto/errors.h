@@ -44,7 +44,11 @@
         X(SHUTTING_DOWN, ENOTCONN, "the daemon is stopping")                                                           \
         X(TAMPERED, EPERM, "the worker sealed memory that it was lent, so that it cannot be taken back")               \
         X(UNSETTLED, EAGAIN, "something is still under way")                                                           \
-        X(DENIED, ENOMEM, "the worker was asked for memory and has not answered: it gets none until it does")
+        X(DENIED, ENOMEM, "the worker was asked for memory and has not answered: it gets none until it does")          \
+        X(UNKNOWN_TENANT, ENOENT, "the configuration has no tenant of that name")                                      \
+        X(BAD_SETTING, EINVAL, "nothing was changed")                                                                  \
+        X(BAD_CONFIG, EINVAL, "the configuration stays as it was")                                                     \
+        X(TOO_MANY_FOLLOWERS, EUSERS, "as many follow the events as can")
 
 /* Those that end the connection: what was sent is not this protocol, or the peer has no place here (any longer). The
  * others answer one request, and the connection goes on. */

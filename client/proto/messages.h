@@ -23,6 +23,8 @@
 #define WIRE_MAX_GROW         256u                 /* entries of a GROW */
 #define WIRE_MAX_RETURN       512u                 /* extents of a RETURN */
 #define WIRE_MAX_ROWS         512u                 /* rows of a ROWS */
+#define WIRE_MAX_SETTINGS     16u                  /* keys of a TENANT_SET */
+#define WIRE_MAX_EVENTS       32u                  /* events of an EVENTS */
 #define WIRE_MAX_TIMEOUT_USEC (60ull * 1000000ull) /* a request waits no longer; larger timeouts are cut to it */
 
 /* Features, offered by HELLO and confirmed by WELCOME. None yet. */
@@ -59,6 +61,8 @@ enum wire_return_reason {
 #define WIRE_FIELDS_ROWS(X, C, R) X(U32, n_items) R(U32, reserved)
 #define WIRE_FIELDS_REVOKED(X, C, R) X(U32, revoke) R(U32, reserved)
 #define WIRE_FIELDS_LIST(X, C, R) X(U32, cursor) R(U32, reserved)
+#define WIRE_FIELDS_TENANT_SET(X, C, R) X(U32, n_items) R(U32, reserved) C(tenant, 64)
+#define WIRE_FIELDS_EVENTS_GET(X, C, R) X(U64, from) X(U32, follow) R(U32, reserved) /* follow: 0 or 1 */
 
 #define WIRE_FIELDS_WELCOME(X, C, R)                                                                                   \
         X(U32, version) X(U32, worker) X(U64, features) C(tenant, 64)
@@ -73,6 +77,8 @@ enum wire_return_reason {
         X(U64, pid) X(U64, uptime_usec) X(U32, devices) X(U32, tenants) X(U32, workers) X(U32, caches)                 \
         X(U64, waiting_requests) X(U64, core_bytes) C(version, 32) C(socket, 112) C(config, 256)
 #define WIRE_FIELDS_CHECKED(X, C, R) X(I32, status) R(U32, reserved) C(text, 240)
+#define WIRE_FIELDS_LIMITS(X, C, R) X(U32, deferred) R(U32, reserved) /* deferred: 0 or 1 */
+#define WIRE_FIELDS_EVENTS(X, C, R) X(U32, n_items) X(U32, more) X(U64, next) /* more: 0 or 1 */
 #define WIRE_FIELDS_REVOKE(X, C, R)                                                                                    \
         X(U32, revoke) X(U32, level) X(U32, device) R(U32, reserved) X(U64, pages) X(U64, deadline_usec) /* relative */
 
@@ -101,9 +107,14 @@ enum wire_return_reason {
         X(U64, pid) X(U64, virtual_bytes) X(U64, live_bytes) X(U64, idle_bytes) X(U32, cache) X(U32, worker)           \
         X(U32, rows) X(U32, held_rows) X(U32, planes) R(U32, reserved) C(tenant, 64)
 #define WIRE_ITEM_COUNTER(X, C, R) X(U64, value) C(name, 56)
+#define WIRE_ITEM_SETTING(X, C, R) C(key, 32) C(value, 64)
+#define WIRE_ITEM_EVENT(X, C, R)                                                                                       \
+        X(U64, sequence) X(U64, time_usec) X(U64, pid) X(U64, bytes) X(U32, worker) X(U32, uid) X(U32, count)          \
+        R(U32, reserved) C(event, 32) C(tenant, 64) C(device, 64) C(text, 160)
 
 /* Directions: C2D client to daemon, D2C reply on the same socket, EVT daemon to client on the event channel. Fds: NONE, ONE, EACH
- * (one an item). Reply "none" marks one-way messages.
+ * (one an item). Privilege: ANY, WORKER (that role alone), OPERATOR (administrators who are root, the daemon's own user or of the
+ * group kvpager). Reply "none" marks one-way messages.
  *
  * X(NAME, opcode, direction, item, max_items, fds, privilege, reply, documentation) */
 #define WIRE_MESSAGES(X)                                                                                               \
@@ -124,6 +135,9 @@ enum wire_return_reason {
         X(STATUS_GET, 21, C2D, NONE, 0, NONE, ANY, "STATUS", "the daemon in a few figures")                            \
         X(CHECK, 22, C2D, NONE, 0, NONE, ANY, "CHECKED", "proves every invariant of the page table")                   \
         X(SETTLED, 23, C2D, NONE, 0, NONE, ANY, "OK", "asks whether nothing is under way, so that what comes next depends on nobody's speed; ERROR if something is") \
+        X(TENANT_SET, 24, C2D, SETTING, WIRE_MAX_SETTINGS, NONE, OPERATOR, "LIMITS", "changes keys of a tenant as its section of the configuration would, all of them or none; until the configuration is read again") \
+        X(RELOAD, 25, C2D, NONE, 0, NONE, OPERATOR, "OK", "reads the configuration again; ERROR has the first complaint, and everything stays as it was") \
+        X(EVENTS_GET, 26, C2D, NONE, 0, NONE, OPERATOR, "EVENTS", "the events from the one numbered from on that are still remembered; with follow also those to come, as further replies to the same request") \
         X(WELCOME, 64, D2C, NONE, 0, ONE, ANY, "none", "the connection stands; carries the event channel")             \
         X(ERROR, 65, D2C, NONE, 0, NONE, ANY, "none", "the request failed, and why in a sentence")                     \
         X(OK, 66, D2C, NONE, 0, NONE, ANY, "none", "the request is done")                                              \
@@ -138,6 +152,8 @@ enum wire_return_reason {
         X(COUNTERS, 84, D2C, COUNTER, 128, NONE, ANY, "none", "counters")                                              \
         X(STATUS, 85, D2C, NONE, 0, NONE, ANY, "none", "the daemon in a few figures")                                  \
         X(CHECKED, 86, D2C, NONE, 0, NONE, ANY, "none", "0, or what is broken")                                        \
+        X(LIMITS, 87, D2C, NONE, 0, NONE, ANY, "none", "the tenant's limits were changed; deferred: memory has to be reclaimed before they hold") \
+        X(EVENTS, 88, D2C, EVENT, WIRE_MAX_EVENTS, NONE, ANY, "none", "events by their numbers; more: there are more now; next: where to go on") \
         X(REVOKE, 96, EVT, NONE, 0, NONE, ANY, "REVOKED", "give back so many pages, by the deadline")                  \
         X(SYNC, 97, EVT, NONE, 0, NONE, ANY, "ACK", "acknowledge what is mapped")
 
@@ -148,6 +164,7 @@ enum wire_return_reason {
 #define WIRE_FIELDS_CHECK(X, C, R) WIRE_FIELDS_NONE(X, C, R)
 #define WIRE_FIELDS_SETTLED(X, C, R) WIRE_FIELDS_NONE(X, C, R)
 #define WIRE_FIELDS_SYNC(X, C, R) WIRE_FIELDS_NONE(X, C, R)
+#define WIRE_FIELDS_RELOAD(X, C, R) WIRE_FIELDS_NONE(X, C, R)
 #define WIRE_FIELDS_LIST_DEVICES(X, C, R) WIRE_FIELDS_LIST(X, C, R)
 #define WIRE_FIELDS_LIST_TENANTS(X, C, R) WIRE_FIELDS_LIST(X, C, R)
 #define WIRE_FIELDS_LIST_WORKERS(X, C, R) WIRE_FIELDS_LIST(X, C, R)

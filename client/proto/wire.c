@@ -54,9 +54,8 @@ WIRE_MESSAGES(X)
 
 /* The lists' pages alone may be empty. */
 #define MIN_ITEMS(opcode, max_items)                                                                                   \
-        ((max_items) == 0 || ((opcode) >= WIRE_DEVICES && (opcode) <= WIRE_COUNTERS) ? 0u : 1u)
-#define PRIVILEGE_ANY    false
-#define PRIVILEGE_WORKER true
+        ((max_items) == 0 || ((opcode) >= WIRE_DEVICES && (opcode) <= WIRE_COUNTERS) || (opcode) == WIRE_EVENTS ? 0u   \
+                                                                                                                : 1u)
 
 /* clang-format off */
 static const struct message messages[WIRE_OPCODES] = {
@@ -67,7 +66,7 @@ static const struct message messages[WIRE_OPCODES] = {
                         .opcode = (opcode_),                                                                           \
                         .direction = WIRE_##direction_,                                                                \
                         .fds = WIRE_FDS_##fds_,                                                                        \
-                        .worker_only = PRIVILEGE_##privilege_,                                                         \
+                        .privilege = WIRE_PRIVILEGE_##privilege_,                                                      \
                         .fixed_size = FIXED_SIZE(name_),                                                               \
                         .item_size = ITEM_SIZE(item_),                                                                 \
                         .min_items = MIN_ITEMS(opcode_, max_items_),                                                   \
@@ -103,6 +102,14 @@ static const struct {
 } counters[WIRE_COUNTER_MAX_] = {
 #define X(name_, owner_, doc_) [WIRE_COUNTER_##name_] = {#name_, (doc_)},
         WIRE_COUNTERS(X)
+#undef X
+};
+
+static const struct {
+        const char *name, *doc;
+} events[WIRE_EVENT_MAX_] = {
+#define X(name_, doc_) [WIRE_EVENT_##name_] = {#name_, (doc_)},
+        WIRE_EVENT_KINDS(X)
 #undef X
 };
 /* clang-format on */
@@ -150,6 +157,16 @@ const char *wire_counter_name(enum wire_counter counter)
 const char *wire_counter_doc(enum wire_counter counter)
 {
         return (unsigned)counter < WIRE_COUNTER_MAX_ ? counters[counter].doc : NULL;
+}
+
+const char *wire_event_name(enum wire_event event)
+{
+        return (unsigned)event < WIRE_EVENT_MAX_ ? events[event].name : NULL;
+}
+
+const char *wire_event_doc(enum wire_event event)
+{
+        return (unsigned)event < WIRE_EVENT_MAX_ ? events[event].doc : NULL;
 }
 
 /* Printable (or beyond ASCII), terminated, and zeroes to the end. */
@@ -227,6 +244,18 @@ static enum wire_error_code wire_check_values(const struct wire_view *view)
         case WIRE_REVOKE: {
                 const struct wire_revoke *revoke = view->fixed;
                 return revoke->level <= WIRE_REVOKE_LIVE ? WIRE_E_NONE : WIRE_E_BAD_VALUE;
+        }
+        case WIRE_EVENTS_GET: {
+                const struct wire_events_get *get = view->fixed;
+                return get->follow <= 1 ? WIRE_E_NONE : WIRE_E_BAD_VALUE;
+        }
+        case WIRE_LIMITS: {
+                const struct wire_limits *limits = view->fixed;
+                return limits->deferred <= 1 ? WIRE_E_NONE : WIRE_E_BAD_VALUE;
+        }
+        case WIRE_EVENTS: {
+                const struct wire_events *page = view->fixed;
+                return page->more <= 1 ? WIRE_E_NONE : WIRE_E_BAD_VALUE;
         }
         default:
                 return WIRE_E_NONE;

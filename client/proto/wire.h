@@ -14,6 +14,7 @@
 
 #include "counters.h"
 #include "errors.h"
+#include "events.h"
 #include "messages.h"
 
 struct wire_header {
@@ -50,6 +51,8 @@ WIRE_DEFINE(wire_return, WIRE_FIELDS_RETURN)
 WIRE_DEFINE(wire_rows, WIRE_FIELDS_ROWS)
 WIRE_DEFINE(wire_revoked, WIRE_FIELDS_REVOKED)
 WIRE_DEFINE(wire_list, WIRE_FIELDS_LIST)
+WIRE_DEFINE(wire_tenant_set, WIRE_FIELDS_TENANT_SET)
+WIRE_DEFINE(wire_events_get, WIRE_FIELDS_EVENTS_GET)
 WIRE_DEFINE(wire_welcome, WIRE_FIELDS_WELCOME)
 WIRE_DEFINE(wire_error, WIRE_FIELDS_ERROR)
 WIRE_DEFINE(wire_device, WIRE_FIELDS_DEVICE)
@@ -59,6 +62,8 @@ WIRE_DEFINE(wire_grow_failed, WIRE_FIELDS_GROW_FAILED)
 WIRE_DEFINE(wire_page_of_list, WIRE_FIELDS_PAGE_OF_LIST)
 WIRE_DEFINE(wire_status, WIRE_FIELDS_STATUS)
 WIRE_DEFINE(wire_checked, WIRE_FIELDS_CHECKED)
+WIRE_DEFINE(wire_limits, WIRE_FIELDS_LIMITS)
+WIRE_DEFINE(wire_events, WIRE_FIELDS_EVENTS)
 WIRE_DEFINE(wire_revoke, WIRE_FIELDS_REVOKE)
 
 WIRE_DEFINE(wire_item_class, WIRE_ITEM_CLASS)
@@ -72,6 +77,8 @@ WIRE_DEFINE(wire_item_tenant, WIRE_ITEM_TENANT)
 WIRE_DEFINE(wire_item_worker, WIRE_ITEM_WORKER)
 WIRE_DEFINE(wire_item_cache, WIRE_ITEM_CACHE)
 WIRE_DEFINE(wire_item_counter, WIRE_ITEM_COUNTER)
+WIRE_DEFINE(wire_item_setting, WIRE_ITEM_SETTING)
+WIRE_DEFINE(wire_item_event, WIRE_ITEM_EVENT)
 
 enum wire_opcode {
 #define X(name, opcode, direction, item, max_items, fds, privilege, reply, doc) WIRE_##name = (opcode),
@@ -81,6 +88,7 @@ enum wire_opcode {
 
 enum wire_direction { WIRE_C2D, WIRE_D2C, WIRE_EVT };
 enum wire_fds { WIRE_FDS_NONE, WIRE_FDS_ONE, WIRE_FDS_EACH };
+enum wire_privilege { WIRE_PRIVILEGE_ANY, WIRE_PRIVILEGE_WORKER, WIRE_PRIVILEGE_OPERATOR };
 
 /* It takes an X macro without a semicolon for an expression. */
 /* clang-format off */
@@ -97,6 +105,13 @@ enum wire_counter {
 #undef X
         WIRE_COUNTER_MAX_
 };
+
+enum wire_event {
+#define X(name, doc) WIRE_EVENT_##name,
+        WIRE_EVENT_KINDS(X)
+#undef X
+        WIRE_EVENT_MAX_
+};
 /* clang-format on */
 
 /* One row of the message table, at run time. */
@@ -105,7 +120,7 @@ struct wire_message_info {
         uint16_t opcode;
         enum wire_direction direction;
         enum wire_fds fds;
-        bool worker_only;               /* privilege WORKER */
+        enum wire_privilege privilege;
         uint32_t fixed_size, item_size; /* bytes */
         uint32_t min_items, max_items;  /* an empty page of a list counts; any other message with items has one */
         const char *reply;              /* names of what answers it, in words; "none": one-way */
@@ -130,6 +145,8 @@ int wire_error_errno(enum wire_error_code code); /* a negative errno; 0 for NONE
 bool wire_error_is_fatal(enum wire_error_code code);
 const char *wire_counter_name(enum wire_counter counter);
 const char *wire_counter_doc(enum wire_counter counter);
+const char *wire_event_name(enum wire_event event);
+const char *wire_event_doc(enum wire_event event);
 
 /* Checks a received packet of `size` bytes with `n_fds` file descriptors that came in `direction` against the table:
  * sizes, item counts, reserved fields and flags, text fields, ranges of enumerations, number of fds. A HELLO of another

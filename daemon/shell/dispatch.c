@@ -191,7 +191,7 @@ static bool dispatch_is_allowed(struct peer *peer, const struct wire_view *view)
                 peer_fail(peer, view->header.request, WIRE_E_NOT_GREETED, view->info->name);
                 return false;
         }
-        if (view->info->worker_only && peer->state != PEER_WORKER) {
+        if (view->info->privilege == WIRE_PRIVILEGE_WORKER && peer->state != PEER_WORKER) {
                 peer_send_error(peer, view->header.request, WIRE_E_NO_PRIVILEGE, view->info->name);
                 return false;
         }
@@ -243,6 +243,11 @@ void dispatch_message(struct peer *peer, const struct wire_view *view)
         case WIRE_SETTLED:
                 answer_query(peer, view);
                 break;
+        case WIRE_TENANT_SET:
+        case WIRE_RELOAD:
+        case WIRE_EVENTS_GET:
+                peer_send_error(peer, view->header.request, WIRE_E_NO_PRIVILEGE, view->info->name);
+                break;
         case WIRE_WELCOME:
         case WIRE_ERROR:
         case WIRE_OK:
@@ -257,6 +262,8 @@ void dispatch_message(struct peer *peer, const struct wire_view *view)
         case WIRE_COUNTERS:
         case WIRE_STATUS:
         case WIRE_CHECKED:
+        case WIRE_LIMITS:
+        case WIRE_EVENTS:
         case WIRE_REVOKE:
         case WIRE_SYNC:
                 assert(false); /* not from a client: the codec has refused it */

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: MIT
 #
 # The manual is well-formed mdoc and complete, and says nothing of what is not there. Each function of the library is named and
-# declared in a page of section 3; each option has its line in its program's page, each key in kvpagerd.conf(5), each message, error
-# and counter in kvpager-protocol(7), each JSON member in its page; and the completions know each option and command.
+# declared in a page of section 3; each option has its line in its program's page, each key in kvpagerd.conf(5), each message, error,
+# counter and event in kvpager-protocol(7), each JSON member in its page; and the completions know each option and command.
 set -euo pipefail
 cd "$KVP_TOP"
 bad=0
@@ -60,6 +60,7 @@ known "the function" "$TMPDIR/functions" < <(grep -hE '^\.Nm kvp_' man/*.3 | awk
 lines message "$(page kvpager-protocol)" < <(table messages.h WIRE_MESSAGES)
 lines error "$(page kvpager-protocol)" < <(table errors.h WIRE_ERRORS)
 lines counter "$(page kvpager-protocol)" < <(table counters.h WIRE_COUNTERS)
+lines event "$(page kvpager-protocol)" < <(table events.h WIRE_EVENT_KINDS)
 
 grep -oE '\{ ?SECTION_[A-Z]+, "[a-z.-]+"' daemon/shell/config.c | sed 's/.*"\(.*\)"/\1/' >"$TMPDIR/keys"
 lines key "$(page kvpagerd.conf)" <"$TMPDIR/keys"

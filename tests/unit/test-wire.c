@@ -81,6 +81,12 @@ static void tame(enum wire_opcode opcode, uint32_t n_items)
                 ((struct wire_return *)(void *)source_fixed)->reason = draw() % 2;
         } else if (opcode == WIRE_REVOKE) {
                 ((struct wire_revoke *)(void *)source_fixed)->level = draw() % 3;
+        } else if (opcode == WIRE_EVENTS_GET) {
+                ((struct wire_events_get *)(void *)source_fixed)->follow = draw() % 2;
+        } else if (opcode == WIRE_LIMITS) {
+                ((struct wire_limits *)(void *)source_fixed)->deferred = draw() % 2;
+        } else if (opcode == WIRE_EVENTS) {
+                ((struct wire_events *)(void *)source_fixed)->more = draw() % 2;
         }
         for (uint32_t i = 0; i < n_items; i++) {
                 if (opcode == WIRE_GROW)
@@ -309,6 +315,9 @@ Test(wire, values_outside_their_range)
         struct wire_item_grow grow = { .flags = 2 };
         struct wire_item_row row = { .held = 2 };
         struct wire_item_grant grant = { .flags = 4 };
+        struct wire_events_get get = { .follow = 2 };
+        struct wire_limits limits = { .deferred = 2 };
+        struct wire_events events = { .more = 2 };
         uint64_t extent = 1;
         size_t size;
 
@@ -324,6 +333,12 @@ Test(wire, values_outside_their_range)
         cr_expect_eq(wire_decode(packet, size, 0, WIRE_C2D, &view), WIRE_E_BAD_VALUE);
         size = wire_encode(packet, WIRE_MAX_PACKET, WIRE_GRANT, 1, 0, NULL, &grant, 1);
         cr_expect_eq(wire_decode(packet, size, 1, WIRE_D2C, &view), WIRE_E_BAD_RESERVED);
+        size = wire_encode(packet, WIRE_MAX_PACKET, WIRE_EVENTS_GET, 1, 0, &get, NULL, 0);
+        cr_expect_eq(wire_decode(packet, size, 0, WIRE_C2D, &view), WIRE_E_BAD_VALUE);
+        size = wire_encode(packet, WIRE_MAX_PACKET, WIRE_LIMITS, 1, 0, &limits, NULL, 0);
+        cr_expect_eq(wire_decode(packet, size, 0, WIRE_D2C, &view), WIRE_E_BAD_VALUE);
+        size = wire_encode(packet, WIRE_MAX_PACKET, WIRE_EVENTS, 1, 0, &events, NULL, 0);
+        cr_expect_eq(wire_decode(packet, size, 0, WIRE_D2C, &view), WIRE_E_BAD_VALUE);
 
         /* A request number where there is no request; an acknowledgement from the daemon. */
         size = wire_encode(packet, WIRE_MAX_PACKET, WIRE_ACK, 7, 0, NULL, NULL, 0);
@@ -414,8 +429,9 @@ Test(wire, noise)
 Test(wire, names_errors_and_counters)
 {
         cr_expect_str_eq(wire_message_info(WIRE_GROW)->name, "GROW");
-        cr_expect(wire_message_info(WIRE_GROW)->worker_only);
-        cr_expect_not(wire_message_info(WIRE_STATUS_GET)->worker_only);
+        cr_expect_eq(wire_message_info(WIRE_GROW)->privilege, WIRE_PRIVILEGE_WORKER);
+        cr_expect_eq(wire_message_info(WIRE_STATUS_GET)->privilege, WIRE_PRIVILEGE_ANY);
+        cr_expect_eq(wire_message_info(WIRE_TENANT_SET)->privilege, WIRE_PRIVILEGE_OPERATOR);
         for (unsigned code = 0; code < WIRE_E_MAX_; code++) {
                 cr_expect(wire_error_name(code) && wire_error_sentence(code));
                 cr_expect(code == 0 ? wire_error_errno(code) == 0 : wire_error_errno(code) < 0);
@@ -430,4 +446,9 @@ Test(wire, names_errors_and_counters)
                 cr_expect(wire_counter_name(counter) && wire_counter_doc(counter));
                 cr_expect(strlen(wire_counter_name(counter)) < sizeof(((struct wire_item_counter *)0)->name));
         }
+        for (unsigned event = 0; event < WIRE_EVENT_MAX_; event++) {
+                cr_expect(wire_event_name(event) && wire_event_doc(event));
+                cr_expect(strlen(wire_event_name(event)) < sizeof(((struct wire_item_event *)0)->event));
+        }
+        cr_expect(!wire_event_name(WIRE_EVENT_MAX_) && !wire_event_doc(WIRE_EVENT_MAX_));
 }
