@@ -178,7 +178,7 @@ void model_check_revoke(struct model *model, const struct model_worker *worker, 
 {
         const struct model_tenant *tenant = &model->tenants[worker->tenant];
         uint32_t device = action->revoke.device;
-        uint64_t min = model_floor(model, device, worker->tenant, false);
+        uint64_t min = model_floor(model, device, worker->tenant, false), has = 0;
 
         if (model_is_overdue(model, worker))
                 model_break(model, "revoke of worker %u, which has not answered an earlier one", worker->id);
@@ -190,7 +190,10 @@ void model_check_revoke(struct model *model, const struct model_worker *worker, 
         }
         if (tenant->max_bytes != UINT64_MAX && tenant->pages[device] > tenant->max_bytes >> model->devices[device].page_shift)
                 return;
-        if (action->revoke.pages + min > tenant->pages[device])
-                model_break(model, "revoke of %" PRIu64 " pages of tenant %u, which has %u and is guaranteed %" PRIu64,
-                            action->revoke.pages, worker->tenant, tenant->pages[device], min);
+        for (uint32_t i = 0; i < model->n_extents; i++)
+                if (model->extents[i].tenant == worker->tenant && model->extents[i].device == device)
+                        has += model_extent_pages(&model->extents[i]);
+        if (action->revoke.pages + min > has)
+                model_break(model, "revoke of %" PRIu64 " pages of tenant %u, which has %" PRIu64 " and is guaranteed %" PRIu64,
+                            action->revoke.pages, worker->tenant, has, min);
 }
