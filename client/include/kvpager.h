@@ -12,6 +12,7 @@
  * the rest. All functions may be called from any thread, on any object that is not being destroyed at the time. After
  * fork() every call of the child returns -ECHILD, and the mappings are not inherited. Nothing here raises a signal or
  * exits: where the daemon is gone, calls that need it return -ENOTCONN, and what is mapped stays readable and writable.
+ * A daemon that lives and has lost this worker (its log says why) takes the memory back: then a touch of it is SIGBUS.
  */
 #ifndef KVPAGER_H
 #define KVPAGER_H

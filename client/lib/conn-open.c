@@ -87,9 +87,19 @@ static int greet(struct kvp_conn *conn, const char *tenant)
                 memcpy(hello.tenant, tenant, strlen(tenant));
         }
         size = wire_encode(conn->out, sizeof(conn->out), WIRE_HELLO, 1, 0, &hello, NULL, 0);
-        if (send(conn->socket, conn->out, size, MSG_NOSIGNAL) >= 0)
-                return 0;
-        return errno == EPIPE || errno == ECONNRESET ? 0 : -errno; /* why it hung up may still be there to be read */
+        while (send(conn->socket, conn->out, size, MSG_NOSIGNAL) < 0)
+                switch (errno) {
+                case EINTR:
+                        continue;
+                case EAGAIN: /* it reads nothing */
+                        return -ETIMEDOUT;
+                case EPIPE:
+                case ECONNRESET:
+                        return 0; /* why it hung up may still be there to be read */
+                default:
+                        return -ENOMEM;
+                }
+        return 0;
 }
 
 /* The daemon's answer to HELLO. */
@@ -105,9 +115,10 @@ static int welcome(struct kvp_conn *conn)
         int size;
 
         for (;;) {
-                const struct timespec pause = timespec_of(subtract_saturated(deadline, time_now_usec()));
+                const uint64_t left = subtract_saturated(deadline, time_now_usec());
+                const struct timespec pause = timespec_of(left);
 
-                if (ppoll(&readable, 1, &pause, NULL) == 0)
+                if (ppoll(&readable, 1, &pause, NULL) == 0 || left == 0)
                         return -ETIMEDOUT;
                 size = conn_receive(conn->socket, MSG_DONTWAIT, conn->out, sizeof(conn->out), &events, 1, &n_fds, &cut);
                 if (size < 0)

@@ -51,6 +51,16 @@ static unsigned collect_fds(struct msghdr *message, int *fds, unsigned max_fds, 
         return n;
 }
 
+/* To hang up would cost the worker its memory: a kernel that has none for a packet at the moment is waited for. */
+static int receive_error(int error)
+{
+        if (error == ENOMEM || error == ENOBUFS)
+                (void)nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
+        else if (error != EAGAIN && error != EINTR)
+                return -ENOTCONN;
+        return 0;
+}
+
 int conn_receive(int fd, int flags, void *packet, size_t capacity, int *fds, unsigned max_fds, unsigned *ret_n_fds,
                  bool *ret_cut)
 {
@@ -70,7 +80,7 @@ int conn_receive(int fd, int flags, void *packet, size_t capacity, int *fds, uns
                 n = recvmsg(fd, &message, flags | MSG_CMSG_CLOEXEC);
         while (n < 0 && errno == EINTR && flags & MSG_DONTWAIT);
         if (n < 0)
-                return errno == EAGAIN || errno == EINTR ? 0 : -ENOTCONN;
+                return receive_error(errno);
         cut = message.msg_flags & MSG_CTRUNC;
         n_fds = collect_fds(&message, fds, max_fds, &cut);
         if (n == 0 || message.msg_flags & MSG_TRUNC) {

@@ -10,6 +10,12 @@
 #include "mem.h"
 #include "util.h"
 
+/* Where memory is locked and there is a limit to that, the kernel says "again" for no memory. */
+static int map_error(void)
+{
+        return errno == EAGAIN ? -ENOMEM : -errno;
+}
+
 static int host_reserve(size_t size, size_t align, void **ret_base)
 {
         const uintptr_t mask = align - 1;
@@ -22,7 +28,7 @@ static int host_reserve(size_t size, size_t align, void **ret_base)
                 return -ENOMEM;
         p = mmap(NULL, padded, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
         if (p == MAP_FAILED)
-                return -errno;
+                return map_error();
         base = (uintptr_t)p;
         start = (base + mask) & ~mask;
         if (start > base)
@@ -35,7 +41,8 @@ static int host_reserve(size_t size, size_t align, void **ret_base)
 
 static int host_map(void *address, size_t size, int fd)
 {
-        return mmap(address, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0) == MAP_FAILED ? -errno : 0;
+        return mmap(address, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0) == MAP_FAILED ? map_error()
+                                                                                                        : 0;
 }
 
 static void host_unmap(void *address, size_t size)
