@@ -43,7 +43,23 @@ WRAP(int, -1, bind, (int fd, __CONST_SOCKADDR_ARG address, socklen_t size), (fd,
 WRAP(int, -1, listen, (int fd, int backlog), (fd, backlog))
 WRAP(int, -1, accept4, (int fd, __SOCKADDR_ARG address, socklen_t *size, int flags), (fd, address, size, flags))
 WRAP(int, -1, connect, (int fd, __CONST_SOCKADDR_ARG address, socklen_t size), (fd, address, size))
-WRAP(ssize_t, -1, send, (int fd, const void *data, size_t size, int flags), (fd, data, size, flags))
+WRAP(int, -1, shutdown, (int fd, int how), (fd, how))
+
+/* A connection that is said to be broken is. */
+static ssize_t fail_on_socket(int fd, int error)
+{
+        if (error == EPIPE || error == ECONNRESET)
+                (void)REAL(shutdown)(fd, SHUT_RDWR);
+        errno = error;
+        return -1;
+}
+
+EXPORT ssize_t send(int fd, const void *data, size_t size, int flags)
+{
+        const int error = FAULT(send);
+
+        return error == 0 ? REAL(send)(fd, data, size, flags) : fail_on_socket(fd, error);
+}
 
 /* Without fds there are no references to be too many. */
 EXPORT ssize_t sendmsg(int fd, const struct msghdr *message, int flags)
@@ -52,11 +68,9 @@ EXPORT ssize_t sendmsg(int fd, const struct msghdr *message, int flags)
 
         if (error == 0 || (error == ETOOMANYREFS && message->msg_controllen == 0))
                 return REAL(sendmsg)(fd, message, flags);
-        errno = error;
-        return -1;
+        return fail_on_socket(fd, error);
 }
 
-WRAP(int, -1, shutdown, (int fd, int how), (fd, how))
 WRAP(int, -1, getsockopt, (int fd, int level, int option, void *value, socklen_t *size),
      (fd, level, option, value, size))
 WRAP(int, -1, setsockopt, (int fd, int level, int option, const void *value, socklen_t size),
@@ -86,10 +100,8 @@ EXPORT ssize_t recvmsg(int fd, struct msghdr *message, int flags)
         const int error = FAULT(recvmsg);
         ssize_t n;
 
-        if (error != 0 && error < FAULTS_SPURIOUS) {
-                errno = error;
-                return -1;
-        }
+        if (error != 0 && error < FAULTS_SPURIOUS)
+                return fail_on_socket(fd, error);
         n = REAL(recvmsg)(fd, message, flags);
         if (n < 0 || error == 0)
                 return n;
@@ -131,11 +143,12 @@ WRAP(int, -1, epoll_wait, (int epoll, struct epoll_event *events, int max, int t
 WRAP(int, -1, timerfd_create, (clockid_t clock, int flags), (clock, flags))
 WRAP(int, -1, signalfd, (int fd, const sigset_t *set, int flags), (fd, set, flags))
 
+/* Eight bytes are an eventfd's, which can only be interrupted. */
 EXPORT ssize_t write(int fd, const void *data, size_t size)
 {
         const int error = FAULT(write);
 
-        if (error == 0)
+        if (error == 0 || (size == sizeof(uint64_t) && error != EINTR))
                 return REAL(write)(fd, data, size);
         if (error == FAULTS_SHORT && size > 1)
                 return REAL(write)(fd, data, size / 2);

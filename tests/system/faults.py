@@ -21,6 +21,7 @@ LONG = bool(os.environ.get("KVP_LONG"))
 ONLY = os.environ.get("KVP_FAULT", "").split()
 MAGIC = 0x6b767066
 OFF, SITE, FUNCTION, RANDOM = range(4)
+SPURIOUS, SHORT, CTRUNC, TRUNC = range(1000, 1004)
 WAYS = {1000: "SPURIOUS", 1001: "SHORT", 1002: "CTRUNC", 1003: "TRUNC"}
 SITES = 4096
 
@@ -39,8 +40,9 @@ match = uid:nobody gid:nogroup
 memory.max = 50%
 """
 
-# What nobody may notice: the call is to be made again, or later.
+# What nobody may notice, for the call is to be made again, or later; where EAGAIN says something else.
 HARMLESS = {"EINTR", "EAGAIN", "ECONNABORTED", "ETOOMANYREFS", "SPURIOUS"}
+NOT_AGAIN = {"mmap", "connect", "pthread_create", "flock"}
 
 
 class _Function(ctypes.Structure):
@@ -85,6 +87,8 @@ class Fault:
 
     def __init__(self, area, key, error, index):
         self.key, self.error, self.index, self.way = key, error, index, way_name(error)
+        self.function = area.function_of(key).name.decode()
+        self.harmless = self.way in HARMLESS and not (self.way == "EAGAIN" and self.function in NOT_AGAIN)
         self.text = "%s %s %s" % (area.site_name(key), self.way, "always" if index is None else "call %d" % (index + 1))
 
     def __str__(self):

@@ -7,22 +7,29 @@
  *      acquire EXPECTED                                  seq N | error ERRNO
  *      step TIMEOUT_USEC SEQ TOKENS [SEQ TOKENS]...      step RC STATUS READY [STATUS READY]...
  *      steady COUNT SEQ TOKENS                           ok | error ERRNO     (the same step COUNT times)
- *      fill SEQ BYTE FROM TO | check SEQ BYTE FROM TO    ok | bad OFFSET      (every byte, by layer)
+ *      fill SEQ BYTE FROM TO | check SEQ BYTE FROM TO    ok | bad OFFSET | error EFAULT (every byte, by layer)
  *      release SEQ | trim SEQ TOKENS | destroy | settle  ok | error ERRNO
  *      stats                                             stats NAME=VALUE...
+ *      disconnect | connect                              ok | error ERRNO     (it is connected to begin with)
+ *      fork                                              ok | error ERRNO     (what a step of a child says; ok is ECHILD)
  *      quit
  */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdbool.h>
+#include <setjmp.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <kvpager.h>
 
 #define MAX_STEPS 256
 
+static struct kvp_connect_options options = { .size = sizeof options };
 static struct kvp_conn *conn;
 static struct kvp_cache *cache;
 static struct kvp_layer_group group;
@@ -83,7 +90,15 @@ static int steady(const char *args)
         return 0;
 }
 
-/* Writes or compares every byte of tokens [from, to) of a row. */
+static sigjmp_buf gone;
+
+static void on_bus_error(int number)
+{
+        (void)number;
+        siglongjmp(gone, 1);
+}
+
+/* Writes or compares every byte of tokens [from, to) of a row. EFAULT: the daemon took the memory. */
 static void bytes(const char *args, bool compare)
 {
         uint32_t seq;
@@ -92,6 +107,10 @@ static void bytes(const char *args, bool compare)
 
         if (sscanf(args, "%" SCNu32 " %u %" SCNu64 " %" SCNu64, &seq, &byte, &from, &to) != 4) {
                 answer(-EINVAL);
+                return;
+        }
+        if (sigsetjmp(gone, 1)) {
+                answer(-EFAULT);
                 return;
         }
         for (uint32_t layer = 0; layer < group.layers; layer++)
@@ -159,6 +178,31 @@ static void trim(const char *args)
         answer(kvp_seq_trim(cache, seq, strtoull(rest, NULL, 10)));
 }
 
+/* A child has no part in its parent's connection, and does not disturb it. */
+static int fork_and_step(void)
+{
+        int status = 0;
+        const pid_t child = fork();
+
+        if (child < 0)
+                return -errno;
+        if (child == 0)
+                _exit(-kvp_step(cache, NULL, 0, 0));
+        while (waitpid(child, &status, 0) < 0 && errno == EINTR)
+                ;
+        if (!WIFEXITED(status))
+                return -EPROTO;
+        return WEXITSTATUS(status) == ECHILD ? 0 : -WEXITSTATUS(status);
+}
+
+static int disconnect(void)
+{
+        kvp_disconnect(conn);
+        conn = NULL;
+        cache = NULL;
+        return 0;
+}
+
 /* Returns false at `quit`. */
 static bool obey(char *line)
 {
@@ -170,7 +214,13 @@ static bool obey(char *line)
                 args = line + strlen(line);
         if (!strcmp(line, "quit"))
                 return false;
-        if (!strcmp(line, "create"))
+        if (!strcmp(line, "connect"))
+                answer(kvp_connect(&options, &conn));
+        else if (!conn)
+                answer(-ENXIO);
+        else if (!strcmp(line, "disconnect"))
+                answer(disconnect());
+        else if (!strcmp(line, "create"))
                 answer(create(args));
         else if (!cache)
                 answer(-ENXIO);
@@ -186,6 +236,8 @@ static bool obey(char *line)
                 answer(kvp_seq_release(cache, (uint32_t)strtoul(args, NULL, 10)));
         else if (!strcmp(line, "trim"))
                 trim(args);
+        else if (!strcmp(line, "fork"))
+                answer(fork_and_step());
         else if (!strcmp(line, "settle"))
                 answer(kvp_cache_settle(cache, 5000000));
         else if (!strcmp(line, "stats"))
@@ -201,11 +253,13 @@ static bool obey(char *line)
 
 int main(int argc, char **argv)
 {
-        const struct kvp_connect_options options = { .size = sizeof options, .tenant = argc > 1 ? argv[1] : NULL };
         char line[8192];
         int rc;
 
+        options.tenant = argc > 1 ? argv[1] : NULL;
+
         setvbuf(stdout, NULL, _IOLBF, 0);
+        signal(SIGBUS, on_bus_error);
         rc = kvp_connect(&options, &conn);
         if (rc < 0) {
                 answer(rc);
