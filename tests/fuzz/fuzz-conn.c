@@ -293,7 +293,7 @@ static enum outcome honest_read(uint32_t request)
         return outcome;
 }
 
-/* Asks for a page, waits for as long as it said it would, and gives it back. */
+/* Asks for a page, waits for as long as the daemon may take, and gives it back. */
 static enum outcome honest_ask(void)
 {
         const struct wire_grow grow = { .timeout_usec = SECOND_USEC };
@@ -306,7 +306,8 @@ static enum outcome honest_ask(void)
         client_send(&honest, WIRE_GROW, &grow, &item, 1);
         run();
         outcome = honest_read(request);
-        for (unsigned i = 0; i < 11 && outcome == PENDING; i++) {
+        /* Once its memory is promised, the daemon waits another second for the device to make it. */
+        for (unsigned i = 0; i < 22 && outcome == PENDING; i++) {
                 pass(SECOND_USEC / 10);
                 outcome = honest_read(request);
         }

@@ -115,6 +115,8 @@ CONN = {
     do("begin", 0, who=2) + do("shutdown", 2, who=2),
     "sealed": do("begin", 0) + do("seal", 0) + do("RETURN") + do("begin", 0) + do("seal", 3) + do("close"),
     "slow-device": do("device", 0x01) + do("begin", 20) + do("honest") + do("device", 0xE1) + do("close") + do("pass", SECOND),
+    "stuck-device": do("device", 0x01) + do("begin", 36) + do("CACHE_CREATE", items=3, bent=bend((0, 2, 64))) +
+    do("GROW", items=60) + do("honest"),
     "failing-device": do("device", 0xF8) + do("begin", 20) + do("RETURN", items=10) + do("device", 0x30) + do("close"),
     "strangers": do("strangers", 15) * 5 + do("HELLO") + do("pass", 23),
     "more-workers-than-allowed": b"".join(do("begin", 0, who=i) for i in range(4)) + do("connect") + do("HELLO"),
