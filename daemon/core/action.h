@@ -24,6 +24,8 @@ enum core_action_type {
         CORE_ACT_REVOKE,
         CORE_ACT_SYNC,
         CORE_ACT_DROP,       /* end the worker's connection: error says why; WORKER_GONE follows from the shell */
+        CORE_ACT_OVERDUE,    /* the worker did not answer its revoke, which wants so many pages yet: it is denied what it asks for */
+        CORE_ACT_LATE,       /* it answered after all */
         CORE_ACT_KILL,       /* the worker's revoke is overdue, and its tenant says kill */
         CORE_ACT_TRANSITION, /* only with core_params.trace: an object changed its state */
         CORE_ACT_MAX_
@@ -74,7 +76,7 @@ struct core_action {
                         uint16_t device;
                         uint64_t pages;
                         uint64_t deadline_usec; /* absolute */
-                } revoke;
+                } revoke; /* REVOKE, OVERDUE; LATE (revoke alone) */
                 struct {
                         uint16_t object; /* enum core_object */
                         uint8_t from, to;

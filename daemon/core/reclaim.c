@@ -258,6 +258,7 @@ void reclaim_revoked(struct run *run, const struct core_ev_revoked *event)
                 const struct revoke late = { .id = w->overdue };
 
                 trace(run, worker, &late, TRACE_OVERDUE, TRACE_LATE);
+                run_action(run, CORE_ACT_LATE, worker)->revoke.revoke = late.id;
                 answered_late(c, worker);
         } else if (event->revoke == 0 || event->revoke > w->revoke_counter) {
                 run_drop(run, worker, CORE_E_BAD_REVOKE); /* never sent */
@@ -270,7 +271,13 @@ static void revoke_overdue(struct run *run, uint32_t worker)
         struct core *c = run->core;
         struct worker *w = worker_get(c, worker);
         struct tenant *t = tenant_get(c, w->tenant);
+        struct core_action *action = run_action(run, CORE_ACT_OVERDUE, worker);
 
+        action->revoke.revoke = w->revoke.id;
+        action->revoke.level = w->revoke.level;
+        action->revoke.device = w->revoke.device;
+        action->revoke.pages = w->revoke.remaining;
+        action->revoke.deadline_usec = w->revoke.deadline_usec;
         core_count(c, CORE_COUNT_REVOKES_OVERDUE, 1);
         t->revokes_overdue++;
         mark_dry(w, 2);

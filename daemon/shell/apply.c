@@ -127,6 +127,9 @@ static void apply_to_peer(struct daemon *d, struct peer *peer, const struct core
                 peer_gather_send(peer);
                 peer_fail(peer, 0, apply_error(action->reply.error), NULL);
                 break;
+        case CORE_ACT_OVERDUE:
+        case CORE_ACT_LATE:
+                break;
         case CORE_ACT_KILL:
                 peer_kill(peer);
                 break;
@@ -169,6 +172,8 @@ static void apply_one(struct daemon *d, const struct core_action *action)
         case CORE_ACT_REVOKE:
         case CORE_ACT_SYNC:
         case CORE_ACT_DROP:
+        case CORE_ACT_OVERDUE:
+        case CORE_ACT_LATE:
         case CORE_ACT_KILL:
                 peer = peers_find_worker(d, action->worker);
                 if (peer) /* else it ended, and the core is about to hear of it */

@@ -267,6 +267,31 @@ static void action_drop(struct model *model, struct model_worker *worker, uint32
         worker->dropped = true;
 }
 
+static void action_overdue(struct model *model, struct model_worker *worker, const struct core_action *action)
+{
+        for (uint32_t i = 0; i < model->n_revokes; i++) {
+                const struct model_revoke *revoke = &model->revokes[i];
+
+                if (revoke->worker != worker->serial || revoke->revoke != action->revoke.revoke)
+                        continue;
+                if (revoke->deadline > model->now || worker->overdue_revoke != 0)
+                        model_break(model, "worker %u is told to be overdue too early, or twice", worker->id);
+                if (revoke->device != action->revoke.device || revoke->level != action->revoke.level ||
+                    revoke->pages < action->revoke.pages)
+                        model_break(model, "worker %u owes something else than it was asked for", worker->id);
+                worker->overdue_revoke = revoke->revoke;
+                return;
+        }
+        model_break(model, "worker %u is overdue with revoke %u, which is not open", worker->id, action->revoke.revoke);
+}
+
+static void action_late(struct model *model, struct model_worker *worker, uint32_t revoke)
+{
+        if (worker->overdue_revoke != revoke || revoke == 0)
+                model_break(model, "worker %u answered revoke %u late, and was not overdue with it", worker->id, revoke);
+        worker->overdue_revoke = 0;
+}
+
 static void action_kill(struct model *model, struct model_worker *worker)
 {
         bool late = false;
@@ -428,6 +453,12 @@ static void action_to_worker(struct model *model, const struct core_action *acti
         case CORE_ACT_DROP:
                 action_drop(model, worker, action->reply.error);
                 return;
+        case CORE_ACT_OVERDUE:
+                action_overdue(model, worker, action);
+                return;
+        case CORE_ACT_LATE:
+                action_late(model, worker, action->revoke.revoke);
+                return;
         case CORE_ACT_KILL:
                 action_kill(model, worker);
                 return;
@@ -466,6 +497,8 @@ void model_action(struct model *model, const struct core_action *action)
         case CORE_ACT_REVOKE:
         case CORE_ACT_SYNC:
         case CORE_ACT_DROP:
+        case CORE_ACT_OVERDUE:
+        case CORE_ACT_LATE:
         case CORE_ACT_KILL:
                 action_to_worker(model, action);
                 return;

@@ -170,6 +170,9 @@ void model_check_overdue(struct model *model, const struct core *core, const str
                 model_break(model, "worker %u counts as overdue, and owes no answer", worker->id);
         if (!info->overdue && late_revoke(model, worker) && core_next_deadline(core) > model->now + 1)
                 model_break(model, "worker %u is overdue, and nobody minds", worker->id);
+        if (info->overdue != (worker->overdue_revoke != 0))
+                model_break(model, "worker %u counts as %s, and the shell was not told", worker->id,
+                            info->overdue ? "overdue" : "one that answers");
         worker->overdue = info->overdue;
 }
 

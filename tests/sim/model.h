@@ -59,6 +59,7 @@ struct model_worker {
         uint64_t granted, acknowledged; /* extents, cumulative */
         bool dropped;                   /* the core wants it gone */
         bool overdue;                   /* said the core after the last event; see model_is_overdue() */
+        uint32_t overdue_revoke;        /* that OVERDUE told of and LATE has not; 0: none */
 };
 
 struct model_cache {

@@ -202,6 +202,13 @@ void words_action(const struct core_action *action, char *buffer, size_t size)
         case CORE_ACT_DROP:
                 snprintf(buffer, size, "drop worker %u: %s", action->worker, words_error(action->reply.error));
                 return;
+        case CORE_ACT_OVERDUE:
+                snprintf(buffer, size, "overdue worker %u revoke %u device %u level %u pages %" PRIu64, action->worker,
+                         action->revoke.revoke, action->revoke.device, action->revoke.level, action->revoke.pages);
+                return;
+        case CORE_ACT_LATE:
+                snprintf(buffer, size, "late worker %u revoke %u", action->worker, action->revoke.revoke);
+                return;
         case CORE_ACT_KILL:
                 snprintf(buffer, size, "kill worker %u", action->worker);
                 return;

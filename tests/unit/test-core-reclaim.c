@@ -312,15 +312,22 @@ Test(core_reclaim, who_does_not_answer_is_denied_until_he_does)
         ASKED(&silent, 0, 4);
         world_advance(&world, SEC);
         cr_expect_null(answer(CORE_ACT_KILL));
+        cr_assert_not_null(answer(CORE_ACT_OVERDUE));
+        cr_expect_eq(answer(CORE_ACT_OVERDUE)->worker, silent.worker);
+        cr_expect_eq(answer(CORE_ACT_OVERDUE)->revoke.revoke, 1);
+        cr_expect_eq(answer(CORE_ACT_OVERDUE)->revoke.pages, 4);
         cr_assert(core_worker_info(world.core, 1, &info));
         cr_expect_eq(info.overdue, 1);
         cr_expect_eq(want(&silent, 1, 1), CORE_E_DENIED);
         answer_revoke(silent.worker, 1);
+        cr_assert_not_null(answer(CORE_ACT_LATE));
+        cr_expect_eq(answer(CORE_ACT_LATE)->revoke.revoke, 1);
         cr_assert(core_worker_info(world.core, 1, &info));
         cr_expect_eq(info.overdue, 0);
         cr_expect_null(answer(CORE_ACT_DROP));
         answer_revoke(silent.worker, 1);
         cr_expect_null(answer(CORE_ACT_DROP), "a second time: nothing");
+        cr_expect_null(answer(CORE_ACT_LATE));
 }
 
 Test(core_reclaim, who_does_not_answer_is_killed_where_his_tenant_says_so)

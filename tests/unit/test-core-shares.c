@@ -174,6 +174,8 @@ static void carry_out(struct market *m, const struct core_action *action)
         case CORE_ACT_REFUSE:
         case CORE_ACT_REPLY_ERROR:
         case CORE_ACT_DROP:
+        case CORE_ACT_OVERDUE:
+        case CORE_ACT_LATE:
         case CORE_ACT_KILL:
         case CORE_ACT_MAX_:
                 cr_assert_fail("action %u", action->type);
