@@ -147,3 +147,61 @@ uint64_t current_of(uint32_t tenant)
         cr_assert(core_tenant_info(world.core, tenant, &info));
         return info.current_bytes;
 }
+
+void limit(uint32_t tenant, struct limits limits)
+{
+        begin(CORE_EV_TENANT_SET)->tenant_set =
+                (struct core_ev_tenant_set){ .tenant = tenant,
+                                             .on_overdue = limits.on_overdue,
+                                             .min_bytes = limits.min * PAGE,
+                                             .low_bytes = limits.low * PAGE,
+                                             .high_bytes = limits.high ? limits.high * PAGE : UINT64_MAX,
+                                             .max_bytes = UINT64_MAX,
+                                             .weight = limits.weight };
+        apply();
+}
+
+struct party party(uint32_t tenant)
+{
+        struct party p = { .worker = add_worker(tenant) };
+
+        p.cache = add_cache(p.worker, 8, 1, 1024);
+        return p;
+}
+
+void take(struct party *p, uint32_t row, uint32_t pages)
+{
+        cr_assert_eq(grow((struct core_ev_grow){
+                             .worker = p->worker, .cache = p->cache, .row = row, .need = pages, .max = pages }),
+                     CORE_E_NONE);
+        device_answer_all(&world);
+        for (uint64_t n = p->granted + 1; grant_of(p->worker, n) != 0; n++)
+                p->granted = n;
+        acknowledge(p->worker, p->granted);
+        device_answer_all(&world);
+}
+
+enum core_error want(const struct party *p, uint32_t row, uint32_t pages)
+{
+        return grow((struct core_ev_grow){ .worker = p->worker,
+                                           .cache = p->cache,
+                                           .row = row,
+                                           .need = pages,
+                                           .max = pages,
+                                           .timeout_usec = 30000000 });
+}
+
+void expect_revoke(const struct party *from, uint32_t level, uint64_t pages, int line)
+{
+        const struct core_action *revoke = answer(CORE_ACT_REVOKE);
+
+        cr_assert_not_null(revoke, "line %d: nobody is asked", line);
+        cr_expect_eq(revoke->worker, from->worker, "line %d: somebody else is asked", line);
+        cr_expect_eq(revoke->revoke.level, level, "line %d: at level %u", line, revoke->revoke.level);
+        cr_expect_eq(revoke->revoke.pages, pages, "line %d: for %u pages", line, (unsigned)revoke->revoke.pages);
+}
+
+void shrug(const struct party *p, uint32_t revoke)
+{
+        answer_revoke(p->worker, revoke);
+}

@@ -9,6 +9,7 @@
 #include "world.h"
 
 #define MEBIBYTE (1ull << 20)
+#define PAGE     (2 * MEBIBYTE) /* of device 0 */
 
 extern struct world world;
 extern struct core_event event; /* the one that is being put together */
@@ -39,5 +40,28 @@ void answer_revoke(uint32_t worker, uint32_t revoke);
 /* The id of the worker's n-th grant, from 1 on; 0: there was none, or it was given back. */
 uint64_t grant_of(uint32_t worker, uint64_t number);
 uint64_t current_of(uint32_t tenant); /* bytes */
+
+/* ---- For stories of several ---- */
+
+struct limits {
+        uint64_t min, low, high; /* pages; high 0: none */
+        uint32_t weight, on_overdue;
+};
+void limit(uint32_t tenant, struct limits limits); /* no memory.max */
+
+/* A worker with a cache of 8 rows of 1,024 pages on device 0. */
+struct party {
+        uint32_t worker, cache;
+        uint64_t granted; /* and acknowledged */
+};
+struct party party(uint32_t tenant);
+void take(struct party *p, uint32_t row, uint32_t pages); /* maps so many pages from the row's start */
+/* Asks for so many, and waits half a minute. CORE_E_NONE: it waits, or has them. */
+enum core_error want(const struct party *p, uint32_t row, uint32_t pages);
+void shrug(const struct party *p, uint32_t revoke); /* answers it with nothing */
+
+void expect_revoke(const struct party *from, uint32_t level, uint64_t pages, int line);
+#define ASKED(from, level, pages) expect_revoke(from, level, pages, __LINE__)
+#define NOT_ASKED()               cr_expect_null(answer(CORE_ACT_REVOKE), "line %d", __LINE__)
 
 #endif

@@ -153,6 +153,34 @@ Test(core_check, sees_bytes_of_a_worker_or_tenant_counted_wrongly)
         }
 }
 
+Test(core_check, sees_what_is_owed_and_asked_back_counted_wrongly)
+{
+        struct tenant *t = tenant_get(core, 0);
+        struct device *d = device_get(core, 0);
+        struct worker *w = worker_get(core, worker_slot);
+
+        cr_assert_neq(w->revoke.id, 0);
+        for (uint32_t i = 0; i < core->n_devices; i++) {
+                MORE(t->current[i], "current pages of tenant");
+                MORE(t->revoked[i], "pages revoked of tenant");
+                MORE(t->min[i], "memory.min in pages of tenant");
+                LESS(t->max[i], "memory.max in pages of tenant");
+                MORE(device_get(core, i)->unmet, "unmet guarantees of device");
+                MORE(device_get(core, i)->n_over, "tenants over their limit on device");
+                MORE(device_get(core, i)->n_revokes, "revokes of device");
+                MORE(device_get(core, i)->revoked, "pages revoked of device");
+        }
+        MORE(t->overdue, "overdue workers of tenant");
+        MORE(t->n_requests, "requests of tenant");
+        FALSE(w->overdue, 7, "overdue workers of tenant");
+        MORE(w->revoke.remaining, "pages revoked of tenant");
+        FALSE(w->revoke.deadline_usec, core->next_deadline_usec - 1, "nobody looks when the revoke");
+        FALSE(d->page_shift, d->page_shift - 1, "current bytes of worker");
+        t->overdue++;
+        FALSE(w->overdue, 7, "should not be asked for memory");
+        t->overdue--;
+}
+
 Test(core_check, sees_a_population_counted_wrongly)
 {
         struct cache *k = cache_get(core, cache_slot);

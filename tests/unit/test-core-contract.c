@@ -23,14 +23,24 @@ TestSuite(core_contract, .init = start, .fini = stop);
 Test(core_contract, size_of_unsound_parameters_is_zero)
 {
         const struct core_params bad[] = {
-                { 0, 1, 1, 1, 1, 0 }, { (1u << 30) + 1, 1, 1, 1, 1, 0 }, { 1, 0, 1, 1, 1, 0 }, { 1, 65536, 1, 1, 1, 0 },
-                { 1, 1, 0, 1, 1, 0 }, { 1, 1, 65536, 1, 1, 0 },          { 1, 1, 1, 0, 1, 0 }, { 1, 1, 1, 1, 0, 0 },
+                { 0, 1, 1, 1, 1, 0 },
+                { (1u << 30) + 1, 1, 1, 1, 1, 0 },
+                { 1, 0, 1, 1, 1, 0 },
+                { 1, 65536, 1, 1, 1, 0 },
+                { 1, 1, 0, 1, 1, 0 },
+                { 1, 1, 65536, 1, 1, 0 },
+                { 1, 1, 1, 0, 1, 0 },
+                { 1, 1, 1, 1, 0, 0 },
+                { 1, 1, 1, (1u << 30) + 1, 1, 0 },
+                { 1, 1, 1, 1, (1u << 30) + 1, 0 },
         };
         const struct core_params largest = { 1u << 30, 65535, 65535, 1u << 30, 1u << 30, 0 };
+        const struct core_params smallest = { 1, 1, 1, 1, 1, 0 };
 
         for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
                 cr_expect_eq(core_size(&bad[i]), 0, "%zu", i);
         cr_expect(core_size(&largest) > 64ull << 30);
+        cr_expect_neq(core_size(&smallest), 0);
 }
 
 Test(core_contract, a_device_takes_the_next_index_and_sane_pages)

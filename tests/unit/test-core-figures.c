@@ -8,8 +8,7 @@
 #include "core-world.h"
 #include "internal.h"
 
-#define PAGE (2 * MEBIBYTE)
-#define SEC  UINT64_C(1000000)
+#define SEC UINT64_C(1000000)
 
 static const struct core_params params = {
         .max_extents = 2048, .max_workers = 4, .max_caches = 6, .max_rows = 16, .max_requests = 8

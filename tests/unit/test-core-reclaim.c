@@ -8,7 +8,6 @@
 #include "core-world.h"
 #include "internal.h"
 
-#define PAGE (2 * MEBIBYTE)
 #define MSEC UINT64_C(1000)
 #define SEC  UINT64_C(1000000)
 
@@ -22,78 +21,6 @@ static void start(void)
 }
 
 TestSuite(core_reclaim, .init = start, .fini = stop);
-
-struct limits {
-        uint64_t min, low, high; /* pages; high 0: none */
-        uint32_t weight, on_overdue;
-};
-
-static void limit(uint32_t tenant, struct limits limits)
-{
-        begin(CORE_EV_TENANT_SET)->tenant_set =
-                (struct core_ev_tenant_set){ .tenant = tenant,
-                                             .on_overdue = limits.on_overdue,
-                                             .min_bytes = limits.min * PAGE,
-                                             .low_bytes = limits.low * PAGE,
-                                             .high_bytes = limits.high ? limits.high * PAGE : UINT64_MAX,
-                                             .max_bytes = UINT64_MAX,
-                                             .weight = limits.weight };
-        apply();
-}
-
-struct party {
-        uint32_t worker, cache;
-        uint64_t granted;
-};
-
-static struct party party(uint32_t tenant)
-{
-        struct party p = { .worker = add_worker(tenant) };
-
-        p.cache = add_cache(p.worker, 8, 1, 1024);
-        return p;
-}
-
-/* So many pages in a row, mapped. */
-static void take(struct party *p, uint32_t row, uint32_t pages)
-{
-        cr_assert_eq(grow((struct core_ev_grow){
-                             .worker = p->worker, .cache = p->cache, .row = row, .need = pages, .max = pages }),
-                     CORE_E_NONE);
-        device_answer_all(&world);
-        for (uint64_t n = p->granted + 1; grant_of(p->worker, n) != 0; n++)
-                p->granted = n;
-        acknowledge(p->worker, p->granted);
-        device_answer_all(&world);
-}
-
-static enum core_error want(const struct party *p, uint32_t row, uint32_t pages)
-{
-        return grow((struct core_ev_grow){ .worker = p->worker,
-                                           .cache = p->cache,
-                                           .row = row,
-                                           .need = pages,
-                                           .max = pages,
-                                           .timeout_usec = 30 * SEC });
-}
-
-static void expect_revoke(const struct party *from, uint32_t level, uint64_t pages, int line)
-{
-        const struct core_action *revoke = answer(CORE_ACT_REVOKE);
-
-        cr_assert_not_null(revoke, "line %d: nobody is asked", line);
-        cr_expect_eq(revoke->worker, from->worker, "line %d: somebody else is asked", line);
-        cr_expect_eq(revoke->revoke.level, level, "line %d: at level %u", line, revoke->revoke.level);
-        cr_expect_eq(revoke->revoke.pages, pages, "line %d: for %u pages", line, (unsigned)revoke->revoke.pages);
-}
-#define ASKED(from, level, pages) expect_revoke(from, level, pages, __LINE__)
-#define NOT_ASKED()               cr_expect_null(answer(CORE_ACT_REVOKE), "line %d", __LINE__)
-
-/* Answers the revoke that is under way, with nothing. */
-static void shrug(const struct party *p, uint32_t revoke)
-{
-        answer_revoke(p->worker, revoke);
-}
 
 /* ---- idle rows ---- */
 
@@ -226,6 +153,37 @@ Test(core_reclaim, who_gave_less_is_not_asked_again_until_something_changes)
         NOT_ASKED();
         hold(other.worker, other.cache, 1, false);
         ASKED(&other, 0, 8);
+}
+
+Test(core_reclaim, who_is_asked_for_another_devices_pages_is_waited_for)
+{
+        struct party own, other;
+        uint32_t second, third;
+
+        set_tenant(1, UINT64_MAX);
+        add_device(1, 21, 64, 0);
+        own = party(0);
+        other = party(1);
+        second = add_cache_on(1, other.worker, 1, 1, 64);
+        third = add_cache_on(1, own.worker, 1, 1, 64);
+        take(&other, 0, 1024);
+        cr_assert_eq(grow((struct core_ev_grow){ .worker = other.worker, .cache = second, .need = 64, .max = 64 }),
+                     CORE_E_NONE);
+        device_answer_all(&world);
+        acknowledge(other.worker, other.granted + 1);
+        cr_assert_eq(grow((struct core_ev_grow){
+                             .worker = own.worker, .cache = third, .need = 1, .max = 1, .timeout_usec = SEC }),
+                     CORE_E_NONE);
+        ASKED(&other, 1, 1);
+        cr_expect_eq(answer(CORE_ACT_REVOKE)->revoke.device, 1);
+        cr_expect_eq(want(&own, 0, 5), CORE_E_NONE);
+        cr_expect_null(answer(CORE_ACT_GROW_FAILED));
+        NOT_ASKED();
+        give_back(other.worker, grant_of(other.worker, other.granted + 1));
+        device_answer_all(&world);
+        shrug(&other, 1);
+        ASKED(&other, 1, 5);
+        cr_expect_eq(answer(CORE_ACT_REVOKE)->revoke.device, 0);
 }
 
 /* ---- the watermarks ---- */

@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * test-core-policy.c -- the rules of policy.c, each with numbers: what a tenant may keep, whose turn it is, and when
+ * memory counts as short.
+ */
+#include <criterion/criterion.h>
+
+#include "core-world.h"
+#include "internal.h"
+
+static const struct core_params params = {
+        .max_extents = 2048, .max_workers = 6, .max_caches = 8, .max_rows = 32, .max_requests = 30
+};
+
+static void start(void)
+{
+        start_with(&params);
+}
+
+TestSuite(core_policy, .init = start, .fini = stop);
+
+/* ---- what each tenant may keep ---- */
+
+Test(core_policy, for_a_guarantee_memory_low_does_not_count_and_memory_min_does)
+{
+        struct party own, other;
+
+        limit(1, (struct limits){ .min = 1004, .low = 1024 });
+        other = party(1);
+        take(&other, 0, 1024);
+        hold(other.worker, other.cache, 0, false);
+        own = party(0);
+        cr_expect_eq(want(&own, 0, 10), CORE_E_NONE);
+        cr_expect_null(answer(CORE_ACT_GROW_FAILED), "the other has more than its share");
+        NOT_ASKED(); /* but all of it is below its low */
+        limit(0, (struct limits){ .min = 30 });
+        ASKED(&other, 0, 10);
+        shrug(&other, 1);
+        cr_expect_eq(want(&own, 1, 15), CORE_E_NONE);
+        hold(other.worker, other.cache, 0, true);
+        hold(other.worker, other.cache, 0, false);
+        ASKED(&other, 0, 10);
+        cr_expect_eq(core_n_waiting(world.core), 2);
+}
+
+Test(core_policy, nobody_is_asked_for_what_he_is_guaranteed)
+{
+        struct party own, other;
+
+        limit(0, (struct limits){ .min = 20 });
+        limit(1, (struct limits){ .min = 1000 });
+        other = party(1);
+        take(&other, 0, 1004);
+        hold(other.worker, other.cache, 0, false);
+        NOT_ASKED();
+        own = party(0);
+        take(&own, 0, 20);
+        cr_expect_eq(core_counter(world.core, CORE_COUNT_PAGES_REVOKED), 4, "for the watermark");
+        cr_expect_eq(want(&own, 1, 5), CORE_E_NONE);
+        cr_expect_eq(core_counter(world.core, CORE_COUNT_PAGES_REVOKED), 4);
+        shrug(&other, 1);
+        ASKED(&own, 1, 5);
+        shrug(&own, 1);
+        NOT_ASKED();
+        cr_expect_eq(answer(CORE_ACT_GROW_FAILED)->failed.error, CORE_E_DEVICE_FULL);
+}
+
+Test(core_policy, applications_are_pressed_down_to_memory_high)
+{
+        struct party own, other;
+
+        limit(1, (struct limits){ .high = 1000 });
+        own = party(0);
+        other = party(1);
+        take(&other, 0, 1024);
+        cr_expect_eq(want(&own, 0, 100), CORE_E_NONE);
+        ASKED(&other, 1, 100);
+        shrug(&other, 1);
+        ASKED(&other, 2, 24);
+        shrug(&other, 2);
+        NOT_ASKED();
+}
+
+static void shares(uint32_t own_weight, uint32_t other_weight, uint32_t pages, uint64_t pressed)
+{
+        struct party own, other;
+
+        stop();
+        start();
+        limit(0, (struct limits){ .weight = own_weight });
+        limit(1, (struct limits){ .weight = other_weight });
+        own = party(0);
+        other = party(1);
+        take(&other, 0, 1000);
+        take(&own, 0, 24);
+        cr_expect_eq(want(&own, 1, pages), CORE_E_NONE);
+        ASKED(&own, 1, 24);
+        shrug(&own, 1);
+        ASKED(&other, 1, pages);
+        shrug(&other, 1);
+        if (pressed == 0) {
+                NOT_ASKED();
+                cr_assert_not_null(answer(CORE_ACT_GROW_FAILED));
+                cr_expect_eq(answer(CORE_ACT_GROW_FAILED)->failed.error, CORE_E_DEVICE_FULL);
+        } else
+                ASKED(&other, 2, pressed);
+}
+
+Test(core_policy, applications_are_pressed_down_to_what_is_fair)
+{
+        shares(1, 1, 100, 100);
+        shares(1, 1, 488, 488); /* 512 each */
+        shares(1, 1, 489, 487);
+        shares(1, 1, 976, 0);
+        shares(1, 3, 200, 200);
+        shares(1, 3, 232, 232); /* 256 and 768 */
+        shares(1, 3, 233, 229);
+        shares(3, 1, 744, 744); /* 768 and 256 */
+        shares(3, 1, 747, 743);
+        shares(200, 100, 660, 658); /* 684, and half of it */
+}
+
+Test(core_policy, what_is_guaranteed_is_no_part_of_a_share)
+{
+        struct party own, other;
+
+        limit(0, (struct limits){ .min = 100, .weight = 1 });
+        limit(1, (struct limits){ .min = 400, .weight = 1 });
+        own = party(0);
+        other = party(1);
+        take(&own, 0, 100);
+        take(&other, 0, 924);
+        /* Of 524 beyond the guarantees each may have 262. */
+        cr_expect_eq(want(&own, 1, 300), CORE_E_NONE);
+        ASKED(&own, 1, 100);
+        shrug(&own, 1);
+        ASKED(&other, 1, 300);
+        shrug(&other, 1);
+        ASKED(&other, 2, 224);
+}
+
+/* ---- whose turn it is ---- */
+
+Test(core_policy, who_would_have_the_smallest_share_is_served_first)
+{
+        struct party rich, poor, holder;
+
+        limit(1, (struct limits){ .weight = 1 });
+        limit(2, (struct limits){ .weight = 1 });
+        rich = party(0);
+        poor = party(1);
+        holder = party(2);
+        take(&rich, 0, 100);
+        take(&poor, 0, 50);
+        take(&holder, 0, 874);
+        cr_expect_eq(want(&rich, 1, 16), CORE_E_NONE);
+        cr_expect_eq(want(&poor, 1, 64), CORE_E_NONE); /* 114 against 116 */
+        give_back(holder.worker, grant_of(holder.worker, 1));
+        device_answer_all(&world);
+        cr_expect_eq(current_of(1), 114 * PAGE);
+        cr_expect_eq(current_of(0), 100 * PAGE);
+        cr_expect_eq(core_n_waiting(world.core), 1);
+        give_back(holder.worker, grant_of(holder.worker, 2));
+        device_answer_all(&world);
+        cr_expect_eq(current_of(0), 116 * PAGE);
+}
+
+Test(core_policy, of_equals_the_older_is_served_first)
+{
+        struct party first, second, holder;
+
+        limit(1, (struct limits){ .weight = 100 });
+        limit(2, (struct limits){ .weight = 100 });
+        limit(0, (struct limits){ .weight = 100 });
+        second = party(0);
+        first = party(1);
+        holder = party(2);
+        take(&holder, 0, 1024);
+        cr_expect_eq(want(&first, 0, 64), CORE_E_NONE);
+        cr_expect_eq(want(&second, 0, 64), CORE_E_NONE);
+        give_back(holder.worker, grant_of(holder.worker, 1));
+        device_answer_all(&world);
+        cr_expect_eq(current_of(1), 64 * PAGE);
+        cr_expect_eq(current_of(0), 0);
+}
+
+/* ---- when memory counts as short ---- */
+
+Test(core_policy, memory_is_short_where_less_than_three_quarters_are_left)
+{
+        struct party p = party(0);
+
+        take(&p, 0, 255);
+        grow((struct core_ev_grow){ .worker = p.worker, .cache = p.cache, .row = 1, .need = 1, .max = 1 });
+        device_answer_all(&world);
+        acknowledge(p.worker, ++p.granted);
+        cr_expect_eq(current_of(0), 256 * PAGE);
+        /* 63 of 3 more pages would be one extent of 64: but then less would be left. */
+        grow((struct core_ev_grow){ .worker = p.worker, .cache = p.cache, .row = 2, .need = 3, .max = 64 });
+        cr_expect_eq(current_of(0), 259 * PAGE);
+        device_answer_all(&world);
+        acknowledge(p.worker, p.granted += 3);
+        hold(p.worker, p.cache, 0, false); /* 255 idle pages count as what can be had */
+        grow((struct core_ev_grow){ .worker = p.worker, .cache = p.cache, .row = 3, .need = 3, .max = 64 });
+        cr_expect_eq(current_of(0), 263 * PAGE, "one of 4 for 3");
+}
+
+static uint16_t flags_of_last_grant(void)
+{
+        for (uint32_t i = world.actions.n; i-- > world.actions_from;)
+                if (world.actions.v[i].type == CORE_ACT_GRANT)
+                        return world.actions.v[i].flags;
+        return 0;
+}
+
+Test(core_policy, a_grant_says_that_memory_is_short)
+{
+        struct party p = party(0);
+
+        grow((struct core_ev_grow){ .worker = p.worker, .cache = p.cache, .need = 256, .max = 256 });
+        for (unsigned i = 0; i < 4; i++) {
+                device_answer(&world, 0);
+                cr_expect_eq(flags_of_last_grant(), i < 3 ? 0 : CORE_GRANT_LAST, "768 are left");
+        }
+        acknowledge(p.worker, 4);
+        grow((struct core_ev_grow){ .worker = p.worker, .cache = p.cache, .row = 1, .need = 1, .max = 1 });
+        device_answer(&world, 0);
+        cr_expect_eq(flags_of_last_grant(), CORE_GRANT_LAST | CORE_GRANT_SHORT, "767");
+        acknowledge(p.worker, 5);
+        hold(p.worker, p.cache, 1, false);
+        grow((struct core_ev_grow){ .worker = p.worker, .cache = p.cache, .row = 2, .need = 1, .max = 1 });
+        device_answer(&world, 0);
+        cr_expect_eq(flags_of_last_grant(), CORE_GRANT_LAST | CORE_GRANT_SHORT, "766 and one idle");
+        acknowledge(p.worker, 6);
+        hold(p.worker, p.cache, 2, false);
+        hold(p.worker, p.cache, 0, false);
+        grow((struct core_ev_grow){ .worker = p.worker, .cache = p.cache, .row = 3, .need = 1, .max = 1 });
+        device_answer(&world, 0);
+        cr_expect_eq(flags_of_last_grant(), CORE_GRANT_LAST, "765 and 258 idle");
+}
