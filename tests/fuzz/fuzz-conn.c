@@ -47,14 +47,15 @@ static struct sockaddr_un address = { .sun_family = AF_UNIX };
 static struct client clients[CLIENTS], honest;
 static int strangers[STRANGERS];
 static unsigned n_strangers, fds_at_rest;
-static bool lazy; /* the device works only when told to */
+static bool lazy;           /* the device works only when told to */
+static bool device_was_bad; /* in this input */
 static uint64_t clock_usec;
 static struct packet packet;
 
 static const char config_text[] = "[daemon]\nmax-workers = 5\nslow-reader-deadline = 1s\nlog-level = error\n"
                                   "[device host]\nbackend = host\ncapacity = 4M\npage-size = 64K\nvirgin-pages = 8\n"
                                   "[tenant default]\nmatch = any\nmemory.min = 256K\nreclaim-deadline = 200ms\n"
-                                  "[tenant small]\nmatch = any\nmemory.max = 1M\nmemory.high = 512K\nweight = 10\n";
+                                  "[tenant small]\nmatch = any\nmemory.max = 100%\nmemory.high = 2M\nweight = 10\n";
 
 _Noreturn static void fail(const char *why)
 {
@@ -181,7 +182,12 @@ static void client_connect(struct client *c)
         *c = (struct client){ .fd = dial(), .events = -1, .extent = -1 };
 }
 
-/* A valid message of the client's, in `packet`. */
+static struct wire_hello *hello_in(struct packet *p)
+{
+        return (void *)(p->bytes + sizeof(struct wire_header));
+}
+
+/* A valid message of the client's, in `packet`. Half of them ask for another tenant than the honest worker's. */
 static void client_usual(struct client *c, enum wire_opcode opcode, uint32_t n_items)
 {
         const struct wire_message_info *info = wire_message_info((uint16_t)opcode);
@@ -190,6 +196,8 @@ static void client_usual(struct client *c, enum wire_opcode opcode, uint32_t n_i
                 client_connect(c);
         c->recall.request = ++c->request;
         packet_usual(&packet, info, n_items, &c->recall);
+        if (opcode == WIRE_HELLO && (c == &clients[2] || c == &clients[3]))
+                memcpy(hello_in(&packet)->tenant, "small", 5);
 }
 
 static void client_send(struct client *c, enum wire_opcode opcode, const void *fixed, const void *items, uint32_t n)
@@ -323,6 +331,19 @@ static enum outcome honest_ask(void)
         return outcome;
 }
 
+/* While its tenant has less than it was guaranteed, nobody else's memory is a reason. */
+static void honest_insist(void)
+{
+        struct core_tenant_info info;
+        bool guaranteed = false;
+
+        for (uint32_t i = 0; i < core_tenant_slots(d->core); i++)
+                if (core_tenant_info(d->core, i, &info) && strcmp(info.name, "default") == 0)
+                        guaranteed = info.current_bytes < info.min_bytes;
+        if (honest_ask() != GRANTED && guaranteed && !device_was_bad)
+                fail("the honest worker's tenant was not given what it was guaranteed");
+}
+
 static void honest_start(void)
 {
         client_connect(&honest);
@@ -354,8 +375,7 @@ static void do_begin(struct client *c, struct script *script)
         for (unsigned i = 0; i < 3; i++) {
                 client_usual(c, opcodes[i], i == 2 ? 1u + (b & 0x3f) : 1);
                 if (i == 0 && b & 0x40)
-                        memcpy(((struct wire_hello *)(void *)(packet.bytes + sizeof(struct wire_header)))->tenant,
-                               "small", 5);
+                        memcpy(hello_in(&packet)->tenant, "small", 5);
                 (void)packet_send(c->fd, &packet);
                 run();
                 client_read(c);
@@ -406,6 +426,7 @@ static void do_device(struct script *script)
         static const int errors[] = { -ENOMEM, -EMFILE, -EIO, -EINTR };
         const uint8_t b = script_byte(script);
 
+        device_was_bad = true;
         lazy = b & 1;
         inline_device.error = errors[b >> 1 & 3];
         if (b & 0x08)
@@ -463,7 +484,7 @@ static void do_other(uint8_t op, struct client *c, struct script *script)
                 do_repeat(c, script);
                 break;
         case 29:
-                (void)honest_ask();
+                honest_insist();
                 break;
         case 30:
                 do_strangers(script);
@@ -510,7 +531,7 @@ static void finish(void)
                 client_close(&clients[i]);
         while (n_strangers > 0)
                 drop(&strangers[--n_strangers]);
-        lazy = false;
+        lazy = device_was_bad = false;
         inline_device.fail_creates = inline_device.fail_destroys = 0;
         run();
         for (unsigned i = 0; !core_is_quiet(d->core) || honest_ask() != GRANTED; i++) {

@@ -66,16 +66,18 @@ ADMIN = do("HELLO", bent=bend((0, 1, 2)))
 
 
 def take(who, pages):
-    """A worker that takes so many pages, one a row."""
-    return do("CACHE_CREATE", who=who, bent=bend((0, 2, 64))) + b"".join(
-        do("GROW", who=who, items=min(60, pages - at), bent=bend((255, 1, at))) for at in range(0, pages, 60))
+    """A worker that takes so many pages, one a row, then the next of each."""
+    return do("CACHE_CREATE", who=who, bent=bend((0, 2, 60))) + b"".join(
+        do("GROW", who=who, items=min(60, pages - at), bent=bend((255, 4, at // 60))) for at in range(0, pages, 60))
 
 
 CONN = {
     "hello": do("HELLO"),
     "admin-asks": ADMIN + b"".join(do(m) for m in MESSAGES[9:]) + do("DEVICE_GET"),
     "worker-runs": do("begin", 3) + do("ROWS", items=4) + do("RETURN", items=4) + do("CACHE_DESTROY") + do("close"),
-    "small-tenant-over-its-max": do("begin", 0x40 | 0x1F) + do("RETURN", items=8) + do("pass", SECOND),
+    "other-tenant-takes-all": do("HELLO", who=2) + take(2, 64) + do("honest") + do("begin", 3) + do("honest") + do("RETURN", who=2),
+    "guarantee-and-revokes": do("HELLO", who=2) + take(2, 30) + do("HELLO", who=3) + take(3, 40) + do("honest") +
+    do("pass", SECOND) + do("REVOKED", who=2) + do("RETURN", who=2, items=30) + do("honest"),
     "two-hellos": do("HELLO") + do("HELLO"),
     "no-hello": do("STATUS_GET"),
     "admin-acts-as-worker": ADMIN + do("GROW"),
