@@ -192,8 +192,9 @@ int kvp_seq_trim(struct kvp_cache *cache, uint32_t seq, uint64_t tokens);
  * Timeout 0 does not wait: a row that is not backed is left to the mapper, and its status is -ETIMEDOUT or what the
  * mapper's last attempt met. Else 0 or the first failing row's error: -ENOMEM (the device is full, or this process has
  * no mappings left: vm.max_map_count), -EDQUOT (the tenant's memory.max), -ETIMEDOUT, -ENOTCONN; -EMFILE: this process
- * is at its fd limit (a few are needed for a moment); -EPROTO: the daemon does not make sense. What was mapped stays
- * mapped, each row's ret_ready says how far it is backed, and the call can be repeated. */
+ * is at its fd limit (a few are needed for a moment); -ECANCELED: the row was released while the call waited; -EPROTO:
+ * the daemon does not make sense. What was mapped stays mapped, each row's ret_ready says how far it is backed, and the
+ * call can be repeated. */
 int kvp_step(struct kvp_cache *cache, struct kvp_seq_step *steps, size_t n, uint64_t timeout_usec);
 
 #ifdef __cplusplus

@@ -8,6 +8,9 @@
  *
  * The first pass changes nothing but stamps, so that a call with a row that is repeated, not held or too long has no
  * effect: a row whose stamp is not below this call's was named before or is free.
+ *
+ * While a call waits, another thread may release rows that it names (a pressure handler that preempts does): from then
+ * on the call neither asks nor waits for them.
  */
 #include <assert.h>
 #include <errno.h>
@@ -55,6 +58,12 @@ static bool may_ask(struct row *row, bool late, struct asked *asked)
         return row->error == 0 || row->error == -ETIMEDOUT; /* the daemon does not wait as long as this caller does */
 }
 
+/* With cache->lock held. A row that was released meanwhile wants nothing. */
+static bool is_wanting(const struct kvp_cache *cache, const struct kvp_seq_step *step)
+{
+        return step->tokens > cache->hot[step->seq].ready && row_is_held(cache, step->seq);
+}
+
 /* Asks for all rows that are not backed and not under way. An error: nothing more can be asked. */
 static int ask(struct kvp_cache *cache, const struct kvp_seq_step *steps, size_t n, uint64_t deadline,
                struct asked *ret)
@@ -68,7 +77,7 @@ static int ask(struct kvp_cache *cache, const struct kvp_seq_step *steps, size_t
                 const uint32_t row = steps[i].seq;
                 int r;
 
-                if (steps[i].tokens <= cache->hot[row].ready || !may_ask(&cache->rows[row], left < RETRY_USEC, &asked))
+                if (!is_wanting(cache, &steps[i]) || !may_ask(&cache->rows[row], left < RETRY_USEC, &asked))
                         continue;
                 if (!request) { /* all are in use, perhaps by nothing that a packet would end */
                         asked.retry = true;
@@ -103,8 +112,7 @@ static void wait_shrunk(struct kvp_cache *cache, const struct kvp_seq_step *step
 
         (void)pthread_mutex_lock(&cache->lock);
         for (size_t i = 0; i < n; i++)
-                while (steps[i].tokens > cache->hot[steps[i].seq].ready &&
-                       cache->rows[steps[i].seq].flags & ROW_SHRINKING)
+                while (is_wanting(cache, &steps[i]) && cache->rows[steps[i].seq].flags & ROW_SHRINKING)
                         if (pthread_cond_timedwait(&cache->changed, &cache->lock, &until) == ETIMEDOUT) {
                                 (void)pthread_mutex_unlock(&cache->lock);
                                 return;
@@ -118,7 +126,7 @@ static bool all_backed(struct kvp_cache *cache, const struct kvp_seq_step *steps
 
         (void)pthread_mutex_lock(&cache->lock);
         for (size_t i = 0; i < n && all; i++)
-                all = steps[i].tokens <= cache->hot[steps[i].seq].ready;
+                all = !is_wanting(cache, &steps[i]);
         (void)pthread_mutex_unlock(&cache->lock);
         return all;
 }
@@ -190,7 +198,9 @@ static bool conclude(struct kvp_cache *cache, struct kvp_seq_step *steps, size_t
                 const struct row *row = &cache->rows[step->seq];
 
                 step->ret_ready = hot->ready;
-                if (step->tokens <= hot->ready)
+                if (!row_is_held(cache, step->seq))
+                        step->ret_status = -ECANCELED;
+                else if (step->tokens <= hot->ready)
                         step->ret_status = 0;
                 else if (waited == -ENOTCONN)
                         step->ret_status = -ENOTCONN;
@@ -198,7 +208,7 @@ static bool conclude(struct kvp_cache *cache, struct kvp_seq_step *steps, size_t
                         step->ret_status = last_error(row);
                 if (first == 0)
                         first = step->ret_status;
-                if (step->tokens > hot->mark && step->tokens <= hot->ready) {
+                if (step->ret_status == 0 && step->tokens > hot->mark) {
                         wake |= row_queue(cache, step->seq, ROW_AHEAD);
                         row_refresh(cache, step->seq);
                 }

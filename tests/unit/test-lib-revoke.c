@@ -213,6 +213,46 @@ Test(revoke, live_level_asks_the_application)
         box_close(&box);
 }
 
+struct waiting {
+        struct box *box;
+        struct kvp_seq_step steps[2];
+        int r;
+};
+
+static void *waiting_main(void *userdata)
+{
+        struct waiting *waiting = userdata;
+
+        waiting->r = kvp_step(waiting->box->cache, waiting->steps, 2, 10 * SECOND);
+        return NULL;
+}
+
+/* As a handler does that preempts a sequence while the engine waits for memory. */
+Test(revoke, a_step_lets_go_of_a_row_that_is_released_meanwhile)
+{
+        struct waiting waiting;
+        pthread_t thread;
+        struct box box;
+
+        box_open(&box, NULL, NULL);
+        waiting = (struct waiting){ .box = &box };
+        for (uint32_t i = 0; i < 2; i++)
+                waiting.steps[i] = (struct kvp_seq_step){ .seq = box_acquire(&box, 0), .tokens = 100 };
+        fake_hold_grants(box.fake, true);
+        cr_assert_eq(pthread_create(&thread, NULL, waiting_main, &waiting), 0);
+        cr_assert(fake_wait_received(box.fake, WIRE_GROW, 1));
+        cr_assert_eq(kvp_seq_release(box.cache, waiting.steps[1].seq), 0);
+        fake_hold_grants(box.fake, false);
+        cr_assert_eq(pthread_join(thread, NULL), 0);
+        cr_assert_eq(waiting.r, -ECANCELED);
+        cr_assert(waiting.steps[0].ret_status == 0 && waiting.steps[0].ret_ready >= 100);
+        cr_assert_eq(waiting.steps[1].ret_status, -ECANCELED);
+        box_settle(&box);
+        cr_assert_eq(fake_received(box.fake, WIRE_GROW), 2, "the second is look-ahead of the first row");
+        cr_assert_eq(revoke(&box, WIRE_REVOKE_IDLE, 7), 7);
+        box_close(&box);
+}
+
 static int fence_status;
 static atomic_int fence_calls;
 
