@@ -36,20 +36,24 @@ class Refused(Exception):
 class Account(Raw):
     """Somebody who can ask for the daemon's own account."""
 
-    def items(self, opcode, layout):
+    def items(self, opcode, size_of_name):
+        """(numbers of 64 bits that come first, name that comes last) of each item of a list."""
         body = self.call(opcode, struct.pack("<II", 0, 0))[2]
-        item = struct.Struct(layout)
-        return [item.unpack_from(body, 8 + i * item.size) for i in range(struct.unpack("<I", body[:4])[0])]
+        n = struct.unpack("<I", body[:4])[0]
+        size = (len(body) - 8) // n
+        for item in (body[8 + i * size:8 + (i + 1) * size] for i in range(n)):
+            numbers = struct.unpack_from("<%dQ" % ((size - size_of_name) // 8), item)
+            yield numbers, item[size - size_of_name:].rstrip(b"\0").decode()
 
     def tenants(self):
-        return [Tenant(fields[9].rstrip(b"\0").decode(), fields[0], fields[6]) for fields in self.items(LIST_TENANTS, "<7QII64s")]
+        return [Tenant(name, numbers[0], numbers[6]) for numbers, name in self.items(LIST_TENANTS, 64)]
 
     def reloads(self):
-        counters = {name.rstrip(b"\0"): value for value, name in self.items(LIST_COUNTERS, "<Q56s")}
-        return counters[b"reloads"], counters[b"reloads_failed"]
+        counters = {name: numbers[0] for numbers, name in self.items(LIST_COUNTERS, 56)}
+        return counters["reloads"], counters["reloads_failed"]
 
     def allocated(self):
-        return sum(fields[2] for fields in self.items(LIST_DEVICES, "<5Q64s16s48s"))
+        return sum(numbers[2] for numbers, _ in self.items(LIST_DEVICES, 64 + 16 + 48))
 
     def settled(self):
         return self.call(SETTLED)[0] == OK
