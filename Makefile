@@ -347,6 +347,8 @@ bench: all $(BENCH_T) ## measures, and writes build/<variant>/bench.json
 	@tests/bench/run $(O)
 
 fuzz: ## looks for inputs that break something, MINUTES=6 in all, with FUZZER=libfuzzer or afl
+	@command -v $(if $(filter afl,$(FUZZER)),afl-clang-fast,$(CLANG)) >/dev/null || \
+		{ echo "make fuzz needs $(if $(filter afl,$(FUZZER)),AFL++: install the package afl++,clang)" >&2; exit 1; }
 	+@$(MAKE) --no-print-directory $(JOBS) $(if $(filter afl,$(FUZZER)),CC=afl-clang-fast VARIANT=afl,CC=$(CLANG) VARIANT=fuzz) fuzz-run
 .PHONY: fuzz-run
 fuzz-run: $(FUZZ_T)
