@@ -63,8 +63,10 @@ Test(core_making, ahead_is_a_quarter_of_the_target_for_each_size)
         MAKING(3, 128, 32, 8, 2);
         add_device(4, 16, 20, 1000); /* as many as it has */
         MAKING(4, 5, 1, 0, 0);
-        add_device(5, 16, 7, 64); /* and no more: five of 1, and none of 4 fits into what is left */
+        add_device(5, 16, 7, 64); /* and no more */
         MAKING(5, 1, 0, 0, 0);
+        add_device(6, 16, 256, 256); /* to the last page */
+        MAKING(6, 64, 16, 4, 1);
 }
 
 Test(core_making, ahead_is_asked_in_batches_of_256_a_size)

@@ -133,6 +133,26 @@ Test(core_reclaim, another_is_asked_as_well_after_a_tenth_of_a_second)
         ASKED(&second, 0, 100);
 }
 
+Test(core_reclaim, while_one_who_was_asked_may_answer_nothing_is_hopeless)
+{
+        struct party own = party(0), other = party(0);
+
+        take(&other, 0, 1024);
+        hold(other.worker, other.cache, 0, false);
+        cr_expect_eq(want(&own, 0, 700), CORE_E_NONE);
+        ASKED(&other, 0, 700);
+        for (unsigned i = 0; i < 9; i++) {
+                world.now += 100 * MSEC;
+                world_tick(&world);
+                NOT_ASKED();
+                cr_expect_eq(core_n_waiting(world.core), 1);
+        }
+        world.now += 100 * MSEC;
+        world_tick(&world);
+        cr_assert_not_null(answer(CORE_ACT_GROW_FAILED), "now it will not answer");
+        cr_expect_eq(answer(CORE_ACT_GROW_FAILED)->failed.error, CORE_E_DEVICE_FULL);
+}
+
 Test(core_reclaim, who_gave_less_is_not_asked_again_until_something_changes)
 {
         struct party own, other;
@@ -184,6 +204,30 @@ Test(core_reclaim, who_is_asked_for_another_devices_pages_is_waited_for)
         shrug(&other, 1);
         ASKED(&other, 1, 5);
         cr_expect_eq(answer(CORE_ACT_REVOKE)->revoke.device, 0);
+}
+
+Test(core_reclaim, who_has_nothing_left_to_give_is_not_waited_for)
+{
+        struct party own = party(0), other = party(0);
+        uint32_t second, third;
+
+        add_device(1, 21, 64, 0);
+        second = add_cache_on(1, other.worker, 1, 1, 64);
+        third = add_cache_on(1, own.worker, 1, 1, 64);
+        take(&other, 0, 1024);
+        grow((struct core_ev_grow){ .worker = other.worker, .cache = second, .need = 64, .max = 64 });
+        device_answer_all(&world);
+        acknowledge(other.worker, other.granted + 1);
+        cr_expect_eq(want(&own, 0, 5), CORE_E_NONE);
+        ASKED(&other, 1, 5);
+        shrug(&other, 1);
+        cr_expect_not_null(answer(CORE_ACT_GROW_FAILED));
+        grow((struct core_ev_grow){ .worker = own.worker, .cache = third, .need = 1, .max = 1, .timeout_usec = SEC });
+        ASKED(&other, 1, 1); /* for the other device's pages */
+        cr_expect_eq(want(&own, 0, 5), CORE_E_DEVICE_FULL);
+        hold(other.worker, other.cache, 0, false);
+        cr_expect_eq(want(&own, 0, 5), CORE_E_NONE, "it stirred");
+        NOT_ASKED();
 }
 
 /* ---- the watermarks ---- */
@@ -286,6 +330,29 @@ Test(core_reclaim, who_does_not_answer_is_denied_until_he_does)
         answer_revoke(silent.worker, 1);
         cr_expect_null(answer(CORE_ACT_DROP), "a second time: nothing");
         cr_expect_null(answer(CORE_ACT_LATE));
+}
+
+Test(core_reclaim, who_keeps_others_waiting_takes_nothing_from_them)
+{
+        struct party silent, own, other;
+
+        set_tenant(1, UINT64_MAX);
+        silent = party(0);
+        own = party(0);
+        other = party(1);
+        take(&silent, 0, 600);
+        take(&other, 0, 424);
+        hold(silent.worker, silent.cache, 0, false);
+        cr_expect_eq(want(&other, 1, 4), CORE_E_NONE);
+        ASKED(&silent, 0, 4);
+        world.now += SEC;
+        world_tick(&world);
+        cr_expect_eq(core_counter(world.core, CORE_COUNT_REVOKES_OVERDUE), 1);
+        answer_revoke(other.worker, 1);
+        hold(other.worker, other.cache, 0, false);
+        cr_expect_eq(want(&own, 0, 5), CORE_E_DEVICE_FULL, "whatever lies idle elsewhere");
+        answer_revoke(silent.worker, 1);
+        cr_expect_eq(want(&own, 0, 5), CORE_E_NONE);
 }
 
 Test(core_reclaim, who_does_not_answer_is_killed_where_his_tenant_says_so)
