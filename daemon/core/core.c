@@ -109,6 +109,16 @@ void core_pump_later(struct core *core, uint32_t device)
         core->busy_devices |= 1u << device;
 }
 
+/* Something changed on the device; and a slot in the table, which all devices share, may have become free or surplus:
+ * who waits for one, or is owed an extent, may be on any of them. */
+void core_pump_for_slot(struct core *c, uint32_t device)
+{
+        core_pump_later(c, device);
+        for (uint32_t i = 0; i < c->n_devices; i++)
+                if (c->devices[i].n_waiting > 0 || c->devices[i].reserved_pages > 0)
+                        core_pump_later(c, i);
+}
+
 static void pump(struct run *run)
 {
         struct core *c = run->core;

@@ -168,7 +168,8 @@ void deliver_forget(struct run *run, uint32_t index)
                 request_get(c, r->next)->prev = r->prev;
         else
                 w->admitted_tail = r->prev;
-        core_pump_later(c, device);
+        if (pages > 0)
+                core_pump_for_slot(c, device);
         deliver_stop_waiting(c, r->worker);
         worker_ready(c, r->worker); /* the next one may be deliverable */
 }

@@ -32,16 +32,6 @@ void device_add(struct run *run, const struct core_ev_device_add *event)
         core_pump_later(c, event->device);
 }
 
-/* Something changed on the device; and a slot in the table, which all devices share, may have become free or surplus:
- * who waits for one, or is owed an extent, may be on any of them. */
-static void pump_for_slot(struct core *c, uint32_t device)
-{
-        core_pump_later(c, device);
-        for (uint32_t i = 0; i < c->n_devices; i++)
-                if (c->devices[i].n_waiting > 0 || c->devices[i].reserved_pages > 0)
-                        core_pump_later(c, i);
-}
-
 void device_created(struct run *run, const struct core_ev_device_done *event)
 {
         struct core *c = run->core;
@@ -54,7 +44,7 @@ void device_created(struct run *run, const struct core_ev_device_done *event)
         device = extent_device(extent_get(c, index));
         order_index = extent_order_index(extent_get(c, index));
         d = device_get(c, device);
-        pump_for_slot(c, device);
+        core_pump_for_slot(c, device);
         if (event->status == 0) {
                 d->failing = 0;
                 extent_created(run, index);
@@ -98,7 +88,7 @@ void device_destroyed(struct run *run, const struct core_ev_device_done *event)
                 core_deadline_at(c, d->retry_at_usec);
                 return;
         }
-        pump_for_slot(c, extent_device(e));
+        core_pump_for_slot(c, extent_device(e));
         extent_destroyed(run, index);
 }
 

@@ -344,6 +344,7 @@ void run_transition(struct run *run, enum core_object object, uint64_t id, unsig
 void run_reply_error(struct run *run, uint32_t worker_slot, uint32_t request, enum core_error error);
 void run_drop(struct run *run, uint32_t worker_slot, enum core_error error);
 void core_pump_later(struct core *core, uint32_t device);
+void core_pump_for_slot(struct core *core, uint32_t device);
 
 /* extent.c: the life of an extent. Each function is one transition. */
 bool extent_create(struct run *run, uint32_t device, uint32_t order_index);
