@@ -33,9 +33,9 @@ KVPAGER_TRACES ?= $(abspath $(wildcard ../shared/traces))
 export KVPAGER_TRACES
 
 # How much the simulation does in `make check` (SIM_ASAN_SEEDS of it once more under ASan).
-SIM_SEEDS ?= 1000
+SIM_SEEDS ?= 2000
 SIM_ASAN_SEEDS ?= 100
-SIM_EVENTS ?= 2000
+SIM_EVENTS ?= 5000
 # How long `make fuzz` looks, all targets together, and with what: libfuzzer or afl.
 MINUTES ?= 6
 FUZZER ?= libfuzzer
@@ -300,6 +300,7 @@ check: ## builds and passes everything: gcc, clang, ASan+UBSan, TSan, simulation
 
 LONG_JOBS = $(CHECK_JOBS) $(addprefix valgrind:build/release:,$(call names,$(UNIT_T)))
 check-long: export SIM_SEEDS = 100000
+check-long: export SIM_EVENTS = 2000
 check-long: export SIM_ASAN_SEEDS = 2000
 check-long: export KVP_LONG = 1
 check-long: ## the same with 100 times the simulation, valgrind, coverage and mutants
