@@ -29,7 +29,7 @@ def bend(*fields, request=None, ack=None, size=None, flip=None, fds=None, honest
         rest += number(ack)
     for part, index, value in fields:
         rest += bytes([part, index]) + number(value)
-    if size is not None:  # so many bytes more, or fewer
+    if size is not None:  # so many bytes more, or fewer; 127: twice the packet
         how |= 0x04
         rest += bytes([2 * size if size >= 0 else -2 * size + 1])
     if honest_size:
@@ -87,6 +87,7 @@ CONN = {
     "cut-header": do("HELLO", bent=bend(size=-100)),
     "cut": do("begin", 0) + do("GROW", items=3, bent=bend(size=-5)),
     "longer": do("begin", 0) + do("GROW", items=3, bent=bend(size=40, honest_size=True)),
+    "two-in-one": do("begin", 0) + do("GROW", bent=bend(size=127)),
     "empty-packet": do("begin", 0) + do("raw", 0),
     "raw": do("raw", 24, bytes([1, 0, 0, 0, 24]) + bytes(19)),
     "reserved-set": do("begin", 0) + do("REVOKED", bent=bend((0, 1, 1))),

@@ -192,13 +192,16 @@ static void bend_field(struct packet *packet, const struct wire_message_info *in
         } while (part == 255);
 }
 
-/* An odd number cuts half as many bytes off, an even one adds them. */
+/* An odd number cuts half as many bytes off, an even one adds them; the largest even one adds the packet once more. */
 static void bend_size(struct packet *packet, struct script *script)
 {
         const uint8_t b = script_byte(script);
         size_t n = b / 2u;
 
-        if (b & 1) {
+        if (b == 0xfe) {
+                memcpy(packet->bytes + packet->size, packet->bytes, packet->size);
+                packet->size *= 2;
+        } else if (b & 1) {
                 packet->size -= n < packet->size ? n : packet->size;
         } else {
                 memset(packet->bytes + packet->size, 0, n);
