@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -37,8 +38,16 @@ static struct {
         struct kvp_cache *caches[CACHES];
         bool held[CACHES][ROWS];
         uint64_t tokens[CACHES][ROWS];
-        uint8_t pressure, fence;
+        _Atomic uint8_t pressure, fence;
 } app = { .lock = PTHREAD_MUTEX_INITIALIZER };
+
+/* A second thread of the application, which has the second cache to itself while it runs. */
+static struct {
+        pthread_t thread;
+        sem_t go, done;
+        bool runs;
+        struct script script;
+} side;
 
 _Noreturn static void fail(const char *why)
 {
@@ -239,33 +248,77 @@ static void call_settle(unsigned i, struct script *script)
                 fail("kvp_cache_settle: a positive result");
 }
 
-static void call_next(struct script *script)
+static void side_join(void)
 {
-        const uint8_t b = script_byte(script);
-        const unsigned i = b >> 7;
+        if (!side.runs)
+                return;
+        while (sem_wait(&side.done) < 0)
+                ;
+        side.runs = false;
+}
 
-        if (b % 16 == 0)
+/* Takes the next bytes of the script for the other thread. */
+static void side_start(struct script *script)
+{
+        const uint8_t n = script_byte(script);
+        const size_t left = (size_t)(script->end - script->at), size = n < left ? n : left;
+
+        side_join();
+        side.script = (struct script){ .at = script->at, .end = script->at + size };
+        script->at += size;
+        side.runs = true;
+        (void)sem_post(&side.go);
+}
+
+/* Calls that either thread makes, on cache `i`. */
+static void call_on(uint8_t op, unsigned i, struct script *script)
+{
+        if (op == 0)
                 call_create(i, script);
-        else if (b % 16 == 1)
+        else if (op == 1)
                 call_ask(i, script);
-        else if (b % 16 == 2)
-                app.pressure = script_byte(script);
-        else if (b % 16 == 3)
-                app.fence = script_byte(script);
-        else if (b % 16 == 4)
+        else if (op == 4)
                 (void)nanosleep(&(struct timespec){ .tv_nsec = 50000 }, NULL);
         else if (!app.caches[i])
                 return;
-        else if (b % 16 == 5)
+        else if (op == 5)
                 call_destroy(i);
-        else if (b % 16 == 6)
+        else if (op == 6)
                 call_settle(i, script);
-        else if (b % 16 < 9)
+        else if (op < 9)
                 call_acquire(i, script);
-        else if (b % 16 < 11)
+        else if (op == 9)
                 call_release(i, script);
         else
                 call_step(i, script);
+}
+
+/* One byte: the lower four bits what, the highest on which cache. */
+static void call_next(struct script *script)
+{
+        const uint8_t b = script_byte(script), op = b % 16;
+
+        if (op == 2)
+                app.pressure = script_byte(script);
+        else if (op == 3)
+                app.fence = side.runs ? 0 : script_byte(script); /* the other thread may destroy its cache */
+        else if (op == 10)
+                side_start(script);
+        else
+                call_on(op, side.runs ? 0 : b >> 7, script);
+}
+
+static void *side_main(void *userdata)
+{
+        (void)userdata;
+        for (;;) {
+                while (sem_wait(&side.go) < 0)
+                        ;
+                while (!script_is_over(&side.script))
+                        call_on(script_byte(&side.script) % 16, 1, &side.script);
+                (void)sem_post(&side.done);
+        }
+        return NULL;
 }
 
 static void play(struct script *script, bool patient)
@@ -282,6 +335,7 @@ static void play(struct script *script, bool patient)
         (void)kvp_set_pressure_handler(app.conn, on_pressure, NULL);
         while (!script_is_over(script))
                 call_next(script);
+        side_join();
         for (unsigned i = 0; i < CACHES; i++)
                 if (app.caches[i])
                         call_destroy(i);
@@ -298,6 +352,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         if (size < 2)
                 return 0;
         (void)hostile_start();
+        if (!side.thread && (sem_init(&side.go, 0, 0) < 0 || sem_init(&side.done, 0, 0) < 0 ||
+                             pthread_create(&side.thread, NULL, side_main, NULL) != 0))
+                fail("no thread");
         n = data[0] < size - 1 ? data[0] : size - 1;
         script = (struct script){ .at = data + 1, .end = data + 1 + n };
         fds = descriptors_count();

@@ -167,6 +167,11 @@ BEGIN = create(FUSED) + ACQUIRE + step(1, 3, 20)
 OPENED = bytes([OK] * 3)  # HELLO, DEVICE_GET, CACHE_CREATE
 
 
+def beside(calls):
+    """By another thread, which has the second cache."""
+    return bytes([10, len(calls)]) + calls
+
+
 def lib(calls, answers=b"", patient=False):
     assert len(calls) < 0xFF
     return bytes([0xFF if patient else len(calls)]) + calls + (bytes(254 - len(calls) + 1) if patient else b"") + answers
@@ -178,6 +183,11 @@ LIB = {
     "honest-two-groups": lib(create(TWO_GROUPS | 4) + ACQUIRE + step(1, 3, 100) * 3),
     "honest-many-planes": lib(create(MANY_PLANES) + ACQUIRE + step(1, 3, 60)),
     "two-caches": lib(BEGIN + create(PER_LAYER, 1) + bytes([0x87, 9, 0x8B, 0x31, 50]) + DESTROY),
+    "two-threads": lib(create(FUSED) + ACQUIRE + beside(BEGIN + step(1, 3, 60) * 3 + SETTLE) + step(1, 3, 50) * 4 + release(0)),
+    "two-threads-and-a-hang-up": lib(create(FUSED) + ACQUIRE + beside(BEGIN + step(1, 3, 60) * 3) + step(1, 3, 50) * 4,
+                                     bytes([OK] * 7 + [HANG_UP])),
+    "two-threads-and-silence": lib(create(FUSED) + ACQUIRE + beside(BEGIN + step(1, 3, 60) * 3) + step(1, 3, 50) * 4,
+                                   bytes([OK] * 7 + [SWALLOW, SWALLOW])),
     "step-without-waiting": lib(create(FUSED) + ACQUIRE + (step(1, 0, 20) + NAP) * 4),
     "hangs-up-at-once": lib(BEGIN, bytes([HANG_UP])),
     "hangs-up-in-a-step": lib(BEGIN * 2, OPENED + bytes([HANG_UP])),
