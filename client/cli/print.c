@@ -48,8 +48,9 @@ static struct ctl_table *devices_table(const struct ctl_list *list, const struct
 static struct ctl_table *tenants_table(const struct ctl_list *list, const struct ctl_options *options)
 {
         static const struct ctl_column columns[] = {
-                { "TENANT", false }, { "CURRENT", true }, { "LIVE", true }, { "IDLE", true },   { "MIN", true },
-                { "LOW", true },     { "HIGH", true },    { "MAX", true },  { "WEIGHT", true }, { "WORKERS", true },
+                { "TENANT", false }, { "CURRENT", true }, { "LIVE", true },    { "IDLE", true },
+                { "MIN", true },     { "LOW", true },     { "HIGH", true },    { "MAX", true },
+                { "WEIGHT", true },  { "WORKERS", true }, { "WAITING", true }, { "OVERDUE", true },
         };
         const struct wire_item_tenant *tenants = list->items;
         struct ctl_table *table = ctl_table_new(columns, N_COLUMNS(columns));
@@ -65,6 +66,8 @@ static struct ctl_table *tenants_table(const struct ctl_list *list, const struct
                 (void)print_size(table, tenants[i].max_bytes, options);
                 (void)print_number(table, tenants[i].weight);
                 (void)print_number(table, tenants[i].workers);
+                (void)print_number(table, tenants[i].waiting);
+                (void)print_number(table, tenants[i].overdue);
         }
         return table;
 }
@@ -72,8 +75,8 @@ static struct ctl_table *tenants_table(const struct ctl_list *list, const struct
 static struct ctl_table *workers_table(const struct ctl_list *list, const struct ctl_options *options)
 {
         static const struct ctl_column columns[] = {
-                { "PID", true },  { "TENANT", false }, { "UID", true },     { "CURRENT", true },
-                { "LIVE", true }, { "IDLE", true },    { "UNACKED", true }, { "CACHES", true },
+                { "PID", true },  { "TENANT", false }, { "UID", true },    { "CURRENT", true },  { "LIVE", true },
+                { "IDLE", true }, { "UNACKED", true }, { "CACHES", true }, { "OVERDUE", true },
         };
         const struct wire_item_worker *workers = list->items;
         struct ctl_table *table = ctl_table_new(columns, N_COLUMNS(columns));
@@ -87,6 +90,7 @@ static struct ctl_table *workers_table(const struct ctl_list *list, const struct
                 (void)print_size(table, workers[i].idle_bytes, options);
                 (void)print_size(table, workers[i].unacknowledged_bytes, options);
                 (void)print_number(table, workers[i].caches);
+                (void)ctl_table_cell(table, "%s", workers[i].overdue ? "yes" : "no");
         }
         return table;
 }

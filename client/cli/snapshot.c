@@ -2,7 +2,8 @@
  *
  * snapshot.c -- fetches what a command shows, and renders it as JSON.
  *
- * The names of the members are those of the protocol's fields, and stay: programs read them.
+ * The names of the members are those of the protocol's fields, and stay: programs read them. A field that the protocol
+ * gets is a member, without an edit here.
  */
 #include "snapshot.h"
 
@@ -50,14 +51,12 @@ void ctl_snapshot_done(struct ctl_snapshot *snapshot)
         ctl_list_done(&snapshot->counters);
 }
 
-/* JSON has no unsigned 64 bits in jansson: what does not fit (a limit that is not set) is null. */
-static json_t *json_number(uint64_t value)
+json_t *ctl_json_number(uint64_t value)
 {
         return value <= INT64_MAX ? json_integer((json_int_t)value) : json_null();
 }
 
-/* JSON is UTF-8, a path on Linux is bytes: those that are not UTF-8 lose what is beyond ASCII. */
-static json_t *json_text(const char *text)
+json_t *ctl_json_text(const char *text)
 {
         json_t *string = json_string(text);
         char ascii[512];
@@ -73,63 +72,34 @@ static json_t *json_text(const char *text)
 
 static json_t *json_daemon(const struct wire_status *s)
 {
-        return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "version", json_text(s->version), "socket",
-                         json_text(s->socket), "config", json_text(s->config), "pid", json_number(s->pid),
-                         "uptime_usec", json_number(s->uptime_usec), "waiting_requests",
-                         json_number(s->waiting_requests), "core_bytes", json_number(s->core_bytes));
+        return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "version", ctl_json_text(s->version), "socket",
+                         ctl_json_text(s->socket), "config", ctl_json_text(s->config), "pid", ctl_json_number(s->pid),
+                         "uptime_usec", ctl_json_number(s->uptime_usec), "waiting_requests",
+                         ctl_json_number(s->waiting_requests), "core_bytes", ctl_json_number(s->core_bytes));
 }
 
-static json_t *json_device(const void *item)
-{
-        const struct wire_item_device *d = item;
-
-        return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "name", json_text(d->name), "backend",
-                         json_text(d->backend), "uuid", json_text(d->uuid), "page_size", json_number(d->page_size),
-                         "capacity_bytes", json_number(d->capacity_bytes), "allocated_bytes",
-                         json_number(d->allocated_bytes), "virgin_bytes", json_number(d->virgin_bytes), "missing_bytes",
-                         json_number(d->missing_bytes));
-}
-
-static json_t *json_tenant(const void *item)
-{
-        const struct wire_item_tenant *t = item;
-
-        return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "name", json_text(t->name),
-                         "current_bytes", json_number(t->current_bytes), "live_bytes", json_number(t->live_bytes),
-                         "idle_bytes", json_number(t->idle_bytes), "min_bytes", json_number(t->min_bytes), "low_bytes",
-                         json_number(t->low_bytes), "high_bytes", json_number(t->high_bytes), "max_bytes",
-                         json_number(t->max_bytes), "weight", json_number(t->weight), "workers",
-                         json_number(t->workers));
-}
-
-static json_t *json_worker(const void *item)
-{
-        const struct wire_item_worker *w = item;
-
-        return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "pid", json_number(w->pid), "tenant",
-                         json_text(w->tenant), "uid", json_number(w->uid), "current_bytes",
-                         json_number(w->current_bytes), "live_bytes", json_number(w->live_bytes), "idle_bytes",
-                         json_number(w->idle_bytes), "unacknowledged_bytes", json_number(w->unacknowledged_bytes),
-                         "worker", json_number(w->worker), "caches", json_number(w->caches));
-}
-
-static json_t *json_cache(const void *item)
-{
-        const struct wire_item_cache *c = item;
-
-        return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "pid", json_number(c->pid), "tenant",
-                         json_text(c->tenant), "worker", json_number(c->worker), "cache", json_number(c->cache),
-                         "virtual_bytes", json_number(c->virtual_bytes), "live_bytes", json_number(c->live_bytes),
-                         "idle_bytes", json_number(c->idle_bytes), "rows", json_number(c->rows), "held_rows",
-                         json_number(c->held_rows), "planes", json_number(c->planes));
-}
-
-static json_t *json_counter(const void *item)
-{
-        const struct wire_item_counter *c = item;
-
-        return json_pack("{s:o, s:o}", "name", json_text(c->name), "value", json_number(c->value));
-}
+/* An item's fields, under the names that they have in the protocol. Reserved ones are not told. */
+#define SET_NUMBER(type, name) r |= json_object_set_new(object, #name, ctl_json_number(fields->name));
+#define SET_TEXT(name, size)   r |= json_object_set_new(object, #name, ctl_json_text(fields->name));
+#define SET_NONE(type, name)
+#define ITEM(tag, list)                                                                                                \
+        static json_t *json_##tag(const void *item)                                                                    \
+        {                                                                                                              \
+                const struct wire_item_##tag *fields = item;                                                           \
+                json_t *object = json_object();                                                                        \
+                int r = object ? 0 : -1;                                                                               \
+                                                                                                                       \
+                list(SET_NUMBER, SET_TEXT, SET_NONE);                                                                  \
+                if (r == 0)                                                                                            \
+                        return object;                                                                                 \
+                json_decref(object);                                                                                   \
+                return NULL;                                                                                           \
+        }
+ITEM(device, WIRE_ITEM_DEVICE)
+ITEM(tenant, WIRE_ITEM_TENANT)
+ITEM(worker, WIRE_ITEM_WORKER)
+ITEM(cache, WIRE_ITEM_CACHE)
+ITEM(counter, WIRE_ITEM_COUNTER)
 
 static json_t *json_list(const struct ctl_list *list, size_t size, json_t *(*item_json)(const void *item))
 {

@@ -40,6 +40,12 @@ void ctl_snapshot_done(struct ctl_snapshot *snapshot);
  * object). Bytes are exact; a limit that is not set is null. NULL: no memory. */
 json_t *ctl_snapshot_json(const struct ctl_snapshot *snapshot);
 
+/* JSON has no unsigned 64 bits in jansson: what does not fit (a limit that is not set) is null. */
+json_t *ctl_json_number(uint64_t value);
+
+/* JSON is UTF-8, a path on Linux is bytes: those that are not UTF-8 lose what is beyond ASCII. */
+json_t *ctl_json_text(const char *text);
+
 /* The parts as tables; with CTL_STATUS, the daemon in a few lines and then the devices and tenants. 0 or -ENOMEM. */
 int ctl_snapshot_print(const struct ctl_snapshot *snapshot, FILE *stream, const struct ctl_options *options);
 

@@ -64,6 +64,8 @@ assert (listed["pid"], listed["tenant"], listed["uid"], listed["caches"]) == (wo
 assert listed["current_bytes"] >= listed["live_bytes"] + listed["idle_bytes"] > 0 and listed["worker"] == cache["worker"]
 chat, code = daemon.tenant("chat"), daemon.tenant("code")
 assert (chat["workers"], chat["max_bytes"], chat["weight"], chat["high_bytes"]) == (1, 128 * MIB, 200, None), chat
+assert chat["extents_granted"] == stats["grants"] <= chat["pages_granted"] and chat["requests"] > 0, (chat, stats)
+assert (chat["waiting"], chat["overdue"], chat["kills"], chat["reclaim_deadline_usec"]) == (0, 0, 0, 1000000), chat
 assert (code["workers"], code["max_bytes"], code["current_bytes"], code["min_bytes"]) == (0, 128 * MIB, 0, 0), code
 assert chat["current_bytes"] == listed["current_bytes"] and chat["live_bytes"] == stats["live_bytes"]
 device, = daemon.ctl("devices")["devices"]
@@ -80,7 +82,7 @@ assert daemon.ctl("check") == {"ok": True, "broken": None} and text("check") == 
 
 # The tables say the same, in columns that stand below their titles.
 row, = [line for line in text("tenants").splitlines() if line.startswith("chat")]
-assert row.split()[0] == "chat" and row.split()[-3:] == ["128M", "200", "1"], row
+assert row.split()[0] == "chat" and row.split()[-5:] == ["128M", "200", "1", "0", "0"], row
 row = text("tenants", "--bytes", "--no-legend").splitlines()[0].split()
 assert row[:4] == ["chat", str(chat["current_bytes"]), str(chat["live_bytes"]), str(chat["idle_bytes"])], row
 for command in ("devices", "tenants", "workers", "caches"):

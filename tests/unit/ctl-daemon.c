@@ -58,7 +58,8 @@ static size_t answer_workers(const struct ctl_daemon *daemon, void *buffer, size
                                                         .idle_bytes = i * MIB,
                                                         .worker = i,
                                                         .caches = 1,
-                                                        .uid = 42 };
+                                                        .uid = 42,
+                                                        .overdue = i == 1 };
                 strcpy(workers[n].tenant, i % 2 ? "blue" : "green");
         }
         if (list->cursor + n < CTL_DAEMON_WORKERS || daemon->fault == FAULT_ENDLESS)
@@ -78,6 +79,20 @@ static size_t answer_tenants(void *buffer, size_t size, const struct wire_view *
                   .min_bytes = GIB,
                   .high_bytes = UINT64_MAX,
                   .max_bytes = 4 * GIB,
+                  .reclaim_deadline_usec = 11,
+                  .extents_granted = 12,
+                  .pages_granted = 13,
+                  .requests = 14,
+                  .requests_waited = 15,
+                  .requests_failed = 16,
+                  .wait_usec = 17,
+                  .stall_usec = 18,
+                  .revokes = 19,
+                  .pages_revoked = 20,
+                  .revokes_overdue = 21,
+                  .waiting = 7,
+                  .overdue = 1,
+                  .kills = 1,
                   .workers = 75,
                   .weight = 100,
                   .name = "green" },

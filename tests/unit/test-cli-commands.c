@@ -116,6 +116,17 @@ Test(cli_commands, lists_as_json)
         cr_expect_eq(integer_of(green, "idle_bytes"), 1ll << 30);
         cr_expect_eq(integer_of(green, "max_bytes"), 4ll << 30);
         cr_expect_eq(integer_of(green, "workers"), 75);
+        static const char *const figures[] = {
+                "reclaim_deadline_usec", "extents_granted", "pages_granted", "requests", "requests_waited",
+                "requests_failed",       "wait_usec",       "stall_usec",    "revokes",  "pages_revoked",
+                "revokes_overdue"
+        };
+        for (size_t i = 0; i < sizeof(figures) / sizeof(*figures); i++)
+                cr_expect_eq(integer_of(green, figures[i]), (json_int_t)(11 + i), "%s", figures[i]);
+        cr_expect_eq(integer_of(green, "waiting"), 7);
+        cr_expect_eq(integer_of(green, "overdue"), 1);
+        cr_expect_eq(integer_of(green, "kills"), 1);
+        cr_expect_null(json_object_get(green, "reserved"));
         cr_expect(json_is_null(json_object_get(green, "high_bytes")), "a limit that is not set is null");
         json_decref(json);
 
@@ -126,6 +137,7 @@ Test(cli_commands, lists_as_json)
                 const json_t *worker = json_array_get(list, i);
                 cr_expect_eq(integer_of(worker, "pid"), (json_int_t)(1000 + i));
                 cr_expect_eq(integer_of(worker, "current_bytes"), (json_int_t)(i << 21));
+                cr_expect_eq(integer_of(worker, "overdue"), (json_int_t)(i == 1));
                 cr_expect_str_eq(json_string_value(json_object_get(worker, "tenant")), i % 2 ? "blue" : "green");
         }
         json_decref(json);
@@ -178,19 +190,24 @@ Test(cli_commands, tables)
         _cleanup_(outcome_done) struct outcome tenants = run("tenants", "--socket", daemon.path, NULL);
         _cleanup_(outcome_done) struct outcome exact = run("tenants", "--bytes", "--no-legend", "--socket", daemon.path,
                                                            NULL);
+        _cleanup_(outcome_done) struct outcome workers = run("workers", "--socket", daemon.path, NULL);
         _cleanup_(outcome_done) struct outcome caches = run("caches", "--socket", daemon.path, NULL);
         _cleanup_(outcome_done) struct outcome none = run("caches", "--no-legend", "--socket", daemon.path, NULL);
         _cleanup_(outcome_done) struct outcome status = run("--socket", daemon.path, NULL);
         _cleanup_(outcome_done) struct outcome counters = run("counters", "--socket", daemon.path, NULL);
         ctl_daemon_stop(&daemon);
 
-        cr_expect_str_eq(tenants.out, "TENANT  CURRENT  LIVE  IDLE  MIN  LOW  HIGH  MAX  WEIGHT  WORKERS\n"
-                                      "green        3G    2G    1G   1G    0   max   4G     100       75\n"
-                                      "blue          0     0     0    0    0   max  max     100       75\n"
-                                      "\n2 tenants.\n");
+        cr_expect_str_eq(tenants.out,
+                         "TENANT  CURRENT  LIVE  IDLE  MIN  LOW  HIGH  MAX  WEIGHT  WORKERS  WAITING  OVERDUE\n"
+                         "green        3G    2G    1G   1G    0   max   4G     100       75        7        1\n"
+                         "blue          0     0     0    0    0   max  max     100       75        0        0\n"
+                         "\n2 tenants.\n");
         cr_expect_str_eq(exact.out,
-                         "green  3221225472  2147483648  1073741824  1073741824  0  max  4294967296  100  75\n"
-                         "blue            0           0           0           0  0  max         max  100  75\n");
+                         "green  3221225472  2147483648  1073741824  1073741824  0  max  4294967296  100  75  7  1\n"
+                         "blue            0           0           0           0  0  max         max  100  75  0  0\n");
+        cr_expect(strstr(workers.out, "OVERDUE\n1000  green    42        0     0     0        0       1       no\n"
+                                      "1001  blue     42       2M    1M    1M        0       1      yes\n"),
+                  "%s", workers.out);
         cr_expect_str_eq(caches.out, "0 caches.\n");
         cr_expect_str_eq(none.out, "");
         cr_expect(strstr(status.out, "kvpagerd 9.8.7, pid 4711, up 1h 2min\n"), "%s", status.out);
