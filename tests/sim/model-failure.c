@@ -97,7 +97,7 @@ static int64_t pages_to_max(struct model *model, const struct model_request *req
         return (int64_t)(max >> model->devices[device].page_shift) - (int64_t)used;
 }
 
-/* A tenant has its part of the table of requests. */
+/* The table of requests is full, or the tenant's part of it. */
 static bool requests_may_lack(struct model *model, uint32_t tenant)
 {
         uint32_t tenants = 0, requests = 0;
@@ -109,7 +109,8 @@ static bool requests_may_lack(struct model *model, uint32_t tenant)
 
                 requests += worker && worker->tenant == tenant;
         }
-        return requests > 1 && requests > model->params.max_requests / tenants;
+        return model->n_requests > model->params.max_requests ||
+               (requests > 1 && requests > model->params.max_requests / tenants);
 }
 
 bool model_is_impossible(const struct model *model, const struct model_worker *worker, const struct model_cache *cache,
