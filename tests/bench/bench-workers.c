@@ -28,11 +28,13 @@
 struct shared {
         pthread_barrier_t barrier; /* of the workers under way and the parent */
         atomic_bool stop;
+        atomic_uint started, ended; /* workers, in this round */
+        double began, took;         /* from the first that starts until the last has its pages */
 };
 
 struct worker {
         struct shared *shared;
-        unsigned grants;
+        unsigned grants, workers;
         int socket; /* the floor's */
         struct kvp_cache *cache;
         uint32_t seq;
@@ -46,6 +48,10 @@ static void wait_all(struct shared *shared)
 
 static void grant_all(struct worker *w, bool floor)
 {
+        struct shared *shared = w->shared;
+
+        if (atomic_fetch_add(&shared->started, 1) == 0)
+                shared->began = bench_now();
         for (unsigned i = 1; i <= w->grants; i++) {
                 struct kvp_seq_step step = { .seq = w->seq, .tokens = (uint64_t)i * PAGE_TOKENS - 8 };
 
@@ -55,6 +61,8 @@ static void grant_all(struct worker *w, bool floor)
                 else
                         bench_check(kvp_step(w->cache, &step, 1, 10 * BENCH_SECOND), "kvp_step");
         }
+        if (atomic_fetch_add(&shared->ended, 1) + 1 == w->workers)
+                shared->took = bench_now() - shared->began;
 }
 
 static _Noreturn void work(struct worker *w)
@@ -94,7 +102,7 @@ static void measure(struct shared *shared, const int *sockets, unsigned n, const
         (void)pthread_barrier_init(&shared->barrier, &attributes, n + 1);
         atomic_store(&shared->stop, false);
         for (unsigned i = 0; i < n; i++) {
-                struct worker w = { .shared = shared, .grants = GRANTS / n, .socket = sockets[i] };
+                struct worker w = { .shared = shared, .grants = GRANTS / n, .workers = n, .socket = sockets[i] };
 
                 if (fork() == 0) {
                         (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -104,16 +112,15 @@ static void measure(struct shared *shared, const int *sockets, unsigned n, const
         wait_all(shared);
         for (unsigned round = 0; round < ROUNDS; round++) {
                 for (unsigned side = 0; side < 2; side++) {
-                        double began;
-
                         if (side == 1) {
                                 wait_all(shared);
                                 floor_prepare(sockets[0], GRANTS, BENCH_PAGE);
                         }
-                        began = bench_now();
+                        atomic_store(&shared->started, 0);
+                        atomic_store(&shared->ended, 0);
                         wait_all(shared);
                         wait_all(shared);
-                        bench_sample(side == 0 ? &bench.ours : &bench.floor, (bench_now() - began) / GRANTS);
+                        bench_sample(side == 0 ? &bench.ours : &bench.floor, shared->took / GRANTS);
                 }
                 wait_all(shared);
                 bench_round_end(&bench);
