@@ -18,6 +18,7 @@
 struct conn_reader {
         uint64_t packet[WIRE_MAX_PACKET / sizeof(uint64_t)];
         int fds[WIRE_MAX_FDS];
+        uint32_t extents; /* dealt with in this turn */
 };
 
 struct conn_reader *conn_reader_new(void)
@@ -122,6 +123,7 @@ static bool answer(struct kvp_conn *conn, const struct wire_view *view)
         found = request->id == view->header.request && request->state == REQUEST_CALL &&
                 (view->info->opcode == WIRE_ERROR || view->info->opcode == request->reply);
         if (found) {
+                request->answered = true;
                 request->status = 0;
                 if (view->info->opcode == WIRE_ERROR) {
                         const struct wire_error *error = view->fixed;
@@ -160,23 +162,6 @@ static bool dispatch(struct kvp_conn *conn, const struct wire_view *view, const 
         }
 }
 
-/* So many more extents were dealt with. Acknowledges them where the daemon asked for it or may be waiting for it to go
- * on; else the next message does. */
-static void acknowledge(struct kvp_conn *conn, uint32_t extents)
-{
-        bool wanted;
-
-        (void)pthread_mutex_lock(&conn->mutex);
-        conn->dealt_with += extents;
-        wanted = conn->ack_wanted ||
-                 (conn->n_requests > 0 && conn->dealt_with - conn->acknowledged >= CONN_ACK_EXTENTS);
-        conn->ack_wanted = false;
-        (void)pthread_mutex_unlock(&conn->mutex);
-        if (wanted &&
-            conn_send(conn, WIRE_ACK, NULL, REQUEST_FREE, NULL, NULL, 0, deadline_in(conn->patience_usec)) < 0)
-                conn_fail(conn);
-}
-
 /* 1: dealt with a packet; 0: there was none. */
 static int read_packet(struct kvp_conn *conn, int flags)
 {
@@ -200,10 +185,10 @@ static int read_packet(struct kvp_conn *conn, int flags)
                         (void)close(reader->fds[i]);
         if (fine)
                 fine = dispatch(conn, &view, reader->fds, n_fds);
-        if (fine)
-                acknowledge(conn, view.info->opcode == WIRE_GRANT ? view.n_items : 0);
-        else
+        if (!fine)
                 conn_fail(conn);
+        else if (view.info->opcode == WIRE_GRANT)
+                reader->extents += view.n_items;
         return 1;
 }
 
@@ -238,20 +223,47 @@ int conn_read(struct kvp_conn *conn, uint64_t usec)
         return read_packet(conn, MSG_DONTWAIT);
 }
 
-void conn_drain(struct kvp_conn *conn)
+void conn_read_begin(struct kvp_conn *conn)
 {
-        (void)pthread_mutex_lock(&conn->mutex);
-        while (!conn->reading && !conn_is_dead(conn)) {
-                int r;
+        assert(!conn->reading && conn->reader->extents == 0);
+        conn->reading = true;
+        (void)pthread_mutex_unlock(&conn->mutex);
+}
 
-                conn->reading = true;
-                (void)pthread_mutex_unlock(&conn->mutex);
+void conn_read_end(struct kvp_conn *conn)
+{
+        bool acknowledge;
+
+        (void)pthread_mutex_lock(&conn->mutex);
+        conn->dealt_with += conn->reader->extents;
+        conn->reader->extents = 0;
+        acknowledge = conn->ack_wanted ||
+                      (conn->n_requests > 0 && conn->dealt_with - conn->acknowledged >= CONN_ACK_EXTENTS);
+        conn->ack_wanted = false;
+        conn->reading = false;
+        (void)pthread_cond_broadcast(&conn->changed);
+        if (!acknowledge)
+                return;
+        (void)pthread_mutex_unlock(&conn->mutex);
+        if (conn_send(conn, WIRE_ACK, NULL, REQUEST_FREE, NULL, NULL, 0, deadline_in(conn->patience_usec)) < 0)
+                conn_fail(conn);
+        (void)pthread_mutex_lock(&conn->mutex);
+}
+
+bool conn_drain(struct kvp_conn *conn)
+{
+        bool any = false;
+        int r = 1;
+
+        (void)pthread_mutex_lock(&conn->mutex);
+        while (r > 0 && conn->waiters == 0 && !conn->reading && !conn_is_dead(conn)) {
+                conn_read_begin(conn);
                 r = read_packet(conn, MSG_DONTWAIT);
-                (void)pthread_mutex_lock(&conn->mutex);
-                conn->reading = false;
-                (void)pthread_cond_broadcast(&conn->changed);
-                if (r == 0 || conn->n_requests == 0) /* nothing more can have come */
+                any |= r > 0;
+                conn_read_end(conn);
+                if (conn->n_requests == 0) /* nothing more can have come */
                         break;
         }
         (void)pthread_mutex_unlock(&conn->mutex);
+        return any;
 }

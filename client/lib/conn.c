@@ -29,6 +29,7 @@ int conn_new(struct kvp_conn **ret)
                 return -ENOMEM;
         }
         (void)pthread_mutex_init(&conn->mutex, NULL);
+        (void)pthread_mutex_init(&conn->sending, NULL);
         (void)pthread_condattr_init(&attributes);
         (void)pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
         (void)pthread_cond_init(&conn->changed, &attributes);
@@ -52,6 +53,7 @@ void conn_free(struct kvp_conn *conn)
         }
         free(conn->reader);
         (void)pthread_cond_destroy(&conn->changed);
+        (void)pthread_mutex_destroy(&conn->sending);
         (void)pthread_mutex_destroy(&conn->mutex);
         free(conn);
 }
@@ -116,6 +118,17 @@ static struct request *request_await(struct kvp_conn *conn, uint64_t deadline)
         return request;
 }
 
+bool conn_request_free(struct kvp_conn *conn, struct request *request)
+{
+        const bool starved = conn->starved;
+
+        request->id = 0;
+        request->state = REQUEST_FREE;
+        conn->starved = false;
+        (void)pthread_cond_broadcast(&conn->changed);
+        return starved;
+}
+
 void conn_request_drop(struct kvp_conn *conn, struct request *request)
 {
         bool starved;
@@ -124,11 +137,7 @@ void conn_request_drop(struct kvp_conn *conn, struct request *request)
                 return;
         (void)pthread_mutex_lock(&conn->mutex);
         assert(request->state == REQUEST_TAKEN || request->state == REQUEST_DONE);
-        request->id = 0;
-        request->state = REQUEST_FREE;
-        starved = conn->starved;
-        conn->starved = false;
-        (void)pthread_cond_broadcast(&conn->changed);
+        starved = conn_request_free(conn, request);
         (void)pthread_mutex_unlock(&conn->mutex);
         if (starved)
                 (void)mapper_wake(conn);
@@ -136,7 +145,7 @@ void conn_request_drop(struct kvp_conn *conn, struct request *request)
 
 /* ---- sending ---- */
 
-/* One try, with conn->mutex held. -EAGAIN: the socket is full. */
+/* One try. -EAGAIN: the socket is full. */
 static int send_once(struct kvp_conn *conn, const void *packet, size_t size)
 {
         for (;;) {
@@ -155,36 +164,78 @@ static int send_once(struct kvp_conn *conn, const void *packet, size_t size)
         }
 }
 
+/* The answer may be there before send() returns, so a message counts as sent, and its request as `state`, before that.
+ * Returns what it acknowledges. */
+static uint64_t send_begin(struct kvp_conn *conn, enum wire_opcode opcode, struct request *request,
+                           enum request_state state)
+{
+        uint64_t ack;
+
+        (void)pthread_mutex_lock(&conn->mutex);
+        ack = conn->acknowledged = conn->dealt_with;
+        conn->messages += opcode != WIRE_SETTLED; /* the watcher does not count itself */
+        if (request) {
+                assert(request->state == REQUEST_TAKEN);
+                request->state = state;
+                request->answered = false;
+                conn->n_requests++;
+                if (state == REQUEST_GROW)
+                        request->cache->requests++;
+        }
+        (void)pthread_mutex_unlock(&conn->mutex);
+        return ack;
+}
+
+/* It was not sent after all. false: its request has been answered or has ended all the same, because the connection
+ * failed or the daemon made it up; then it is no longer the sender's. */
+static bool send_undo(struct kvp_conn *conn, enum wire_opcode opcode, struct request *request, uint32_t id)
+{
+        bool ours = true;
+
+        (void)pthread_mutex_lock(&conn->mutex);
+        conn->messages -= opcode != WIRE_SETTLED;
+        conn->acknowledged = 0; /* at least */
+        if (request) {
+                ours = request->id == id && !request->answered;
+                if (ours) {
+                        conn->n_requests--;
+                        if (request->state == REQUEST_GROW)
+                                request->cache->requests--;
+                        request->state = REQUEST_TAKEN;
+                }
+        }
+        (void)pthread_mutex_unlock(&conn->mutex);
+        return ours;
+}
+
 int conn_send(struct kvp_conn *conn, enum wire_opcode opcode, struct request *request, enum request_state state,
               const void *fixed, const void *items, uint32_t n_items, uint64_t deadline)
 {
+        const uint32_t id = request ? request->id : 0;
+
         for (;;) {
                 struct pollfd writable = { .fd = conn->socket, .events = POLLOUT };
                 struct timespec pause;
-                uint64_t now;
+                uint64_t now, ack;
                 size_t size;
                 int r;
 
-                (void)pthread_mutex_lock(&conn->mutex);
-                size = wire_encode(conn->out, sizeof(conn->out), opcode, request ? request->id : 0, conn->dealt_with,
-                                   fixed, items, n_items);
+                (void)pthread_mutex_lock(&conn->sending);
+                ack = send_begin(conn, opcode, request, state);
+                size = wire_encode(conn->out, sizeof(conn->out), opcode, id, ack, fixed, items, n_items);
                 assert(size > 0);
-                r = conn_is_dead(conn) ? -ENOTCONN : send_once(conn, conn->out, size);
-                if (r >= 0) {
-                        conn->messages += opcode != WIRE_SETTLED; /* the watcher does not count itself */
-                        conn->acknowledged = conn->dealt_with;
-                        if (request) {
-                                request->state = state;
-                                conn->n_requests++;
-                                if (state == REQUEST_GROW)
-                                        request->cache->requests++;
-                        }
-                }
-                (void)pthread_mutex_unlock(&conn->mutex);
-                if (r == -ENOTCONN)
+                r = send_once(conn, conn->out, size);
+                (void)pthread_mutex_unlock(&conn->sending);
+                if (r == 0)
+                        return 0;
+                if (!send_undo(conn, opcode, request, id)) {
                         conn_fail(conn);
-                if (r != -EAGAIN)
+                        return 0;
+                }
+                if (r == -ENOTCONN) {
+                        conn_fail(conn);
                         return r;
+                }
                 now = time_now_usec();
                 if (now >= deadline)
                         return -ETIMEDOUT;
@@ -206,16 +257,12 @@ void conn_sleep(struct kvp_conn *conn, uint64_t deadline)
 /* With conn->mutex held, and again on return; not while another thread reads. */
 static void read_as_reader(struct kvp_conn *conn, uint64_t usec)
 {
-        assert(!conn->reading);
-        conn->reading = true;
-        (void)pthread_mutex_unlock(&conn->mutex);
+        conn_read_begin(conn);
         if (conn_is_dead(conn))
                 grow_fail_all(conn);
         else
                 (void)conn_read(conn, usec);
-        (void)pthread_mutex_lock(&conn->mutex);
-        conn->reading = false;
-        (void)pthread_cond_broadcast(&conn->changed);
+        conn_read_end(conn);
 }
 
 int conn_wait(struct kvp_conn *conn, conn_done_fn *done, void *arg, uint64_t deadline)

@@ -7,8 +7,9 @@
  * that is a send, a poll and a receive, and no switch of threads. The event channel belongs to the mapper thread
  * (mapper.h).
  *
- * Locks. conn->mutex guards requests, the role of reader, counters and the list of caches; packets are sent under it,
- * without blocking. cache->lock guards rows. No thread holds both, nor either of them across a call that may block,
+ * Locks. conn->mutex guards requests, the role of reader, counters and the list of caches. cache->lock guards rows; who
+ * holds it may take conn->mutex, to take a request, and never the other way round. conn->sending is held while a packet
+ * goes out, without blocking. No thread holds the first two across that, nor any of them across a call that may block,
  * across mapping or unmapping, or while the application's handlers run.
  */
 #ifndef LIB_CONN_H
@@ -49,6 +50,7 @@ struct grow_entry {
 struct request {
         uint32_t id; /* 0: free */
         enum request_state state;
+        bool answered; /* in part at least */
         struct kvp_cache *cache;
         uint32_t n_entries, n_left;
         struct wire_item_grow *items; /* WIRE_MAX_GROW of each, allocated at the slot's first use */
@@ -88,6 +90,8 @@ struct kvp_conn {
         void *pressure_userdata;
         struct conn_reader *reader;
         uint64_t receive_usec; /* the socket's timeout; the reader's */
+
+        pthread_mutex_t sending; /* a packet at a time, so that they acknowledge more and more */
         uint64_t out[WIRE_MAX_PACKET / sizeof(uint64_t)];
 
         _Atomic bool dead; /* the daemon is gone */
@@ -123,8 +127,12 @@ void conn_free(struct kvp_conn *conn); /* closes */
 struct request *conn_request_take(struct kvp_conn *conn, bool grow);
 void conn_request_drop(struct kvp_conn *conn, struct request *request);
 
-/* Sends a message, by `deadline`. `request`, where there is one, becomes `state` in the same moment. -ENOTCONN;
- * -ETIMEDOUT: the daemon does not read. On error nothing was sent. */
+/* With conn->mutex held: others may have it now. True: the mapper waits for one; wake it without the lock. */
+bool conn_request_free(struct kvp_conn *conn, struct request *request);
+
+/* Sends a message, by `deadline`. `request`, where there is one, becomes `state` in the same moment, and may have ended
+ * on return. -ENOTCONN; -ETIMEDOUT: the daemon does not read. On error nothing was sent, and the request is as it was.
+ */
 int conn_send(struct kvp_conn *conn, enum wire_opcode opcode, struct request *request, enum request_state state,
               const void *fixed, const void *items, uint32_t n_items, uint64_t deadline);
 
@@ -150,11 +158,17 @@ void conn_reap(struct kvp_conn *conn);
 
 struct conn_reader *conn_reader_new(void);
 
+/* The role of the reader, taken and given up; with conn->mutex held, which is free in between. The end of a turn
+ * acknowledges extents where the daemon asked for it or may be waiting for it to go on; else the next message does. */
+void conn_read_begin(struct kvp_conn *conn);
+void conn_read_end(struct kvp_conn *conn);
+
 /* Waits for a packet for at most so long and deals with it. 1: did; 0: none came, or none yet. */
 int conn_read(struct kvp_conn *conn, uint64_t usec);
 
-/* Deals with whatever has already come, unless another thread is the reader. For the mapper. */
-void conn_drain(struct kvp_conn *conn);
+/* Deals with whatever has already come, unless another thread reads or is about to. For the mapper. False: with
+ * nothing. */
+bool conn_drain(struct kvp_conn *conn);
 
 /* Receives a packet and its fds; `flags` MSG_DONTWAIT, or 0 to wait as the socket says. Bytes; 0: nothing there;
  * -ENOTCONN: the end; -EPROTO: cut off. *ret_cut: fewer fds came than were sent. */

@@ -39,6 +39,8 @@ static struct request *request_find(struct kvp_conn *conn, uint32_t id)
 
         (void)pthread_mutex_lock(&conn->mutex);
         found = request->id == id && request->state == REQUEST_GROW;
+        if (found)
+                request->answered = true;
         (void)pthread_mutex_unlock(&conn->mutex);
         return found ? request : NULL;
 }
@@ -119,16 +121,12 @@ static void request_end(struct kvp_conn *conn, struct request *request, bool sen
 
         assert(request->n_left == 0);
         (void)pthread_mutex_lock(&conn->mutex);
-        request->id = 0;
-        request->state = REQUEST_FREE;
         if (sent) {
                 request->cache->requests--;
                 conn->n_requests--;
         }
         conn->ended++;
-        starved = conn->starved;
-        conn->starved = false;
-        (void)pthread_cond_broadcast(&conn->changed);
+        starved = conn_request_free(conn, request);
         (void)pthread_mutex_unlock(&conn->mutex);
         if (starved)
                 (void)mapper_wake(conn);
@@ -299,6 +297,7 @@ void grow_fail_all(struct kvp_conn *conn)
 
                 (void)pthread_mutex_lock(&conn->mutex);
                 state = request->state;
+                request->answered = true;
                 if (state == REQUEST_CALL) {
                         request->state = REQUEST_DONE;
                         request->status = -ENOTCONN;

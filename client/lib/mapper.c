@@ -290,9 +290,9 @@ static void read_event(struct kvp_conn *conn)
                 return;
         }
         (void)pthread_mutex_lock(&conn->mutex);
-        conn->ack_wanted = conn->reading; /* the reader may be in the middle of a packet */
+        conn->ack_wanted = conn->reading || conn->waiters > 0; /* the reader may be in the middle of a packet */
         (void)pthread_mutex_unlock(&conn->mutex);
-        conn_drain(conn);
+        (void)conn_drain(conn);
         if (conn_send(conn, WIRE_ACK, NULL, REQUEST_FREE, NULL, NULL, 0, deadline_in(conn->patience_usec)) < 0)
                 conn_fail(conn);
 }
@@ -343,7 +343,7 @@ static void *mapper_main(void *userdata)
                 if (polled[1].revents)
                         read_event(conn);
                 if (polled[2].revents)
-                        conn_drain(conn);
+                        (void)conn_drain(conn);
         }
 }
 
