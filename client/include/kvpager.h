@@ -114,7 +114,7 @@ struct kvp_cache_stats {
         uint32_t held_rows;
         uint64_t steps;               /* kvp_step() calls that succeeded or failed on memory */
         uint64_t steps_waited;        /* of these: had to wait for memory */
-        uint64_t steps_with_syscalls; /* of these: made any system call (a wake of the mapper, or a wait) */
+        uint64_t steps_with_syscalls; /* of these: made any system call (to ask, to wake the mapper, to wait) */
         uint64_t messages;            /* sent by this connection, all caches */
         uint64_t grants;              /* extents mapped so far */
         uint64_t granted_bytes;       /* bytes of them */

@@ -172,7 +172,7 @@ KVP_PUBLIC int kvp_connect(const struct kvp_connect_options *options, struct kvp
                 r = mapper_start(conn);
         if (r < 0)
                 return r;
-        conn->fork = (struct fork_node){ .fds = { conn->socket, conn->events, conn->wake } };
+        conn->fork = (struct fork_node){ .fds = { conn->socket, conn->events, conn->wake, conn->epoll } };
         r = fork_register(&conn->fork);
         if (r < 0) {
                 mapper_stop(conn);

@@ -22,7 +22,7 @@ int conn_new(struct kvp_conn **ret)
                 return -ENOMEM;
         conn->generation = fork_generation();
         conn->patience_usec = CONN_PATIENCE_USEC;
-        conn->socket = conn->events = conn->wake = -1;
+        conn->socket = conn->events = conn->wake = conn->epoll = -1;
         conn->reader = conn_reader_new();
         if (!conn->reader) {
                 free(conn);
@@ -47,6 +47,7 @@ void conn_free(struct kvp_conn *conn)
         cleanup_close(&conn->socket);
         cleanup_close(&conn->events);
         cleanup_close(&conn->wake);
+        cleanup_close(&conn->epoll);
         for (uint32_t i = 0; i < CONN_MAX_REQUESTS; i++) {
                 free(conn->requests[i].items);
                 free(conn->requests[i].entries);
@@ -293,7 +294,7 @@ int conn_wait(struct kvp_conn *conn, conn_done_fn *done, void *arg, uint64_t dea
         left_over = conn->waiters == 0 && conn->n_requests > 0;
         (void)pthread_mutex_unlock(&conn->mutex);
         if (left_over) /* the answers are the mapper's to read from here on */
-                (void)mapper_wake(conn);
+                (void)mapper_attend(conn);
         return r;
 }
 

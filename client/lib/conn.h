@@ -66,8 +66,8 @@ struct request {
 struct conn_reader; /* buffers of whoever reads */
 
 struct kvp_conn {
-        uint32_t generation; /* of the process that connected */
-        int socket, events, wake;
+        uint32_t generation;             /* of the process that connected */
+        int socket, events, wake, epoll; /* the last two: the mapper's */
         struct fork_node fork;
         char tenant[KVP_TENANT_NAME_MAX];
         uint64_t patience_usec; /* CONN_PATIENCE_USEC */
@@ -102,6 +102,7 @@ struct kvp_conn {
 
         pthread_t mapper;
         bool mapper_runs;
+        bool mapper_hears; /* its own: the socket is in its epoll */
         _Atomic bool quit;
         _Atomic uint32_t mapper_state; /* mapper.c */
         _Atomic uint64_t mapper_wakes;

@@ -17,7 +17,7 @@
 
 #include "util.h"
 
-#define FORK_MAX_FDS 3
+#define FORK_MAX_FDS 4
 
 struct fork_node {
         struct fork_node *next, *previous;

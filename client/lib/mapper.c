@@ -2,18 +2,23 @@
  *
  * mapper.c -- the mapper thread: its loop, its sleep, and the rows that others left to it.
  *
- *      SLEEPING --wake--> ASKED --> AWAKE --(nothing left)--> SLEEPING
- *                           ^---wake----'
+ *      SLEEPING or LISTENING --wake--> ASKED --> AWAKE --(nothing left)--> SLEEPING or LISTENING
+ *                                        ^---wake----'
  *
- * Whoever wakes sets ASKED and writes the eventfd only if it was SLEEPING; who finds the mapper AWAKE or ASKED knows
+ * Whoever wakes sets ASKED and writes the eventfd only if it was asleep; who finds the mapper AWAKE or ASKED knows
  * that it will look once more before it sleeps.
+ *
+ * While it listens, it sleeps on the main socket too: whoever sends a request then need not wait for the answer. It
+ * listens while answers are due, and goes on when it has read one, for in steady decoding the next request is the next
+ * look-ahead. Once an answer wakes it that somebody else waits for, it no longer does: a wake-up for nothing at each
+ * answer would cost more than the one that it saves.
  */
 #include "mapper.h"
 
 #include <assert.h>
 #include <errno.h>
-#include <poll.h>
 #include <signal.h>
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -21,15 +26,21 @@
 #include "grow.h"
 #include "shrink.h"
 
-enum { MAPPER_AWAKE, MAPPER_ASKED, MAPPER_SLEEPING };
+enum { MAPPER_AWAKE, MAPPER_ASKED, MAPPER_SLEEPING, MAPPER_LISTENING };
 
+#define AGAIN_MSEC  10
 #define DEMAND_USEC UINT64_C(1000000) /* how long the daemon may wait for memory for a step that does not */
+
+static bool is_asleep(uint32_t state)
+{
+        return state == MAPPER_SLEEPING || state == MAPPER_LISTENING;
+}
 
 bool mapper_wake(struct kvp_conn *conn)
 {
         const uint64_t one = 1;
 
-        if (atomic_exchange(&conn->mapper_state, MAPPER_ASKED) != MAPPER_SLEEPING)
+        if (!is_asleep(atomic_exchange(&conn->mapper_state, MAPPER_ASKED)))
                 return false;
         while (write(conn->wake, &one, sizeof(one)) < 0 && errno == EINTR)
                 ;
@@ -38,7 +49,24 @@ bool mapper_wake(struct kvp_conn *conn)
 
 bool mapper_is_idle(struct kvp_conn *conn)
 {
-        return !conn->mapper_runs || atomic_load(&conn->mapper_state) == MAPPER_SLEEPING;
+        return !conn->mapper_runs || is_asleep(atomic_load(&conn->mapper_state));
+}
+
+bool mapper_listens(struct kvp_conn *conn)
+{
+        return atomic_load(&conn->mapper_state) == MAPPER_LISTENING;
+}
+
+bool mapper_attend(struct kvp_conn *conn)
+{
+        bool unattended;
+
+        if (atomic_load(&conn->mapper_state) != MAPPER_SLEEPING)
+                return false; /* it has yet to look at what is due, or listens */
+        (void)pthread_mutex_lock(&conn->mutex);
+        unattended = conn->n_requests > 0 && conn->waiters == 0 && atomic_load(&conn->mapper_state) == MAPPER_SLEEPING;
+        (void)pthread_mutex_unlock(&conn->mutex);
+        return unattended && mapper_wake(conn);
 }
 
 /* ---- caches ---- */
@@ -191,6 +219,11 @@ static bool tell_queued(struct kvp_cache *cache, const struct timespec *until)
         return all;
 }
 
+bool mapper_has_to_tell(struct kvp_conn *conn)
+{
+        return atomic_load(&conn->tells) != atomic_load(&conn->told);
+}
+
 void mapper_tell_now(struct kvp_conn *conn, uint64_t deadline)
 {
         const struct timespec until = timespec_of(deadline);
@@ -299,52 +332,109 @@ static void read_event(struct kvp_conn *conn)
 
 /* ---- the loop ---- */
 
-/* Sleeps until something comes; false: there was something to do already. */
-static bool sleep_until_woken(struct kvp_conn *conn, struct pollfd polled[3])
+/* What woke it. */
+struct came {
+        bool wake, event, answer;
+};
+
+/* Whether an answer wakes it. Edge-triggered, which costs least: an answer that came before is told of at once, and
+ * what comes while it is read is told of again. false: the kernel has no memory for that now. */
+static bool listen_to_socket(struct kvp_conn *conn, bool listens)
+{
+        struct epoll_event event = { .events = EPOLLIN | EPOLLET, .data.fd = conn->socket };
+
+        if (conn->mapper_hears == listens)
+                return true;
+        if (epoll_ctl(conn->epoll, listens ? EPOLL_CTL_ADD : EPOLL_CTL_DEL, conn->socket, &event) < 0)
+                return false;
+        conn->mapper_hears = listens;
+        return true;
+}
+
+/* Sleeps until something comes; false: there was something to do already. `expects` an answer that nobody waits for,
+ * though none may be due. */
+static bool sleep_until_woken(struct kvp_conn *conn, bool expects, struct came *ret)
 {
         uint32_t awake = MAPPER_AWAKE;
         const bool dead = conn_is_dead(conn);
+        struct epoll_event events[3];
+        bool listens, heard, slept;
+        int n;
 
+        if (dead)
+                (void)epoll_ctl(conn->epoll, EPOLL_CTL_DEL, conn->events, NULL);
         (void)pthread_mutex_lock(&conn->mutex);
-        polled[0] = (struct pollfd){ .fd = conn->wake, .events = POLLIN };
-        polled[1] = (struct pollfd){ .fd = dead ? -1 : conn->events, .events = POLLIN };
-        /* Of requests that nobody waits for somebody has to read the answers. */
-        polled[2] = (struct pollfd){ .fd = dead || conn->n_requests == 0 || conn->waiters > 0 ? -1 : conn->socket,
-                                     .events = POLLIN };
-        if (!atomic_compare_exchange_strong(&conn->mapper_state, &awake, MAPPER_SLEEPING)) {
-                (void)pthread_mutex_unlock(&conn->mutex);
-                return false;
-        }
-        (void)pthread_cond_broadcast(&conn->changed);
+        listens = !dead && conn->waiters == 0 && (conn->n_requests > 0 || expects);
+        heard = listen_to_socket(conn, listens);
+        slept = atomic_compare_exchange_strong(&conn->mapper_state, &awake,
+                                               listens && heard ? MAPPER_LISTENING : MAPPER_SLEEPING);
+        if (slept)
+                (void)pthread_cond_broadcast(&conn->changed);
         (void)pthread_mutex_unlock(&conn->mutex);
-        if (poll(polled, 3, -1) < 0)
-                polled[0].revents = polled[1].revents = polled[2].revents = 0;
+        if (!slept)
+                return false;
+        *ret = (struct came){ 0 };
+        n = epoll_wait(conn->epoll, events, 3, heard ? -1 : AGAIN_MSEC);
+        for (int i = 0; i < n; i++) {
+                ret->wake |= events[i].data.fd == conn->wake;
+                ret->event |= events[i].data.fd == conn->events;
+                ret->answer |= events[i].data.fd == conn->socket;
+        }
         return true;
+}
+
+/* It is awake from here on; true: somebody woke it. What is queued for it was always followed by that. */
+static bool was_asked(struct kvp_conn *conn)
+{
+        return atomic_exchange(&conn->mapper_state, MAPPER_AWAKE) == MAPPER_ASKED;
 }
 
 static void *mapper_main(void *userdata)
 {
         struct kvp_conn *conn = userdata;
+        bool asked = was_asked(conn), expects = false;
 
         (void)prctl(PR_SET_NAME, "kvp-mapper");
-        for (;;) {
-                struct pollfd polled[3];
-                uint64_t count;
+        while (!atomic_load(&conn->quit)) {
+                struct came came;
 
-                atomic_store(&conn->mapper_state, MAPPER_AWAKE);
-                if (atomic_load(&conn->quit))
-                        return NULL;
-                serve_all(conn);
-                if (!sleep_until_woken(conn, polled))
+                if (asked)
+                        serve_all(conn);
+                if (!sleep_until_woken(conn, expects, &came)) {
+                        asked = was_asked(conn);
                         continue;
-                if (polled[0].revents && read(conn->wake, &count, sizeof(count)) > 0)
+                }
+                asked = was_asked(conn);
+                if (came.wake)
                         atomic_fetch_add_explicit(&conn->mapper_wakes, 1, memory_order_relaxed);
-                atomic_store(&conn->mapper_state, MAPPER_AWAKE);
-                if (polled[1].revents)
+                if (came.event)
                         read_event(conn);
-                if (polled[2].revents)
-                        (void)conn_drain(conn);
+                if (came.answer) {
+                        expects = conn_drain(conn);
+                        if (!expects) /* and what comes from here on is not to be missed */
+                                (void)listen_to_socket(conn, false);
+                }
         }
+        return NULL;
+}
+
+/* What it sleeps on. Edge-triggered, the eventfd need not be read. */
+static int mapper_open(struct kvp_conn *conn)
+{
+        struct epoll_event wake = { .events = EPOLLIN | EPOLLET }, events = { .events = EPOLLIN };
+
+        conn->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+        if (conn->wake < 0)
+                return -errno;
+        conn->epoll = epoll_create1(EPOLL_CLOEXEC);
+        if (conn->epoll < 0)
+                return -errno;
+        wake.data.fd = conn->wake;
+        events.data.fd = conn->events;
+        if (epoll_ctl(conn->epoll, EPOLL_CTL_ADD, conn->wake, &wake) < 0 ||
+            epoll_ctl(conn->epoll, EPOLL_CTL_ADD, conn->events, &events) < 0)
+                return -ENOMEM;
+        return 0;
 }
 
 int mapper_start(struct kvp_conn *conn)
@@ -353,9 +443,9 @@ int mapper_start(struct kvp_conn *conn)
         int r;
 
         assert(!conn->mapper_runs);
-        conn->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-        if (conn->wake < 0)
-                return -errno;
+        r = mapper_open(conn);
+        if (r < 0)
+                return r;
         /* Signals are the application's: none of its handlers runs on this thread. */
         (void)sigfillset(&all);
         (void)pthread_sigmask(SIG_SETMASK, &all, &before);

@@ -17,10 +17,18 @@ void mapper_stop(struct kvp_conn *conn); /* waits until it has ended */
 /* From any thread, with no lock held. True: this took a system call; false: it is awake, or was woken already. */
 bool mapper_wake(struct kvp_conn *conn);
 
+/* It is about to read answers that nobody waits for, those to requests that are yet to be sent included. */
+bool mapper_listens(struct kvp_conn *conn);
+
+/* After a request that its sender does not wait for: sees to it that the answer is read. True: this took a system call.
+ */
+bool mapper_attend(struct kvp_conn *conn);
+
 /* Tells the daemon now which rows are held and which idle, where that waits in the mapper's queue: before a request
  * that may be granted from idle rows, for a daemon that does not know of them would refuse it. Where the mapper is
  * about to tell, waits for that, until `deadline`. */
 void mapper_tell_now(struct kvp_conn *conn, uint64_t deadline);
+bool mapper_has_to_tell(struct kvp_conn *conn); /* false: there is nothing to tell */
 
 /* With conn->mutex held: it sleeps and has nothing to do. */
 bool mapper_is_idle(struct kvp_conn *conn);

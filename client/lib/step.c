@@ -3,7 +3,7 @@
  * step.c -- kvp_step(): the call of every iteration.
  *
  *      all within their marks      two short passes over the rows, no system call
- *      a mark is crossed           the row is left to the mapper; at most one wake
+ *      a mark is crossed           this thread asks and the mapper maps; or the mapper does both: one system call
  *      a row is not backed         this thread asks, waits, maps (timeout 0: the mapper does)
  *
  * The first pass changes nothing but stamps, so that a call with a row that is repeated, not held or too long has no
@@ -19,6 +19,7 @@
 #include "grow.h"
 #include "mapper.h"
 
+#define AHEAD_ROWS 8u    /* whose look-ahead a step asks for itself; with more it would become long */
 #define RETRY_USEC 1000u /* after the daemon said that too many requests wait, or where all of ours are in use */
 
 /* This call's stamp, above that of every held row and below ROW_FREE. */
@@ -64,7 +65,8 @@ static bool is_wanting(const struct kvp_cache *cache, const struct kvp_seq_step 
         return step->tokens > cache->hot[step->seq].ready && row_is_held(cache, step->seq);
 }
 
-/* Asks for all rows that are not backed and not under way. An error: nothing more can be asked. */
+/* Asks for all rows that are not backed and not under way. An error: nothing more can be asked. cache->lock is held,
+ * and released here. */
 static int ask(struct kvp_cache *cache, const struct kvp_seq_step *steps, size_t n, uint64_t deadline,
                struct asked *ret)
 {
@@ -72,7 +74,6 @@ static int ask(struct kvp_cache *cache, const struct kvp_seq_step *steps, size_t
         struct request *request = conn_request_take(cache->conn, true);
         struct asked asked = { 0 };
 
-        (void)pthread_mutex_lock(&cache->lock);
         for (size_t i = 0; i < n; i++) {
                 const uint32_t row = steps[i].seq;
                 int r;
@@ -104,56 +105,55 @@ static bool request_ended(struct kvp_conn *conn, void *arg)
         return conn->ended != *(const uint64_t *)arg;
 }
 
-/* Until no row shrinks, or the deadline. Unmapping is local and short, so this is not the connection's kind of waiting.
- */
+/* With cache->lock held: until no row shrinks, or the deadline. Unmapping is local and short, so this is not the
+ * connection's kind of waiting. */
 static void wait_shrunk(struct kvp_cache *cache, const struct kvp_seq_step *steps, size_t n, uint64_t deadline)
 {
         const struct timespec until = timespec_of(deadline);
 
-        (void)pthread_mutex_lock(&cache->lock);
         for (size_t i = 0; i < n; i++)
                 while (is_wanting(cache, &steps[i]) && cache->rows[steps[i].seq].flags & ROW_SHRINKING)
-                        if (pthread_cond_timedwait(&cache->changed, &cache->lock, &until) == ETIMEDOUT) {
-                                (void)pthread_mutex_unlock(&cache->lock);
+                        if (pthread_cond_timedwait(&cache->changed, &cache->lock, &until) == ETIMEDOUT)
                                 return;
-                        }
-        (void)pthread_mutex_unlock(&cache->lock);
 }
 
-static bool all_backed(struct kvp_cache *cache, const struct kvp_seq_step *steps, size_t n)
+static bool all_backed(const struct kvp_cache *cache, const struct kvp_seq_step *steps, size_t n)
 {
         bool all = true;
 
-        (void)pthread_mutex_lock(&cache->lock);
         for (size_t i = 0; i < n && all; i++)
                 all = !is_wanting(cache, &steps[i]);
-        (void)pthread_mutex_unlock(&cache->lock);
         return all;
 }
 
-/* Returns once every row is backed or has failed, or with what ended the waiting. */
+/* Returns once every row is backed or has failed, or with what ended the waiting. cache->lock is held, and again on
+ * return. */
 static int wait_backed(struct kvp_cache *cache, const struct kvp_seq_step *steps, size_t n, uint64_t deadline)
 {
         struct kvp_conn *conn = cache->conn;
 
-        mapper_tell_now(conn, deadline);
+        if (mapper_has_to_tell(conn)) {
+                (void)pthread_mutex_unlock(&cache->lock);
+                mapper_tell_now(conn, deadline);
+                (void)pthread_mutex_lock(&cache->lock);
+        }
         for (;;) {
                 uint64_t ended = atomic_load(&conn->ended);
-                struct asked asked;
+                struct asked asked = { 0 };
                 int r;
 
                 r = ask(cache, steps, n, deadline, &asked);
+                if (r == 0 && asked.pending)
+                        r = conn_wait(conn, request_ended, &ended, add_saturated(deadline, CONN_GRACE_USEC));
+                else if (r == 0 && asked.retry && !asked.shrinking &&
+                         conn_wait(conn, request_ended, &ended, min_u64(deadline, deadline_in(RETRY_USEC))) ==
+                                 -ENOTCONN)
+                        r = -ENOTCONN;
+                (void)pthread_mutex_lock(&cache->lock);
                 if (r < 0 || (!asked.pending && !asked.shrinking && !asked.retry))
                         return r;
-                if (asked.pending)
-                        r = conn_wait(conn, request_ended, &ended, add_saturated(deadline, CONN_GRACE_USEC));
-                else if (asked.shrinking)
+                if (asked.shrinking && !asked.pending)
                         wait_shrunk(cache, steps, n, deadline);
-                else if (conn_wait(conn, request_ended, &ended, min_u64(deadline, deadline_in(RETRY_USEC))) ==
-                         -ENOTCONN)
-                        r = -ENOTCONN;
-                if (r < 0)
-                        return r;
                 if (all_backed(cache, steps, n))
                         return 0;
                 if (!asked.pending && time_now_usec() >= deadline)
@@ -186,16 +186,20 @@ static bool demand(struct kvp_cache *cache, struct kvp_seq_step *steps, size_t n
         return wake;
 }
 
-/* The outcome of a call that had to look further than marks; queues look-ahead. */
-static bool conclude(struct kvp_cache *cache, struct kvp_seq_step *steps, size_t n, int waited, int *ret)
+static bool wants_ahead(const struct kvp_cache *cache, const struct kvp_seq_step *step)
 {
-        bool wake = false;
+        return step->ret_status == 0 && step->tokens > cache->hot[step->seq].mark;
+}
+
+/* The outcome of a call that had to look further than marks. Returns how many rows want look-ahead. */
+static size_t conclude(struct kvp_cache *cache, struct kvp_seq_step *steps, size_t n, int waited, int *ret)
+{
+        size_t wanted = 0;
         int first = 0;
 
         for (size_t i = 0; i < n; i++) {
                 struct kvp_seq_step *step = &steps[i];
                 const struct row_hot *hot = &cache->hot[step->seq];
-                const struct row *row = &cache->rows[step->seq];
 
                 step->ret_ready = hot->ready;
                 if (!row_is_held(cache, step->seq))
@@ -205,15 +209,42 @@ static bool conclude(struct kvp_cache *cache, struct kvp_seq_step *steps, size_t
                 else if (waited == -ENOTCONN)
                         step->ret_status = -ENOTCONN;
                 else if (step->ret_status == 0)
-                        step->ret_status = last_error(row);
+                        step->ret_status = last_error(&cache->rows[step->seq]);
                 if (first == 0)
                         first = step->ret_status;
-                if (step->ret_status == 0 && step->tokens > hot->mark) {
-                        wake |= row_queue(cache, step->seq, ROW_AHEAD);
-                        row_refresh(cache, step->seq);
-                }
+                wanted += wants_ahead(cache, step);
         }
         *ret = first;
+        return wanted;
+}
+
+/* Whether this thread may ask for the look-ahead of these rows: they are few, and the mapper, which is to read the
+ * answer, listens and has nothing else to do for them. */
+static bool may_ask_ahead(const struct kvp_cache *cache, const struct kvp_seq_step *steps, size_t n, size_t wanted)
+{
+        if (wanted > AHEAD_ROWS || wanted * cache->layout.n_classes > WIRE_MAX_GROW || !mapper_listens(cache->conn))
+                return false;
+        for (size_t i = 0; i < n; i++)
+                if (wants_ahead(cache, &steps[i]) &&
+                    cache->rows[steps[i].seq].flags & (ROW_WANTS_MAPPER | ROW_SHRINKING))
+                        return false;
+        return true;
+}
+
+/* Puts look-ahead into a request of ours, or, without one, into the mapper's queue. True: wake it. */
+static bool ask_ahead(struct kvp_cache *cache, const struct kvp_seq_step *steps, size_t n, struct request *request)
+{
+        bool wake = false;
+
+        for (size_t i = 0; i < n; i++) {
+                const uint32_t row = steps[i].seq;
+
+                if (!wants_ahead(cache, &steps[i]))
+                        continue;
+                if (!request || !grow_add(cache, request, row, steps[i].tokens, true))
+                        wake |= row_queue(cache, row, ROW_AHEAD);
+                row_refresh(cache, row);
+        }
         return wake;
 }
 
@@ -222,8 +253,10 @@ static int step_beyond(struct kvp_cache *cache, struct kvp_seq_step *steps, size
 {
         struct kvp_conn *conn = cache->conn;
         const bool dead = conn_is_dead(conn);
-        bool unbacked = false, wake = false, syscalls = false;
+        bool unbacked = false, wake = false, called = false;
+        struct request *request = NULL;
         int waited = 0, r;
+        size_t wanted;
 
         for (size_t i = 0; i < n; i++) {
                 struct row_hot *hot = &cache->hot[steps[i].seq];
@@ -246,17 +279,24 @@ static int step_beyond(struct kvp_cache *cache, struct kvp_seq_step *steps, size
         } else if (unbacked && timeout_usec == 0) {
                 wake = demand(cache, steps, n);
         } else if (unbacked) {
-                (void)pthread_mutex_unlock(&cache->lock);
                 waited = wait_backed(cache, steps, n, deadline_in(timeout_usec));
-                syscalls = true;
-                (void)pthread_mutex_lock(&cache->lock);
+                called = true;
         }
-        wake |= conclude(cache, steps, n, waited, &r);
-        cache->counters.waited += syscalls;
-        cache->counters.with_syscalls += syscalls;
+        wanted = conclude(cache, steps, n, waited, &r);
+        if (wanted > 0 && !wake && !dead && may_ask_ahead(cache, steps, n, wanted))
+                request = conn_request_take(conn, true);
+        if (wanted > 0)
+                wake |= ask_ahead(cache, steps, n, request);
+        cache->counters.waited += called;
+        called |= request && request->n_entries > 0;
+        cache->counters.with_syscalls += called;
         (void)pthread_mutex_unlock(&cache->lock);
 
-        if (wake && !dead && mapper_wake(conn) && !syscalls) {
+        if (request) {
+                (void)grow_send(cache, request, 0, 0); /* now or not at all, and then it counts as refused */
+                (void)mapper_attend(conn);
+        }
+        if (wake && !dead && mapper_wake(conn) && !called) {
                 (void)pthread_mutex_lock(&cache->lock);
                 cache->counters.with_syscalls++;
                 (void)pthread_mutex_unlock(&cache->lock);

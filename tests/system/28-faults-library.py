@@ -235,12 +235,12 @@ def at_the_limit():
         try:
             limit(resource.RLIMIT_NOFILE, before["descriptors"] + more)
             error = worker.attempt("connect")[0]
-            assert (error == "EMFILE") == (more < 3), "connect: %s" % error
+            assert (error == "EMFILE") == (more < 4), "connect: %s" % error
             limit(*(resource.RLIMIT_NOFILE, limits[resource.RLIMIT_NOFILE][0]))
             if error == "0":
                 worker.do("disconnect")
             calm()
-            under(lambda: limit(resource.RLIMIT_NOFILE, before["descriptors"] + 3 + more),
+            under(lambda: limit(resource.RLIMIT_NOFILE, before["descriptors"] + 4 + more),
                   lambda: limit(resource.RLIMIT_NOFILE, limits[resource.RLIMIT_NOFILE][0]))
         except Exception as why:
             report("%d descriptors left" % more, why)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A step in which no row crosses its look-ahead mark: no system call, no message. One that crosses: one wake."""
+"""A step in which no row crosses its look-ahead mark: no system call, no message. One that crosses: one call."""
 import os
 import re
 
@@ -29,7 +29,7 @@ def calls_between(first, last):
 calls = calls_between("steady 100000", '"ok')
 assert calls == [], calls
 
-# Growing token by token through page after page, ahead of need: at most one wake a step, and never a wait.
+# Growing token by token through page after page, ahead of need: at most one wake, or one message, a step, and never a wait.
 before = worker.stats()
 tokens, n = 102, 0
 while tokens < 5000:
@@ -40,7 +40,7 @@ while tokens < 5000:
     n += 1
 after = worker.stats()
 assert after["steps_waited"] == before["steps_waited"], (before, after)
-assert 0 < after["mapper_wakes"] - before["mapper_wakes"] <= n, (before, after)
+assert after["mapper_wakes"] - before["mapper_wakes"] <= n, (before, after)
 assert after["grants"] - before["grants"] == 4, (before, after)
 assert after["steps_with_syscalls"] - before["steps_with_syscalls"] <= 8, (before, after)
 mapper_writes = 0
