@@ -41,7 +41,7 @@ static struct peer *accept_oldest(const struct daemon *d, enum peer_state state)
         for (uint32_t i = 0; i < d->max_peers; i++) {
                 struct peer *peer = d->peers[i];
 
-                if (peer && !peer->ended && peer->state == state &&
+                if (peer && !peer->ended && peer->state == state && !peer->following &&
                     (!oldest || peer->active_usec < oldest->active_usec))
                         oldest = peer;
         }
@@ -72,6 +72,7 @@ static void accept_one(struct daemon *d, int fd)
         index = accept_free_index(d);
         if (index == d->max_peers) { /* all of them workers */
                 d->counters[WIRE_COUNTER_connections_refused]++;
+                notice_refused(d, NULL, wire_error_sentence(WIRE_E_TOO_MANY_WORKERS));
                 fd_close(fd);
                 return;
         }

@@ -40,6 +40,7 @@ static void apply_welcome(struct daemon *d, const struct core_action *action)
         assert(peer && peer->cookie == action->peer.cookie); /* freed in daemon_settle() alone, ended or not */
 
         peer->worker = action->worker;
+        peer->tenant_index = action->peer.tenant;
         peer_greeted(peer, PEER_WORKER);
         d->peer_of_worker[peer->worker & 0xffffu] = peer;
         if (peer->ended || peer_make_event_channel(peer, &ours, &theirs) < 0)
@@ -48,6 +49,8 @@ static void apply_welcome(struct daemon *d, const struct core_action *action)
         memcpy(welcome.tenant, peer->tenant, sizeof(welcome.tenant));
         peer_send(peer, WIRE_WELCOME, peer->hello_request, &welcome, NULL, 0, theirs);
         peer_log(peer, LOG_LEVEL_DEBUG, "is worker %u", peer->worker);
+        events_add(d, WIRE_EVENT_worker_connected, &(struct events_facts){ .peer = peer }, "it is worker %u",
+                   peer->worker);
 }
 
 static void apply_grant(struct daemon *d, struct peer *peer, const struct core_action *action)
@@ -66,7 +69,7 @@ static void apply_grant(struct daemon *d, struct peer *peer, const struct core_a
         peer_gather_grant(peer, &item);
 }
 
-static void apply_failed(struct peer *peer, const struct core_action *action)
+static void apply_failed(struct daemon *d, struct peer *peer, const struct core_action *action)
 {
         enum wire_error_code error = apply_error(action->failed.error);
         struct wire_item_grow_failed item = {
@@ -77,6 +80,7 @@ static void apply_failed(struct peer *peer, const struct core_action *action)
         };
 
         peer_gather_failed(peer, &item);
+        notice_request_failed(d, peer, error);
 }
 
 static void apply_revoke(struct peer *peer, const struct core_action *action)
@@ -97,13 +101,14 @@ static void apply_revoke(struct peer *peer, const struct core_action *action)
 static void apply_to_peer(struct daemon *d, struct peer *peer, const struct core_action *action)
 {
         struct wire_cache cache = { .cache = action->reply.cache };
+        const struct store_device *device;
 
         switch ((enum core_action_type)action->type) {
         case CORE_ACT_GRANT:
                 apply_grant(d, peer, action);
                 break;
         case CORE_ACT_GROW_FAILED:
-                apply_failed(peer, action);
+                apply_failed(d, peer, action);
                 break;
         case CORE_ACT_REPLY_OK:
                 peer_gather_send(peer);
@@ -128,7 +133,16 @@ static void apply_to_peer(struct daemon *d, struct peer *peer, const struct core
                 peer_fail(peer, 0, apply_error(action->reply.error), NULL);
                 break;
         case CORE_ACT_OVERDUE:
+                device = &d->store.devices[action->revoke.device];
+                events_add(d, WIRE_EVENT_revoke_overdue,
+                           &(struct events_facts){ .peer = peer,
+                                                   .device = device->name,
+                                                   .bytes = action->revoke.pages * device->info.page_size },
+                           "it was asked for memory and did not answer: it is granted nothing until it does");
+                break;
         case CORE_ACT_LATE:
+                events_add(d, WIRE_EVENT_revoke_answered_late, &(struct events_facts){ .peer = peer },
+                           "it is granted memory again");
                 break;
         case CORE_ACT_KILL:
                 peer_kill(peer);

@@ -8,6 +8,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <grp.h>
+#include <inttypes.h>
 #include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -214,46 +215,36 @@ int config_value_mode(const char *text, void *field)
 }
 
 /* An id by number, or by a name that getpwnam or getgrnam knows. */
-static int value_user(const char *text, uint32_t *ret)
+int config_value_user(const char *text, void *field)
 {
         const struct passwd *entry;
         uint64_t number;
 
         if (value_number(text, 0, UINT32_MAX - 1, &number) == 0) {
-                *ret = (uint32_t)number;
+                *(uid_t *)field = (uid_t)number;
                 return 0;
         }
         entry = *text ? getpwnam(text) : NULL;
         if (!entry)
                 return -ENOENT;
-        *ret = entry->pw_uid;
-        return 0;
-}
-
-static int value_group(const char *text, uint32_t *ret)
-{
-        const struct group *entry;
-        uint64_t number;
-
-        if (value_number(text, 0, UINT32_MAX - 1, &number) == 0) {
-                *ret = (uint32_t)number;
-                return 0;
-        }
-        entry = *text ? getgrnam(text) : NULL;
-        if (!entry)
-                return -ENOENT;
-        *ret = entry->gr_gid;
+        *(uid_t *)field = entry->pw_uid;
         return 0;
 }
 
 int config_value_group(const char *text, void *field)
 {
-        uint32_t id = 0;
-        int r = value_group(text, &id);
+        const struct group *entry;
+        uint64_t number;
 
-        if (r == 0)
-                *(gid_t *)field = id;
-        return r;
+        if (value_number(text, 0, UINT32_MAX - 1, &number) == 0) {
+                *(gid_t *)field = (gid_t)number;
+                return 0;
+        }
+        entry = *text ? getgrnam(text) : NULL;
+        if (!entry)
+                return -ENOENT;
+        *(gid_t *)field = entry->gr_gid;
+        return 0;
 }
 
 int config_value_level(const char *text, void *field)
@@ -296,64 +287,19 @@ int config_value_uuid(const char *text, void *field)
         return value_text(text, field, sizeof(((struct config_device *)0)->uuid));
 }
 
-static int value_match(const char *text, struct config_match *ret)
+const char *config_size_text(uint64_t size, char text[static CONFIG_SIZE_TEXT])
 {
-        static const char *const later[] = { "unit:", "slice:", "cgroup:" };
-        struct config_match match = { 0 };
-        int r = 0;
+        static const char units[] = "\0KMGT";
+        size_t i = 0;
 
-        for (size_t i = 0; i < sizeof(later) / sizeof(later[0]); i++)
-                if (strncmp(text, later[i], strlen(later[i])) == 0)
-                        return -EOPNOTSUPP;
-        if (strcmp(text, "any") == 0) {
-                match.kind = CONFIG_MATCH_ANY;
-        } else if (strncmp(text, "uid:", 4) == 0) {
-                match.kind = CONFIG_MATCH_UID;
-                r = value_user(text + 4, &match.id);
-        } else if (strncmp(text, "gid:", 4) == 0) {
-                match.kind = CONFIG_MATCH_GID;
-                r = value_group(text + 4, &match.id);
-        } else {
-                r = -EINVAL;
+        if (size == CONFIG_NO_LIMIT) {
+                (void)snprintf(text, CONFIG_SIZE_TEXT, "max");
+                return text;
         }
-        if (r == 0)
-                *ret = match;
-        return r;
-}
-
-/* Up to CONFIG_MAX_MATCHES words of `words`, which is cut up; returns how many, or a negative errno. */
-static int value_matches(char *words, struct config_match *ret)
-{
-        char *save = NULL;
-        int n = 0, r;
-
-        for (char *word = strtok_r(words, " \t,", &save); word; word = strtok_r(NULL, " \t,", &save)) {
-                if (n == (int)CONFIG_MAX_MATCHES)
-                        return -ERANGE;
-                r = value_match(word, &ret[n]);
-                if (r < 0)
-                        return r;
-                n++;
+        while (size > 0 && size % 1024 == 0 && i + 2 < sizeof(units)) {
+                size /= 1024;
+                i++;
         }
-        return n > 0 ? n : -EINVAL;
-}
-
-int config_value_matches(const char *text, void *field)
-{
-        struct config_tenant *tenant = field;
-        struct config_match matches[CONFIG_MAX_MATCHES];
-        char *copy = strdup(text);
-        int n;
-
-        assert(tenant);
-
-        if (!copy)
-                return -ENOMEM;
-        n = value_matches(copy, matches);
-        free(copy);
-        if (n < 0)
-                return n;
-        memcpy(tenant->matches, matches, (size_t)n * sizeof(matches[0]));
-        tenant->n_matches = (uint32_t)n;
-        return 0;
+        (void)snprintf(text, CONFIG_SIZE_TEXT, "%" PRIu64 "%.1s", size, &units[i]);
+        return text;
 }

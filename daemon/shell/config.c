@@ -36,6 +36,7 @@ struct key {
 #define DEVICE(field) offsetof(struct config_device, field)
 #define TENANT(field) offsetof(struct config_tenant, field)
 #define AN_AMOUNT     "a size (bytes, 512M, 2G), a share (50%) or max"
+#define A_MATCH       "unit:NAME, slice:NAME, cgroup:/PATH, uid:USER, gid:GROUP or any, several separated by blanks"
 #define A_DURATION    "a time from 1ms to 60min (500ms, 2s, 1min)"
 
 /* clang-format off */
@@ -52,7 +53,7 @@ static const struct key keys[] = {
         {SECTION_DEVICE, "virgin-pages", config_value_count, DEVICE(virgin_pages), "a number of pages"},
         {SECTION_DEVICE, "hugepages", config_value_bool, DEVICE(hugepages), "yes or no"},
         {SECTION_DEVICE, "populate", config_value_bool, DEVICE(populate), "yes or no"},
-        {SECTION_TENANT, "match", config_value_matches, 0, "uid:USER, gid:GROUP or any, several separated by blanks"},
+        {SECTION_TENANT, "match", config_value_matches, 0, A_MATCH},
         {SECTION_TENANT, "memory.min", config_value_amount, TENANT(min), AN_AMOUNT},
         {SECTION_TENANT, "memory.low", config_value_amount, TENANT(low), AN_AMOUNT},
         {SECTION_TENANT, "memory.high", config_value_amount, TENANT(high), AN_AMOUNT},
@@ -217,26 +218,41 @@ static enum section parser_open_section(struct parser *p, const char *kind, cons
         return device ? SECTION_DEVICE : SECTION_TENANT;
 }
 
-static void parser_complain_device(void *userdata, const char *key, const char *sentence)
+/* Where the key stands in the section, or where the section begins. */
+static unsigned parser_line_of(const struct parser *p, const char *key, unsigned otherwise)
 {
-        struct parser *p = userdata;
-        unsigned line = ((const struct config_device *)p->object)->line;
-
         for (size_t i = 0; i < N_KEYS; i++)
                 if (p->lines[i] > 0 && strcmp(keys[i].name, key) == 0)
-                        line = p->lines[i];
-        parser_complain(p, line, "%s %s: %s", p->title, key, sentence);
+                        return p->lines[i];
+        return otherwise;
+}
+
+static void parser_complain_key(void *userdata, const char *key, const char *sentence)
+{
+        struct parser *p = userdata;
+        const struct config_device *device = p->object;
+        const struct config_tenant *tenant = p->object;
+        const unsigned begin = p->section == SECTION_DEVICE ? device->line : tenant->line;
+
+        parser_complain(p, parser_line_of(p, key, begin), "%s %s: %s", p->title, key, sentence);
 }
 
 /* What the keys of a section mean together, where each means something. */
 static void parser_close_section(struct parser *p)
 {
-        const struct config_device *device = p->object;
         struct dev_options options;
 
         if (p->section == SECTION_DEVICE && !p->section_failed) {
+                const struct config_device *device = p->object;
+
                 options = config_device_options(device);
-                (void)dev_backend_find(device->backend)->check(&options, parser_complain_device, p);
+                (void)dev_backend_find(device->backend)->check(&options, parser_complain_key, p);
+        } else if (p->section == SECTION_TENANT) {
+                struct config_tenant *tenant = p->object;
+
+                tenant->match_line = parser_line_of(p, "match", tenant->line);
+                if (!p->section_failed)
+                        (void)config_check_limits(tenant, 0, parser_complain_key, p);
         }
         p->section = SECTION_NONE;
         p->object = NULL;
@@ -321,15 +337,19 @@ static char *parser_read(char *str, int num, void *stream)
         return str;
 }
 
+static const char *value_why(int error)
+{
+        return error == -ERANGE       ? "out of range"
+               : error == -ENOENT     ? "unknown to this machine"
+               : error == -EOPNOTSUPP ? "not supported yet"
+               : error == -ENOMEM     ? "out of memory"
+                                      : "not valid";
+}
+
 static void parser_complain_value(struct parser *p, const struct key *key, const char *value, int error)
 {
-        const char *why = error == -ERANGE       ? "out of range"
-                          : error == -ENOENT     ? "unknown to this machine"
-                          : error == -EOPNOTSUPP ? "not supported yet"
-                          : error == -ENOMEM     ? "out of memory"
-                                                 : "not valid";
-
-        parser_complain(p, p->line, "%s %s = %.100s: %s; expected %s", p->title, key->name, value, why, key->expected);
+        parser_complain(p, p->line, "%s %s = %.100s: %s; expected %s", p->title, key->name, value, value_why(error),
+                        key->expected);
 }
 
 static int parser_key(void *userdata, const char *section, const char *name, const char *value)
@@ -362,29 +382,27 @@ static int parser_key(void *userdata, const char *section, const char *name, con
         return 1;
 }
 
-/* More of `low` than of `high`, where both are told in the same unit. */
-static bool amount_exceeds(const struct config_amount *low, const struct config_amount *high)
-{
-        if (high->bytes == CONFIG_NO_LIMIT || (low->percent > 0) != (high->percent > 0))
-                return false;
-        return low->percent > 0 ? low->percent > high->percent : low->bytes > high->bytes;
-}
-
-/* What one key alone cannot show. */
+/* What one section alone cannot show. */
 static void parser_check_whole(struct parser *p)
 {
-        for (uint32_t i = 0; i < p->config->n_tenants; i++) {
-                const struct config_tenant *t = &p->config->tenants[i];
+        struct config *config = p->config;
+        char text[2 * CONFIG_MATCH_TEXT];
+
+        for (uint32_t i = 0; i < config->n_tenants; i++) {
+                const struct config_tenant *t = &config->tenants[i], *taken;
 
                 if (t->n_matches == 0)
                         parser_complain(p, t->line, "[tenant %s] has no match: nobody would ever belong to it",
                                         t->name);
-                if (t->min.bytes == CONFIG_NO_LIMIT)
-                        parser_complain(p, t->line, "[tenant %s] memory.min cannot be max", t->name);
-                else if (amount_exceeds(&t->min, &t->max))
-                        parser_complain(p, t->line, "[tenant %s] memory.min is more than memory.max", t->name);
-                if (amount_exceeds(&t->high, &t->max) && t->high.bytes != CONFIG_NO_LIMIT)
-                        parser_complain(p, t->line, "[tenant %s] memory.high is more than memory.max", t->name);
+                for (uint32_t k = 0; k < t->n_matches; k++) {
+                        config->by_cgroup |= t->matches[k].kind >= CONFIG_MATCH_UNIT;
+                        taken = config_match_taken(config, i, &t->matches[k]);
+                        if (taken)
+                                parser_complain(
+                                        p, t->match_line,
+                                        "[tenant %s] match = %s is never reached: [tenant %s] in line %u takes it before",
+                                        t->name, config_match_text(&t->matches[k], text), taken->name, taken->line);
+                }
         }
 }
 
@@ -411,6 +429,32 @@ int config_parse(FILE *file, const char *path, config_complain_fn *complain, voi
         config_complete(config);
         *ret = TAKE_PTR(config);
         return 0;
+}
+
+int config_set(struct config_tenant *tenant, const char *key, const char *value, char *why, size_t size)
+{
+        size_t used = 0;
+        int r;
+
+        assert(tenant && key && value && why && size > 0);
+
+        for (size_t i = 0; i < N_KEYS; i++) {
+                if (keys[i].section != SECTION_TENANT || strcmp(keys[i].name, "match") == 0 ||
+                    strcmp(keys[i].name, key) != 0)
+                        continue;
+                r = keys[i].parse(value, (char *)tenant + keys[i].offset);
+                if (r < 0)
+                        (void)snprintf(why, size, "%s = %s: %s; expected %s", key, value, value_why(r),
+                                       keys[i].expected);
+                return r < 0 ? -EINVAL : 0;
+        }
+        (void)snprintf(why, size, "unknown key %s: there are ", key);
+        for (size_t i = 0; i < N_KEYS && used < size; i++)
+                if (keys[i].section == SECTION_TENANT && strcmp(keys[i].name, "match") != 0) {
+                        used = strlen(why);
+                        (void)snprintf(why + used, size - used, "%s%s", why[used - 1] == ' ' ? "" : ", ", keys[i].name);
+                }
+        return -EINVAL;
 }
 
 int config_load(const char *path, config_complain_fn *complain, void *userdata, struct config **ret)

@@ -3,8 +3,8 @@
  * config.h -- what kvpagerd.conf(5) says, checked.
  *
  * Strict: an unknown or repeated section or key, or a value that is not what its key takes, is a complaint with file
- * and line, and all complaints of a file are made before it is refused. A struct config is never changed after
- * config_load().
+ * and line, and all complaints of a file are made before it is refused. A struct config has no pointers: a copy of it
+ * is one that may be changed.
  */
 #ifndef SHELL_CONFIG_H
 #define SHELL_CONFIG_H
@@ -22,6 +22,7 @@
 #define CONFIG_MAX_DEVICES  16u
 #define CONFIG_MAX_TENANTS  256u
 #define CONFIG_MAX_MATCHES  32u
+#define CONFIG_MATCH_TEXT   256u /* bytes of one match: no name of a unit is longer, and no line */
 
 #define CONFIG_NO_LIMIT UINT64_MAX
 
@@ -49,16 +50,24 @@ struct config_device {
         bool hugepages, populate;
 };
 
-enum config_match_kind { CONFIG_MATCH_ANY, CONFIG_MATCH_UID, CONFIG_MATCH_GID };
+enum config_match_kind {
+        CONFIG_MATCH_ANY,
+        CONFIG_MATCH_UID,
+        CONFIG_MATCH_GID,
+        CONFIG_MATCH_UNIT,
+        CONFIG_MATCH_SLICE,
+        CONFIG_MATCH_CGROUP
+};
 
 struct config_match {
         enum config_match_kind kind;
-        uint32_t id;
+        uint32_t id; /* uid or gid; of a unit or slice CGROUP_SYSTEM, or the user whose manager's it is */
+        char text[CONFIG_MATCH_TEXT]; /* the pattern of a unit or slice, the path of a cgroup */
 };
 
 struct config_tenant {
         char name[CONFIG_NAME_MAX];
-        unsigned line;
+        unsigned line, match_line;
         uint32_t n_matches;
         struct config_match matches[CONFIG_MAX_MATCHES];
         struct config_amount min, low, high, max;
@@ -72,6 +81,7 @@ struct config {
         uint32_t n_devices, n_tenants;
         struct config_device devices[CONFIG_MAX_DEVICES];
         struct config_tenant tenants[CONFIG_MAX_TENANTS];
+        bool by_cgroup; /* some tenant is matched by unit, slice or cgroup */
 };
 
 /* Gets each complaint as one sentence without newline, "FILE:LINE: ..." */
@@ -92,6 +102,26 @@ struct dev_options config_device_options(const struct config_device *device);
 
 /* Bytes of `amount`, of which `whole` is 100 %. */
 uint64_t config_amount_bytes(const struct config_amount *amount, uint64_t whole);
+
+/* A device as it is once it is open. */
+struct config_size {
+        const char *name;
+        uint64_t capacity, page_size; /* bytes */
+};
+
+/* What a share of memory.* is a share of: the capacity of the smallest device, for limits hold on each. */
+uint64_t config_smallest(const struct config_size *devices, uint32_t n_devices);
+
+/* config-check.c. Whether the limits of a tenant make sense together: 0, or -EINVAL after a complaint about each that
+ * does not. `whole`: config_smallest(), or 0 where that is not known yet. */
+int config_check_limits(const struct config_tenant *tenant, uint64_t whole, dev_complain_fn *complain, void *userdata);
+
+/* Whether what is guaranteed to all tenants together fits each device: 0, or -EINVAL and a sentence in `why`. */
+int config_check_guarantees(const struct config *config, const struct config_size *devices, uint32_t n_devices,
+                            char *why, size_t size);
+
+/* Sets a key of a tenant as its section would. -EINVAL: a sentence in `why` says what is wrong with it. */
+int config_set(struct config_tenant *tenant, const char *key, const char *value, char *why, size_t size);
 
 /* Whether both describe the same devices, so that a daemon that runs with one can take the other. */
 bool config_same_devices(const struct config *a, const struct config *b);

@@ -10,7 +10,6 @@
 #include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
-#include <linux/capability.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,7 +17,6 @@
 #include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
-#include <sys/syscall.h>
 #include <systemd/sd-daemon.h>
 #include <time.h>
 #include <unistd.h>
@@ -57,6 +55,12 @@ static void daemon_bury(struct daemon *d, struct peer *peer)
         struct core_event event;
 
         if (peer->state == PEER_WORKER) {
+                struct core_worker_info info = { 0 };
+
+                (void)core_worker_info(d->core, peer->worker & 0xffffu, &info);
+                events_add(d, WIRE_EVENT_worker_gone,
+                           &(struct events_facts){ .peer = peer, .bytes = info.current_bytes }, "%s",
+                           peer->why[0] ? peer->why : "it hung up");
                 core_event_init(&event, CORE_EV_WORKER_GONE, daemon_now_usec());
                 event.worker_gone.worker = peer->worker;
                 daemon_event(d, &event);
@@ -70,6 +74,8 @@ static void daemon_arm(struct daemon *d)
 {
         uint64_t deadline = core_next_deadline(d->core);
 
+        if (d->notice.next_usec < deadline)
+                deadline = d->notice.next_usec;
         if (deadline >= d->armed_usec)
                 return;
         (void)sd_event_source_set_time(d->deadline_source, deadline);
@@ -82,12 +88,16 @@ void daemon_settle(struct daemon *d)
 {
         struct peer *peer;
 
-        apply_actions(d);
-        while ((peer = d->ended)) {
-                d->ended = peer->next_ended;
-                daemon_bury(d, peer);
+        do {
                 apply_actions(d);
-        }
+                while ((peer = d->ended)) {
+                        d->ended = peer->next_ended;
+                        daemon_bury(d, peer);
+                        apply_actions(d);
+                }
+                notice_turn(d);
+                events_push(d);
+        } while (d->ended);
         daemon_arm(d);
         if (core_pending(d->core)) {
                 (void)sd_event_source_set_enabled(d->pending_source, SD_EVENT_ONESHOT);
@@ -155,6 +165,8 @@ static void daemon_device_done(struct daemon *d, const struct store_device *devi
 {
         struct core_event event;
 
+        notice_device(d, (uint32_t)(device - d->store.devices), result->status,
+                      result->kind == DEV_JOB_CREATE ? "created" : "destroyed");
         if (result->status < 0)
                 daemon_device_failed(d, device, result);
         if (result->tampered)
@@ -194,21 +206,19 @@ static int daemon_on_stop(sd_event_source *source, const struct signalfd_siginfo
         (void)source;
         log_info("stops: %s", strsignal((int)info->ssi_signo));
         (void)sd_notify(0, "STOPPING=1");
+        events_add(d, WIRE_EVENT_daemon_stopping, NULL, "%s", strsignal((int)info->ssi_signo));
+        daemon_settle(d);
         return sd_event_exit(d->event, 0);
 }
 
 static int daemon_on_reload(sd_event_source *source, const struct signalfd_siginfo *info, void *userdata)
 {
         struct daemon *d = userdata;
+        char why[512];
 
         (void)source;
         (void)info;
-        (void)sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%" PRIu64, daemon_now_usec());
-        if (reload_config(d) == 0)
-                d->counters[WIRE_COUNTER_reloads]++;
-        else
-                d->counters[WIRE_COUNTER_reloads_failed]++;
-        (void)sd_notify(0, "READY=1");
+        (void)reload_config(d, NULL, why, sizeof(why));
         daemon_settle(d);
         return 0;
 }
@@ -360,25 +370,10 @@ static int daemon_make_loop(struct daemon *d)
         return r < 0 ? r : 0;
 }
 
-/* Whether signals may be sent to other users' processes, which on-overdue = kill is about. */
-static bool daemon_may_kill(void)
+static void daemon_complain(void *userdata, const char *sentence)
 {
-        struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
-        struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3] = { 0 };
-
-        return syscall(SYS_capget, &header, data) == 0 && (data[0].effective & (1u << CAP_KILL));
-}
-
-int daemon_check_kill(const struct config *config)
-{
-        for (uint32_t i = 0; i < config->n_tenants; i++)
-                if (config->tenants[i].kill_overdue && !daemon_may_kill()) {
-                        log_error("[tenant %s] on-overdue = kill needs the capability CAP_KILL: grant it "
-                                  "(AmbientCapabilities=CAP_KILL), or set on-overdue = deny",
-                                  config->tenants[i].name);
-                        return -EPERM;
-                }
-        return 0;
+        (void)userdata;
+        log_error("%s", sentence);
 }
 
 static int daemon_set_up(struct daemon *d)
@@ -386,9 +381,10 @@ static int daemon_set_up(struct daemon *d)
         char error[512] = "";
         int r;
 
-        r = daemon_check_kill(d->config);
+        r = reload_check_rights(d->config, d->config_path, daemon_complain, NULL);
         if (r < 0)
                 return r;
+        reload_operators(d);
         r = daemon_make_loop(d);
         if (r < 0)
                 return r;
@@ -400,7 +396,12 @@ static int daemon_set_up(struct daemon *d)
                 log_error("%s", error[0] ? error : strerror(-r));
                 return r;
         }
-        r = daemon_make_core(d);
+        r = reload_check(d, d->config, d->config_path, daemon_complain, NULL);
+        if (r < 0)
+                return r;
+        r = events_open(&d->events);
+        if (r == 0)
+                r = daemon_make_core(d);
         if (r == 0)
                 r = daemon_add_devices(d);
         if (r == 0)
@@ -433,6 +434,7 @@ int daemon_new(struct config *config, const char *config_path, int log_level, st
         d->start_usec = daemon_now_usec();
         d->armed_usec = UINT64_MAX;
         d->complaints = (struct ratelimit){ .interval_usec = 10000000, .burst = 30 };
+        notice_init(&d->notice);
         (void)snprintf(d->config_path, sizeof(d->config_path), "%s", config_path);
         log_set_level(log_level >= 0 ? (enum log_level)log_level : (enum log_level)config->daemon.log_level);
         r = daemon_set_up(d);
@@ -451,6 +453,7 @@ int daemon_run(struct daemon *d)
         assert(d && d->core);
 
         log_info("serves %s", d->listener.path);
+        events_add(d, WIRE_EVENT_daemon_started, NULL, "kvpagerd " KVPAGER_VERSION " serves %s", d->listener.path);
         (void)sd_notifyf(0, "READY=1\nSTATUS=Serves %s", d->listener.path);
         r = loop_run(d);
         if (r < 0)
@@ -484,6 +487,7 @@ void daemon_free(struct daemon *d)
         free(d->actions.v);
         free(d->peers);
         free(d->peer_of_worker);
+        events_close(&d->events);
         free(d->config);
         free(d);
 }

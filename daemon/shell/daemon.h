@@ -13,15 +13,18 @@
 
 #include "config.h"
 #include "core.h"
+#include "events.h"
 #include "listen.h"
+#include "notice.h"
 #include "peer.h"
 #include "ratelimit.h"
 #include "store.h"
 #include "tenants.h"
 #include "wire.h"
 
-#define DAEMON_MAX_GREETING 64u /* connections that have not said HELLO */
-#define DAEMON_MAX_ADMINS   64u /* connections of kvpagerctl and its like */
+#define DAEMON_MAX_GREETING 64u       /* connections that have not said HELLO */
+#define DAEMON_MAX_ADMINS   64u       /* connections of kvpagerctl and its like */
+#define DAEMON_GROUP        "kvpager" /* whose members are operators */
 #define DAEMON_ACTIONS      (4u * CORE_ACTIONS_MAX)
 
 struct daemon {
@@ -35,6 +38,9 @@ struct daemon {
         struct listener listener;
         struct store store;
         struct tenants tenants;
+        gid_t operators; /* DAEMON_GROUP; (gid_t)-1: there is none */
+        struct events events;
+        struct notice notice;
         struct core *core;
         size_t core_bytes;
         struct core_actions actions;
@@ -96,11 +102,28 @@ void dispatch_message(struct peer *peer, const struct wire_view *view);
 /* answer.c: messages that only ask. */
 void answer_query(struct peer *peer, const struct wire_view *view);
 
-/* -EPERM: some tenant is to be killed when overdue, and we may not; logged. */
-int daemon_check_kill(const struct config *config);
+/* operate.c: messages of operators. */
+void operate_message(struct peer *peer, const struct wire_view *view);
 
-/* reload.c: the core's tenants become those of `config`; and the whole configuration is read anew, or none of it. */
+/* reload.c. Whether what `config` says of tenants can be so, with our capabilities, and with these devices as well: 0,
+ * or a negative errno after complaints, which name lines of `path`; NULL: it is not as a file has it. */
+int reload_check_rights(const struct config *config, const char *path, config_complain_fn *complain, void *userdata);
+int reload_check(struct daemon *daemon, const struct config *config, const char *path, config_complain_fn *complain,
+                 void *userdata);
+
+/* The core's tenants become those of `config`, which was checked. -ENOSPC: there are too many with those that linger.
+ */
 int reload_tenants(struct daemon *daemon, const struct config *config);
-int reload_config(struct daemon *daemon);
+
+/* One [tenant] of the configuration, which was changed, takes effect. Returns whether its limits hold. `by`: the
+ * operator. */
+bool reload_tenant(struct daemon *daemon, uint32_t index, const struct peer *by);
+
+/* The whole configuration is read anew, or none of it: 0, or a negative errno and the first complaint in `why`. `by`:
+ * the operator; NULL: a signal. */
+int reload_config(struct daemon *daemon, const struct peer *by, char *why, size_t size);
+
+/* Finds the group of operators, which may have come or gone. */
+void reload_operators(struct daemon *daemon);
 
 #endif

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "cgroup.h"
 #include "daemon.h"
 #include "identity.h"
 #include "log.h"
@@ -31,12 +32,27 @@ static void dispatch_hello_admin(struct peer *peer)
         peer_send(peer, WIRE_WELCOME, peer->hello_request, &welcome, NULL, 0, theirs);
 }
 
+/* What a peer that no tenant takes can be told to put into the configuration. */
+static void dispatch_refuse(struct peer *peer, const struct identity *identity, const char *wanted,
+                            enum wire_error_code code)
+{
+        const struct daemon *d = peer->daemon;
+        char group[96] = "", place[320], detail[256];
+
+        if (identity->cgroup)
+                (void)snprintf(group, sizeof(group), "%s", cgroup_describe(identity->cgroup, place, sizeof(place)));
+        (void)snprintf(detail, sizeof(detail), "%s%spid %d, uid %u%s%s: add uid:%u%s%s to a match of %.60s", wanted,
+                       *wanted ? ", " : "", (int)identity->pid, (unsigned)identity->uid, *group ? ", " : "", group,
+                       (unsigned)identity->uid, *group ? " or " : "", group,
+                       d->config_path[0] ? d->config_path : CONFIG_DEFAULT_PATH);
+        peer_fail(peer, peer->hello_request, code, detail);
+}
+
 static void dispatch_hello_worker(struct peer *peer, const struct wire_hello *hello)
 {
         struct daemon *d = peer->daemon;
         struct identity identity;
         struct core_event event;
-        char detail[160];
         int r;
 
         r = identity_of_socket(peer->fd, &identity);
@@ -45,11 +61,15 @@ static void dispatch_hello_worker(struct peer *peer, const struct wire_hello *he
                 peer_end(peer);
                 return;
         }
+        identity.cgroup = peer->cgroup;
         r = identity_find_tenant(&identity, d->config, hello->tenant);
+        if (r < 0 && !peer->cgroup) { /* nobody wanted to know before */
+                (void)identity_cgroup(peer->fd, peer->pid, peer->accepted, &peer->cgroup);
+                identity.cgroup = peer->cgroup;
+                r = identity_find_tenant(&identity, d->config, hello->tenant);
+        }
         if (r < 0) {
-                (void)snprintf(detail, sizeof(detail), "%s%suid %u, gid %u", hello->tenant,
-                               hello->tenant[0] ? ", " : "", (unsigned)identity.uid, (unsigned)identity.gid);
-                peer_fail(peer, peer->hello_request, r == -ESRCH ? WIRE_E_WRONG_TENANT : WIRE_E_NO_TENANT, detail);
+                dispatch_refuse(peer, &identity, hello->tenant, r == -ESRCH ? WIRE_E_WRONG_TENANT : WIRE_E_NO_TENANT);
                 return;
         }
         peer_greeted(peer, PEER_JOINING);
@@ -246,7 +266,7 @@ void dispatch_message(struct peer *peer, const struct wire_view *view)
         case WIRE_TENANT_SET:
         case WIRE_RELOAD:
         case WIRE_EVENTS_GET:
-                peer_send_error(peer, view->header.request, WIRE_E_NO_PRIVILEGE, view->info->name);
+                operate_message(peer, view);
                 break;
         case WIRE_WELCOME:
         case WIRE_ERROR:

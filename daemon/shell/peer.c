@@ -77,8 +77,13 @@ void peer_fail(struct peer *peer, uint32_t request, enum wire_error_code code, c
                 return;
         if (code == WIRE_E_SLOW_READER)
                 peer->daemon->counters[WIRE_COUNTER_slow_readers]++;
-        if (peer->state == PEER_GREETING || peer->state == PEER_JOINING)
+        (void)snprintf(peer->why, sizeof(peer->why), "%s%s%s", wire_error_sentence(code), detail ? ": " : "",
+                       detail ? detail : "");
+        if (peer->state == PEER_GREETING || peer->state == PEER_JOINING) {
                 peer->daemon->counters[WIRE_COUNTER_connections_refused]++;
+                if (code != WIRE_E_SHUTTING_DOWN)
+                        notice_refused(peer->daemon, peer, peer->why);
+        }
         if (code != WIRE_E_SHUTTING_DOWN)
                 peer_log(peer, LOG_LEVEL_WARNING, "is disconnected: %s%s%s", wire_error_sentence(code),
                          detail ? ": " : "", detail ? detail : "");
@@ -95,12 +100,16 @@ void peer_kill(struct peer *peer)
 
         if (peer->ended)
                 return;
-        r = identity_kill(peer->fd, peer->pid);
+        r = identity_kill(peer->fd, peer->pid, peer->accepted);
         if (r < 0 && r != -ESRCH) {
-                peer_log(peer, LOG_LEVEL_ERROR, "did not give memory back in time, and cannot be killed: %s", strerror(-r));
+                peer_log(peer, LOG_LEVEL_ERROR, "did not give memory back in time, and cannot be killed: %s",
+                         strerror(-r));
                 return;
         }
         peer_log(peer, LOG_LEVEL_WARNING, "did not give memory back in time and was killed, as on-overdue says");
+        (void)snprintf(peer->why, sizeof(peer->why), "it was killed, as on-overdue says");
+        events_add(peer->daemon, WIRE_EVENT_worker_killed, &(struct events_facts){ .peer = peer },
+                   "it did not give memory back in time");
         peer_end(peer);
 }
 
@@ -405,6 +414,9 @@ int peer_new(struct daemon *d, uint32_t index, int fd, struct peer **ret)
         peer->pid = credentials.pid;
         peer->uid = credentials.uid;
         peer->active_usec = daemon_now_usec();
+        peer->accepted = identity_now();
+        if (d->config->by_cgroup)
+                (void)identity_cgroup(peer->fd, peer->pid, peer->accepted, &peer->cgroup);
         peer->complaints = (struct ratelimit){ .interval_usec = 10000000, .burst = 5 };
         outbox_init(&peer->outbox, peer->fd, peer_extent_fd, peer);
         d->peers[index] = peer;
@@ -460,7 +472,7 @@ void peer_free(struct peer *peer)
         d->peers[peer->index] = NULL;
         if (peer->state == PEER_GREETING)
                 d->n_greeting--;
-        else if (peer->state == PEER_ADMIN)
+        else if (peer->state == PEER_ADMIN && !peer->following)
                 d->n_admins--;
         else if (peer->state == PEER_WORKER)
                 d->peer_of_worker[peer->worker & 0xffffu] = NULL;
@@ -468,7 +480,9 @@ void peer_free(struct peer *peer)
         d->counters[WIRE_COUNTER_fds_sent] += peer->outbox.n_fds_sent;
         sd_event_source_disable_unref(peer->timer);
         outbox_done(&peer->outbox);
+        events_forget(peer);
         fd_close(peer->event_fd);
         fd_close(peer->fd);
+        free(peer->cgroup);
         free(peer);
 }

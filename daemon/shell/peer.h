@@ -39,13 +39,19 @@ struct peer {
         uint32_t index;  /* in daemon->peers */
         uint64_t cookie; /* never used twice */
         enum peer_state state;
-        bool ended, gathering, blocked;
+        bool ended, gathering, blocked, following;
         int fd, event_fd; /* event_fd: our end of the event channel, -1 before WELCOME */
         pid_t pid;
         uid_t uid;
         uint32_t worker, hello_request;
         uint64_t acknowledged;
         char tenant[CONFIG_NAME_MAX];
+        uint32_t tenant_index; /* the core's, of a worker */
+        uint64_t accepted;     /* identity_now() */
+        char *cgroup;          /* when it was accepted; NULL: not known */
+        char why[160];         /* its connection ends, where we end it */
+        uint32_t follow_request;
+        uint64_t follow_next;  /* the first event that it was not told of */
         uint64_t active_usec;  /* last time that it said something, or came */
         uint64_t blocked_usec; /* since when it takes nothing */
         sd_event_source *timer;

@@ -113,15 +113,6 @@ void store_close(struct store *store, uint64_t timeout_usec)
         store->slots = NULL;
 }
 
-uint64_t store_capacity(const struct store *store)
-{
-        uint64_t bytes = 0;
-
-        for (uint32_t i = 0; i < store->n_devices; i++)
-                bytes += store->devices[i].info.capacity;
-        return bytes;
-}
-
 uint64_t store_capacity_pages(const struct store *store)
 {
         uint64_t pages = 0;
@@ -129,6 +120,15 @@ uint64_t store_capacity_pages(const struct store *store)
         for (uint32_t i = 0; i < store->n_devices; i++)
                 pages += store->devices[i].info.capacity / store->devices[i].info.page_size;
         return pages;
+}
+
+uint32_t store_sizes(const struct store *store, struct config_size ret[static CONFIG_MAX_DEVICES])
+{
+        for (uint32_t i = 0; i < store->n_devices; i++)
+                ret[i] = (struct config_size){ .name = store->devices[i].name,
+                                               .capacity = store->devices[i].info.capacity,
+                                               .page_size = store->devices[i].info.page_size };
+        return store->n_devices;
 }
 
 static struct store_slot *slot_get(const struct store *store, uint64_t extent)

@@ -49,9 +49,11 @@ int store_reserve(struct store *store, uint32_t n_slots);
 /* Stops the threads and closes all fds. Nothing is truncated: workers that live on keep what they have mapped. */
 void store_close(struct store *store, uint64_t timeout_usec);
 
-/* Sum over all devices, in bytes. */
-uint64_t store_capacity(const struct store *store);
+/* Sum over all devices. */
 uint64_t store_capacity_pages(const struct store *store);
+
+/* What each device has; points into `store`. Returns how many there are. */
+uint32_t store_sizes(const struct store *store, struct config_size ret[static CONFIG_MAX_DEVICES]);
 
 void store_create(struct store *store, uint32_t device, uint64_t extent, uint32_t order);
 void store_destroy(struct store *store, uint32_t device, uint64_t extent);

@@ -59,7 +59,7 @@ int tenants_plan(const struct tenants *tenants, const struct config *config, con
         return 0;
 }
 
-void tenants_event(const struct tenants *tenants, const struct config *config, uint32_t index, uint64_t capacity,
+void tenants_event(const struct tenants *tenants, const struct config *config, uint32_t index, uint64_t whole,
                    uint64_t now_usec, struct core_event *ret)
 {
         const struct config_tenant *t = &config->tenants[index];
@@ -69,10 +69,10 @@ void tenants_event(const struct tenants *tenants, const struct config *config, u
         core_event_init(ret, CORE_EV_TENANT_SET, now_usec);
         ret->tenant_set.tenant = tenants->of_config[index];
         ret->tenant_set.on_overdue = t->kill_overdue;
-        ret->tenant_set.min_bytes = config_amount_bytes(&t->min, capacity);
-        ret->tenant_set.low_bytes = config_amount_bytes(&t->low, capacity);
-        ret->tenant_set.high_bytes = config_amount_bytes(&t->high, capacity);
-        ret->tenant_set.max_bytes = config_amount_bytes(&t->max, capacity);
+        ret->tenant_set.min_bytes = config_amount_bytes(&t->min, whole);
+        ret->tenant_set.low_bytes = config_amount_bytes(&t->low, whole);
+        ret->tenant_set.high_bytes = config_amount_bytes(&t->high, whole);
+        ret->tenant_set.max_bytes = config_amount_bytes(&t->max, whole);
         ret->tenant_set.reclaim_deadline_usec = t->reclaim_deadline_usec;
         ret->tenant_set.weight = t->weight;
         memcpy(ret->tenant_set.name, t->name, CORE_NAME_MAX);

@@ -24,9 +24,9 @@ struct tenants {
 int tenants_plan(const struct tenants *tenants, const struct config *config, const struct core *core,
                  struct tenants *ret);
 
-/* The event that makes the core's tenant what `config` says of its index'th [tenant]; `capacity` is what 100 % is, in
+/* The event that makes the core's tenant what `config` says of its index'th [tenant]; `whole` is what 100 % is, in
  * bytes. */
-void tenants_event(const struct tenants *tenants, const struct config *config, uint32_t index, uint64_t capacity,
+void tenants_event(const struct tenants *tenants, const struct config *config, uint32_t index, uint64_t whole,
                    uint64_t now_usec, struct core_event *ret);
 
 #endif

@@ -64,7 +64,8 @@ with open(folder + "/file", "w"):
 says(run(env={"KVPAGER_SOCKET": folder + "/file"}), folder + "/file exists and is no socket")
 if os.geteuid() == 0:
     says(run(env={"KVPAGER_SOCKET": folder + "/s"}, user=NOBODY, group=NOBODY, extra_groups=[]), "Permission denied", folder + "/s.lock")
-    says(run(config="[tenant a]\nmatch = any\non-overdue = kill\n", user=NOBODY, group=NOBODY, extra_groups=[]), "CAP_KILL", "[tenant a]")
+    says(run(config="[tenant a]\nmatch = any\non-overdue = kill\n", user=NOBODY, group=NOBODY, extra_groups=[]),
+         "try.conf:1: [tenant a] on-overdue: kill needs the capability CAP_KILL")
 
 # ---- A second daemon ----
 daemon = Daemon(capacity="16M", page_size="64K")
@@ -200,7 +201,12 @@ worker.round_trip()
 worker.close()
 until(lambda: [t["name"] for t in daemon.ctl("tenants")["tenants"]] == ["b"], "a went with its worker")
 says(daemon.text(), "in force")
-reload("[device d]\ncapacity = 4M\npage-size = 64K\nvirgin-pages = 0\n[tenant b]\nmatch = any\nmemory.min = 1M\n", "reloads")
-says(daemon.text(), "[tenant b] memory.min, memory.low and memory.high are not in force yet")
+small = "[device d]\ncapacity = 4M\npage-size = 64K\nvirgin-pages = 0\n[tenant b]\nmatch = any\nmemory.min = %s\n"
+reload(small % "4M", "reloads")
+reload(small % "4097K", "reloads_failed")
+says(daemon.text(), "memory.min of all tenants together is 4097K (b 4097K), and [device d] has 4M")
+reload(small % "50%" + "memory.max = 1M\n", "reloads_failed")
+says(daemon.text(), "kvpagerd.conf:5: [tenant b] memory.min: it is more than memory.max")
+assert daemon.tenant("b")["min_bytes"] == 4 << 20
 daemon.check()
 daemon.stop()

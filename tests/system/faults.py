@@ -33,11 +33,11 @@ socket-group = root
 capacity = 4M
 page-size = 64K
 virgin-pages = 8
+[tenant named]
+match = uid:nobody gid:nogroup unit:nobody.service
+memory.max = 50%
 [tenant t]
 match = any
-[tenant named]
-match = uid:nobody gid:nogroup
-memory.max = 50%
 """
 
 # What nobody may notice, for the call is to be made again, or later; where EAGAIN says something else.

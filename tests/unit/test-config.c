@@ -12,6 +12,8 @@
 #include "config.h"
 #include "log.h"
 
+#define A_MATCH "expected unit:NAME, slice:NAME, cgroup:/PATH, uid:USER, gid:GROUP or any, several separated by blanks"
+
 static char complaints[16384];
 
 static void complain(void *userdata, const char *sentence)
@@ -193,21 +195,194 @@ Test(config, values)
         bad("[device d]\nbackend = cuda\n", "a.conf:2: [device d] backend = cuda: not supported yet; expected host\n");
         bad("[device d]\nbackend = gpu\n", "a.conf:2: [device d] backend = gpu: not valid; expected host\n");
         bad("[device d]\npopulate = maybe\n", "a.conf:2: [device d] populate = maybe: not valid; expected yes or no\n");
-        bad("[tenant t]\nmatch = unit:x.service\n",
-            "a.conf:2: [tenant t] match = unit:x.service: not supported yet; expected uid:USER, gid:GROUP or any, several "
-            "separated by blanks\n"
-            "a.conf:1: [tenant t] has no match: nobody would ever belong to it\n");
         bad("[daemon]\nsocket-mode = 1777\n",
             "a.conf:2: [daemon] socket-mode = 1777: out of range; expected an octal mode such as 0660\n");
         bad("[daemon]\nsocket-group = no-such-group\n",
             "a.conf:2: [daemon] socket-group = no-such-group: unknown to this machine; expected a group's name or number\n");
         bad("[daemon]\nmax-workers = 0\n",
             "a.conf:2: [daemon] max-workers = 0: out of range; expected a number from 1 to 60000\n");
+        bad("[tenant t]\nmatch = any\nweight = 0\n",
+            "a.conf:3: [tenant t] weight = 0: out of range; expected a number from 1 to 10000\n");
+        bad("[tenant t]\nmatch = any\nmemory.low = 4GG\n",
+            "a.conf:3: [tenant t] memory.low = 4GG: not valid; expected a size (bytes, 512M, 2G), a share (50%) or max\n");
+}
+
+Test(config, limits_that_do_not_go_together)
+{
         bad("[tenant t]\nmatch = any\nmemory.min = 2G\nmemory.max = 1G\n",
-            "a.conf:1: [tenant t] memory.min is more than memory.max\n");
-        bad("[tenant t]\nmatch = any\nmemory.min = max\n", "a.conf:1: [tenant t] memory.min cannot be max\n");
+            "a.conf:3: [tenant t] memory.min: it is more than memory.max\n");
+        bad("[tenant t]\nmemory.min = max\nmatch = any\n",
+            "a.conf:2: [tenant t] memory.min: it cannot be max: it is set aside\n");
+        bad("[tenant t]\nmatch = any\nmemory.low = 2G\nmemory.max = 1G\n",
+            "a.conf:3: [tenant t] memory.low: it is more than memory.max\n");
         bad("[tenant t]\nmatch = any\nmemory.high = 20%\nmemory.max = 10%\n",
-            "a.conf:1: [tenant t] memory.high is more than memory.max\n");
+            "a.conf:3: [tenant t] memory.high: it is more than memory.max\n");
+        bad("[tenant t]\nmatch = any\nmemory.min = 3G\n\nmemory.high = 2G\n",
+            "a.conf:5: [tenant t] memory.high: it is less than memory.min\n");
+        /* Shares and sizes compare once it is known what they are shares of. */
+        free(good("[tenant t]\nmatch = any\nmemory.min = 50%\nmemory.max = 1G\n"));
+        free(good("[tenant t]\nmatch = any\nmemory.min = 1G\nmemory.low = max\nmemory.high = 1G\nmemory.max = 1G\n"));
+}
+
+static char keys_complained[512];
+
+static void complain_key(void *userdata, const char *key, const char *sentence)
+{
+        (void)userdata;
+        snprintf(keys_complained + strlen(keys_complained), sizeof(keys_complained) - strlen(keys_complained),
+                 "%s: %s\n", key, sentence);
+}
+
+Test(config, limits_once_the_devices_are_there)
+{
+        struct config *c = good("[tenant t]\nmatch = any\nmemory.min = 50%\nmemory.low = 1G\nmemory.max = 1G\n");
+
+        cr_expect_eq(config_check_limits(&c->tenants[0], 2ull << 30, complain_key, NULL), 0);
+        cr_expect_eq(config_check_limits(&c->tenants[0], (2ull << 30) + 100, complain_key, NULL), -EINVAL);
+        cr_expect_str_eq(keys_complained, "memory.min: it is more than memory.max\n");
+        free(c);
+}
+
+Test(config, guarantees_of_all_together)
+{
+        static const uint64_t mib = 1 << 20;
+        struct config_size devices[] = { { "big", 64 * mib, 2 * mib }, { "small", 16 * mib, 2 * mib } };
+        struct config *c = good("[tenant a]\nmatch = any\nmemory.min = 8M\n[tenant b]\nmatch = any\nmemory.min = 50%\n"
+                                "[tenant c]\nmatch = any\n");
+        char why[256] = "";
+
+        cr_expect_eq(config_smallest(devices, 2), 16 * mib);
+        cr_expect_eq(config_check_guarantees(c, devices, 2, why, sizeof(why)), 0, "%s", why);
+        c->tenants[2].min.bytes = 1;
+        cr_expect_eq(config_check_guarantees(c, devices, 2, why, sizeof(why)), -EINVAL);
+        cr_expect_str_eq(
+                why, "memory.min of all tenants together is 16777217 (a 8M, b 8M, c 1), and [device small] has 16M");
+        /* Pages count: a byte takes one, of each tenant. */
+        c->tenants[0].min.bytes = 7 * mib;
+        cr_expect_eq(config_check_guarantees(c, devices, 2, why, sizeof(why)), -EINVAL, "8 and 8 and 2");
+        c->tenants[0].min.bytes = 6 * mib;
+        cr_expect_eq(config_check_guarantees(c, devices, 2, why, sizeof(why)), 0);
+        c->tenants[0].min.bytes = c->tenants[2].min.bytes = 1ull << 60;
+        cr_expect_eq(config_check_guarantees(c, devices, 1, why, sizeof(why)), -EINVAL);
+        free(c);
+}
+
+Test(config, keys_that_are_set_later)
+{
+        struct config *c = good("[tenant t]\nmatch = any\nmemory.max = 1G\n");
+        struct config_tenant *t = &c->tenants[0];
+        char why[240];
+
+        cr_expect_eq(config_set(t, "memory.max", "2G", why, sizeof(why)), 0);
+        cr_expect_eq(config_set(t, "memory.min", "25%", why, sizeof(why)), 0);
+        cr_expect_eq(config_set(t, "weight", "7", why, sizeof(why)), 0);
+        cr_expect_eq(config_set(t, "on-overdue", "kill", why, sizeof(why)), 0);
+        cr_expect_eq(config_set(t, "reclaim-deadline", "20ms", why, sizeof(why)), 0);
+        cr_expect(t->max.bytes == 2ull << 30 && t->min.percent == 25 && t->weight == 7 && t->kill_overdue &&
+                  t->reclaim_deadline_usec == 20000);
+        cr_expect_eq(config_set(t, "memory.max", "4GG", why, sizeof(why)), -EINVAL);
+        cr_expect_str_eq(why, "memory.max = 4GG: not valid; expected a size (bytes, 512M, 2G), a share (50%) or max");
+        cr_expect_eq(t->max.bytes, 2ull << 30, "untouched");
+        for (int i = 0; i < 3; i++) {
+                static const char *const unknown[] = { "memory.maximum", "match", "capacity" };
+
+                cr_expect_eq(config_set(t, unknown[i], "1", why, sizeof(why)), -EINVAL);
+                cr_expect_eq(strncmp(why, "unknown key ", 12), 0, "%s", why);
+                cr_expect_not_null(strstr(why, ": there are memory.min, memory.low, memory.high, memory.max, weight, "
+                                               "reclaim-deadline, on-overdue"),
+                                   "%s", why);
+        }
+        free(c);
+}
+
+/* ---- whom a tenant takes ---- */
+
+static void matches_are(const char *value, const char *expected)
+{
+        char file[512], text[2 * CONFIG_MATCH_TEXT], all[1024] = "";
+        struct config *c;
+
+        snprintf(file, sizeof(file), "[tenant t]\nmatch = %s\n", value);
+        c = good(file);
+        for (uint32_t i = 0; i < c->tenants[0].n_matches; i++)
+                snprintf(all + strlen(all), sizeof(all) - strlen(all), "%s%s", i ? " " : "",
+                         config_match_text(&c->tenants[0].matches[i], text));
+        cr_expect_str_eq(all, expected);
+        free(c);
+}
+
+Test(config, matches)
+{
+        struct config *plain = good("[tenant t]\nmatch = any\n"), *unit = good("[tenant t]\nmatch = unit:a\n");
+
+        cr_expect(!plain->by_cgroup && unit->by_cgroup);
+        free(plain);
+        free(unit);
+        matches_are("any", "any");
+        matches_are("uid:root, gid:root", "uid:0 gid:0");
+        matches_are("unit:chat.service unit:chat unit:x.scope", "unit:chat.service unit:chat.service unit:x.scope");
+        matches_are("unit:serve@*.service unit:serve* unit:a\\x2db",
+                    "unit:serve@*.service unit:serve* unit:a\\x2db.service");
+        matches_are("unit:root/chat unit:1000/app-*.scope", "unit:0/chat.service unit:1000/app-*.scope");
+        matches_are("slice:serve slice:serve-chat.slice slice:7/app",
+                    "slice:serve.slice slice:serve-chat.slice slice:7/app.slice");
+        matches_are("cgroup:/a/b/ cgroup:/ cgroup:/a/..b/.c.", "cgroup:/a/b cgroup:/ cgroup:/a/..b/.c.");
+}
+
+Test(config, matches_that_are_none)
+{
+        static const char *const words[] = { "unit:",          "unit:a:b c",   "unit:a,b$",     "unit:no-such-user/a",
+                                             "unit:1000/",     "slice:",       "slice:-.slice", "cgroup:",
+                                             "cgroup:a/b",     "cgroup:/a//b", "cgroup:/..",    "cgroup:/a/.",
+                                             "cgroup:/a/../b", "tenant:x",     "user:0" };
+        char file[512];
+
+        for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
+                struct config *config = NULL;
+
+                snprintf(file, sizeof(file), "[tenant t]\nmatch = %s\n", words[i]);
+                cr_expect_eq(parse(file, strlen(file), &config), -EINVAL, "%s", words[i]);
+                cr_expect_eq(strncmp(complaints, "a.conf:2: [tenant t] match = ", 29), 0, "%s", complaints);
+                cr_expect_not_null(strstr(complaints, A_MATCH), "%s", complaints);
+        }
+}
+
+static void reaches(const char *earlier, const char *later, bool reached)
+{
+        char file[512], expected[512];
+
+        snprintf(file, sizeof(file), "[tenant a]\n\nmatch = uid:77 %s\n[tenant b]\n\nmatch = %s uid:78\n", earlier,
+                 later);
+        snprintf(expected, sizeof(expected),
+                 "a.conf:6: [tenant b] match = %s is never reached: [tenant a] in line 1 takes it before\n", later);
+        if (reached)
+                free(good(file));
+        else
+                bad(file, expected);
+}
+
+Test(config, matches_that_are_never_reached)
+{
+        bad("[tenant a]\nmatch = any\n[tenant b]\nmatch = uid:5\n",
+            "a.conf:4: [tenant b] match = uid:5 is never reached: [tenant a] in line 1 takes it before\n");
+        free(good("[tenant a]\nmatch = any\n[tenant b]\nmatch = any\n")); /* told apart by their names */
+        free(good("[tenant a]\nmatch = uid:5 uid:5\n[tenant b]\nmatch = any\n"));
+        reaches("uid:5", "uid:5", false);
+        reaches("uid:5", "gid:5", true);
+        reaches("uid:5", "uid:6", true);
+        reaches("gid:5", "gid:5", false);
+        reaches("unit:chat.service", "unit:chat.service", false);
+        reaches("unit:serve@*.service", "unit:serve@gpu0.service", false);
+        reaches("unit:serve@gpu0.service", "unit:serve@*.service", true);
+        reaches("unit:serve@*.service", "unit:serve@*.service", false);
+        reaches("unit:serve*.service", "unit:serve@*.service",
+                true); /* it is, but of two patterns only what is plain counts */
+        reaches("unit:chat.service", "unit:1000/chat.service", true);
+        reaches("slice:serve.slice", "slice:serve-chat.slice", false);
+        reaches("slice:serve.slice", "slice:server.slice", true);
+        reaches("slice:serve-chat.slice", "slice:serve.slice", true);
+        reaches("cgroup:/a", "cgroup:/a/b", false);
+        reaches("cgroup:/a/b", "cgroup:/a", true);
 }
 
 Test(config, devices_that_no_backend_could_open)
@@ -242,8 +417,7 @@ Test(config, every_complaint_is_made)
             "a.conf:3: unknown key y in [daemon]\n"
             "a.conf:4: [daemon] log-level = loud: not valid; expected error, warning, notice, info or debug\n"
             "a.conf:5: unknown section [bogus]: there are [daemon], [device NAME] and [tenant NAME]\n"
-            "a.conf:8: [tenant t] match = uid:no-such-user: unknown to this machine; expected uid:USER, gid:GROUP or any, several "
-            "separated by blanks\n"
+            "a.conf:8: [tenant t] match = uid:no-such-user: unknown to this machine; " A_MATCH "\n"
             "a.conf:7: [tenant t] has no match: nobody would ever belong to it\n");
 }
 

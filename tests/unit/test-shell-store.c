@@ -48,7 +48,12 @@ static struct store_result next_result(void)
 
 Test(store, what_it_opens)
 {
-        cr_expect_eq(store_capacity(&store), 64 * 65536);
+        struct config_size sizes[CONFIG_MAX_DEVICES];
+
+        cr_assert_eq(store_sizes(&store, sizes), 1);
+        cr_expect_eq(sizes[0].capacity, 64 * 65536);
+        cr_expect_eq(sizes[0].page_size, 65536);
+        cr_expect_str_eq(sizes[0].name, "host");
         cr_expect_eq(store_capacity_pages(&store), 64);
         cr_expect_eq(store.devices[0].virgin_pages, 4, "a sixteenth");
         cr_expect_str_eq(store.devices[0].name, "host");
@@ -117,7 +122,7 @@ Test(store, a_device_that_cannot_be_opened_is_named)
 
         config->devices[0].page_size = 1000;
         cr_expect_lt(store_open(&other, config, error, sizeof(error)), 0);
-        cr_expect_not_null(strstr(error, "[device host]: a page of 1000 bytes"), "%s", error);
+        cr_expect_not_null(strstr(error, "[device host]: page-size: a page of 1000:"), "%s", error);
         store_close(&other, 1000000);
         free(config);
 }

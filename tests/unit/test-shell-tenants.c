@@ -8,8 +8,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
+#include "cgroup.h"
 #include "core.h"
 #include "identity.h"
 #include "ratelimit.h"
@@ -167,9 +170,122 @@ Test(identity, of_ourselves)
         cr_expect_eq(identity_of_socket(pipes[0], &identity), -ENOTSOCK);
 }
 
+/* A child that waits for a byte on its pipe, and one that has ended and was not waited for. */
+static pid_t start_child(int *ret_end)
+{
+        int ends[2];
+        char byte;
+        pid_t pid;
+
+        cr_assert_eq(pipe(ends), 0);
+        pid = fork();
+        cr_assert_geq(pid, 0);
+        if (pid == 0) {
+                close(ends[1]);
+                (void)!read(ends[0], &byte, 1);
+                _exit(0);
+        }
+        close(ends[0]);
+        *ret_end = ends[1];
+        return pid;
+}
+
+static void own_cgroup(char path[static CGROUP_PATH_MAX])
+{
+        char text[8192] = "";
+        FILE *file = fopen("/proc/self/cgroup", "re");
+
+        cr_assert(file && fread(text, 1, sizeof(text) - 1, file) > 0);
+        fclose(file);
+        cr_assert_eq(cgroup_path_from_text(text, path, CGROUP_PATH_MAX), 0);
+}
+
+Test(identity, where_we_are)
+{
+        char expected[CGROUP_PATH_MAX], *path = NULL;
+        int fds[2];
+
+        own_cgroup(expected);
+        cr_assert_eq(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, fds), 0);
+        cr_assert_eq(identity_cgroup(fds[0], getpid(), identity_now(), &path), 0);
+        cr_expect_str_eq(path, expected);
+        free(path);
+        path = NULL;
+        cr_assert_eq(identity_cgroup_by_number(getpid(), identity_now(), &path), 0, "as before Linux 6.5");
+        cr_expect_str_eq(path, expected);
+        free(path);
+}
+
+Test(identity, of_whoever_is_gone)
+{
+        char *path = NULL;
+        siginfo_t info;
+        int end;
+        pid_t child = start_child(&end);
+
+        cr_expect_eq(identity_cgroup_by_number(child, identity_now(), &path), 0);
+        free(path);
+        path = NULL;
+        cr_expect_eq(identity_cgroup_by_number(child, 0, &path), -ESRCH,
+                     "started after it was accepted: another's number");
+        close(end);
+        cr_assert_eq(waitid(P_PID, (id_t)child, &info, WEXITED | WNOWAIT), 0);
+        cr_expect_eq(identity_cgroup_by_number(child, identity_now(), &path), -ESRCH, "it has ended");
+        cr_assert_eq(waitpid(child, NULL, 0), child);
+        cr_expect_eq(identity_cgroup_by_number(child, identity_now(), &path), -ESRCH, "there is none of that number");
+        cr_expect_eq(identity_cgroup_by_number(0, identity_now(), &path), -ESRCH, "of another pid namespace");
+        cr_expect_null(path);
+}
+
+/* The process that connected has ended, its socket lives on in another. */
+Test(identity, of_a_socket_that_was_handed_on)
+{
+        struct sockaddr_un address = { .sun_family = AF_UNIX, .sun_path = "\0kvp-identity" };
+        int listener = socket(AF_UNIX, SOCK_SEQPACKET, 0), fd, go[2], status;
+        struct identity identity;
+        char *path = NULL;
+        pid_t child;
+
+        snprintf(address.sun_path + 1, sizeof(address.sun_path) - 1, "kvp-identity-%d", (int)getpid());
+        cr_assert_eq(bind(listener, (struct sockaddr *)&address, sizeof(address)), 0);
+        cr_assert_eq(listen(listener, 1), 0);
+        cr_assert_eq(pipe(go), 0);
+        child = fork();
+        if (child == 0) {
+                char byte;
+
+                fd = socket(AF_UNIX, SOCK_SEQPACKET, 0);
+                if (connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0)
+                        _exit(1);
+                if (fork() > 0)
+                        _exit(0); /* the grandchild keeps the socket */
+                close(go[1]);
+                (void)!read(go[0], &byte, 1);
+                _exit(0);
+        }
+        close(go[0]);
+        cr_assert_eq(waitpid(child, &status, 0), child);
+        cr_assert_eq(status, 0);
+        fd = accept(listener, NULL, NULL);
+        cr_assert_geq(fd, 0);
+        cr_assert_eq(identity_of_socket(fd, &identity), 0);
+        cr_expect_eq(identity.pid, child);
+        cr_expect_eq(identity_cgroup(fd, identity.pid, identity_now(), &path), -ESRCH);
+        cr_expect_null(path);
+        cr_expect_eq(identity_kill(fd, identity.pid, identity_now()), -ESRCH,
+                     "the one that holds it now did not connect");
+        close(go[1]);
+}
+
 static void match(struct config_tenant *t, enum config_match_kind kind, uint32_t id)
 {
         t->matches[t->n_matches++] = (struct config_match){ .kind = kind, .id = id };
+}
+
+static void match_text(struct config_tenant *t, enum config_match_kind kind, uint32_t id, const char *text)
+{
+        match(t, kind, id);
+        snprintf(t->matches[t->n_matches - 1].text, CONFIG_MATCH_TEXT, "%s", text);
 }
 
 Test(identity, the_first_tenant_that_matches)
@@ -191,6 +307,32 @@ Test(identity, the_first_tenant_that_matches)
         cr_expect_eq(identity_find_tenant(&who, c, ""), 1, "by the primary group");
         c->n_tenants = 1;
         cr_expect_eq(identity_find_tenant(&who, c, ""), -EACCES);
+        free(c);
+}
+
+Test(identity, by_unit_slice_and_cgroup)
+{
+        struct config *c = make("unit slice group user rest");
+        struct identity who = { .uid = 1000, .gid = 100 };
+        static const struct {
+                const char *cgroup;
+                int tenant;
+        } cases[] = { { "/system.slice/chat.service", 0 },
+                      { "/serve.slice/serve-a.slice/x.service", 1 },
+                      { "/pods/7/x", 2 },
+                      { "/pods/77", -EACCES },
+                      { "/user.slice/user-5.slice/user@5.service/app.slice/chat.service", 3 },
+                      { "/user.slice/user-6.slice/user@6.service/app.slice/chat.service", -EACCES },
+                      { NULL, -EACCES } };
+
+        match_text(&c->tenants[0], CONFIG_MATCH_UNIT, CGROUP_SYSTEM, "chat.service");
+        match_text(&c->tenants[1], CONFIG_MATCH_SLICE, CGROUP_SYSTEM, "serve.slice");
+        match_text(&c->tenants[2], CONFIG_MATCH_CGROUP, 0, "/pods/7");
+        match_text(&c->tenants[3], CONFIG_MATCH_UNIT, 5, "chat.service");
+        for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+                who.cgroup = cases[i].cgroup;
+                cr_expect_eq(identity_find_tenant(&who, c, ""), cases[i].tenant, "%s", cases[i].cgroup);
+        }
         free(c);
 }
 

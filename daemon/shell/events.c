@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * events.c -- see events.h.
+ */
+#include "events.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "daemon.h"
+
+int events_open(struct events *events)
+{
+        assert(events && !events->ring);
+
+        events->ring = calloc(EVENTS_KEPT, sizeof(events->ring[0]));
+        events->next = 1;
+        return events->ring ? 0 : -ENOMEM;
+}
+
+void events_close(struct events *events)
+{
+        free(events->ring);
+        events->ring = NULL;
+}
+
+static uint64_t events_clock_usec(void)
+{
+        struct timespec now;
+
+        (void)clock_gettime(CLOCK_REALTIME, &now);
+        return (uint64_t)now.tv_sec * 1000000u + (uint64_t)now.tv_nsec / 1000u;
+}
+
+/* Text as the codec takes it. */
+static void events_copy(char *field, size_t size, const char *text)
+{
+        (void)snprintf(field, size, "%s", text ? text : "");
+        for (char *c = field; *c; c++)
+                if ((unsigned char)*c < 0x20 || *c == 0x7f)
+                        *c = '?';
+}
+
+void events_add(struct daemon *d, enum wire_event event, const struct events_facts *facts, const char *format, ...)
+{
+        static const struct events_facts nothing;
+        struct events *events = &d->events;
+        struct wire_item_event *item;
+        char text[sizeof(item->text)];
+        va_list list;
+
+        assert(event < WIRE_EVENT_MAX_);
+
+        if (!events->ring) /* the daemon did not get that far */
+                return;
+        if (!facts)
+                facts = &nothing;
+        va_start(list, format);
+        (void)vsnprintf(text, sizeof(text), format, list);
+        va_end(list);
+        item = &events->ring[events->next % EVENTS_KEPT];
+        *item = (struct wire_item_event){ .sequence = events->next++,
+                                          .time_usec = events_clock_usec(),
+                                          .bytes = facts->bytes,
+                                          .count = facts->count };
+        if (facts->peer) {
+                item->pid = (uint64_t)facts->peer->pid;
+                item->uid = facts->peer->uid;
+                item->worker = facts->peer->worker;
+        }
+        events_copy(item->event, sizeof(item->event), wire_event_name(event));
+        events_copy(item->tenant, sizeof(item->tenant),
+                    facts->tenant ? facts->tenant
+                    : facts->peer ? facts->peer->tenant
+                                  : NULL);
+        events_copy(item->device, sizeof(item->device), facts->device);
+        events_copy(item->text, sizeof(item->text), text);
+}
+
+static uint64_t events_oldest(const struct events *events)
+{
+        return events->next > EVENTS_KEPT ? events->next - EVENTS_KEPT : 1;
+}
+
+/* One packet of events from number `from` on, or from the oldest. Returns the number to go on from. */
+static uint64_t events_send(struct peer *peer, uint32_t request, uint64_t from)
+{
+        const struct events *events = &peer->daemon->events;
+        struct wire_item_event items[WIRE_MAX_EVENTS];
+        struct wire_events page;
+        uint32_t n = 0;
+
+        if (from < events_oldest(events))
+                from = events_oldest(events);
+        if (from > events->next) /* of another daemon's life */
+                from = events->next;
+        for (; from < events->next && n < WIRE_MAX_EVENTS; from++)
+                items[n++] = events->ring[from % EVENTS_KEPT];
+        page = (struct wire_events){ .more = from < events->next, .next = from };
+        peer_send(peer, WIRE_EVENTS, request, &page, items, n, -1);
+        return from;
+}
+
+void events_answer(struct peer *peer, const struct wire_view *view)
+{
+        const struct wire_events_get *get = view->fixed;
+        struct events *events = &peer->daemon->events;
+
+        assert(peer->state == PEER_ADMIN);
+
+        if (!get->follow) {
+                (void)events_send(peer, view->header.request, get->from);
+                return;
+        }
+        if (!peer->following) {
+                if (events->n_followers == EVENTS_MAX_FOLLOWERS) {
+                        peer_send_error(peer, view->header.request, WIRE_E_TOO_MANY_FOLLOWERS, NULL);
+                        return;
+                }
+                events->followers[events->n_followers++] = peer;
+                peer->following = true;
+                peer->daemon->n_admins--; /* it may be silent for as long as it likes */
+        }
+        peer->follow_request = view->header.request;
+        peer->follow_next = events_send(peer, view->header.request, get->from);
+}
+
+void events_push(struct daemon *d)
+{
+        for (uint32_t i = 0; i < d->events.n_followers; i++) {
+                struct peer *peer = d->events.followers[i];
+
+                while (!peer->ended && outbox_is_empty(&peer->outbox) && peer->follow_next < d->events.next)
+                        peer->follow_next = events_send(peer, peer->follow_request, peer->follow_next);
+        }
+}
+
+void events_forget(struct peer *peer)
+{
+        struct events *events = &peer->daemon->events;
+
+        if (!peer->following)
+                return;
+        for (uint32_t i = 0; i < events->n_followers; i++)
+                if (events->followers[i] == peer)
+                        events->followers[i] = events->followers[--events->n_followers];
+        peer->following = false;
+}
