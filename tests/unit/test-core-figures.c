@@ -227,6 +227,105 @@ Test(core_figures, count_requests_by_their_end)
         COUNTED(REQUESTS, 6);
 }
 
+static struct core_tenant_info tenant_info(uint32_t tenant)
+{
+        struct core_tenant_info info;
+
+        cr_assert(core_tenant_info(world.core, tenant, &info));
+        return info;
+}
+
+Test(core_figures, keep_account_of_each_tenant)
+{
+        struct party blue, green;
+        struct core_tenant_info info;
+
+        limit(0, (struct limits){ .weight = 7, .on_overdue = 1 });
+        limit(1, (struct limits){ .weight = 7 });
+        blue = party(0);
+        green = party(1);
+        take(&blue, 0, 1000);
+        take(&blue, 1, 24);
+        info = tenant_info(0);
+        cr_expect_eq(info.extents_granted, 15 + 2 + 2 + 1 + 2);
+        cr_expect_eq(info.pages_granted, 1024);
+        cr_expect_eq(info.requests, 2);
+        cr_expect_eq(info.requests_waited, 0);
+        cr_expect_eq(info.on_overdue, 1);
+        cr_expect_eq(info.wait_usec + info.stall_usec, 0);
+
+        /* Refused, and look-ahead refused: only the first is a failure. */
+        cr_expect_neq(grow((struct core_ev_grow){ .worker = green.worker, .cache = green.cache, .need = 1, .max = 1 }),
+                      0);
+        cr_expect_neq(grow((struct core_ev_grow){ .worker = green.worker,
+                                                  .cache = green.cache,
+                                                  .need = 1,
+                                                  .max = 1,
+                                                  .flags = CORE_GROW_OPTIONAL }),
+                      0);
+        cr_expect_neq(want(&green, 0, 2000), 0);
+        info = tenant_info(1);
+        cr_expect_eq(info.requests, 3);
+        cr_expect_eq(info.requests_failed, 2);
+        cr_expect_eq(info.requests_waited, 0);
+        cr_expect_eq(info.extents_granted, 0);
+
+        /* One waits for 30 ms, another for the last 20 of these and 5 more. */
+        cr_expect_eq(want(&green, 0, 2), CORE_E_NONE);
+        world.now += 10000;
+        cr_expect_eq(want(&green, 1, 3), CORE_E_NONE);
+        info = tenant_info(1);
+        cr_expect_eq(info.waiting, 2);
+        cr_expect_eq(info.requests_waited, 2);
+        cr_expect_eq(info.wait_usec, 0, "when it is over");
+        world.now += 20000;
+        world_tick(&world);
+        cr_expect_eq(tenant_info(1).stall_usec, 30000, "so far");
+        give_back(blue.worker, grant_of(blue.worker, 21)); /* 4 pages */
+        device_answer_all(&world);
+        info = tenant_info(1);
+        cr_expect_eq(info.waiting, 1);
+        cr_expect_eq(info.wait_usec, 30000);
+        cr_expect_eq(info.stall_usec, 30000);
+        world.now += 5000;
+        give_back(blue.worker, grant_of(blue.worker, 22));
+        device_answer_all(&world);
+        info = tenant_info(1);
+        cr_expect_eq(info.waiting, 0);
+        cr_expect_eq(info.wait_usec, 30000 + 25000);
+        cr_expect_eq(info.stall_usec, 35000);
+        cr_expect_eq(info.pages_granted, 5);
+        cr_expect_eq(info.revokes, 0);
+
+        /* Later another, for 7 ms. */
+        answer_revoke(blue.worker, 1);
+        acknowledge(green.worker, info.extents_granted);
+        world.now += 80000;
+        world_tick(&world);
+        cr_expect_eq(tenant_info(1).stall_usec, 35000);
+        cr_expect_eq(want(&green, 2, 600), CORE_E_NONE);
+        ASKED(&green, 1, 5);
+        shrug(&green, 1);
+        ASKED(&blue, 1, 597);
+        cr_expect_eq(tenant_info(1).revokes, 1);
+        cr_expect_eq(tenant_info(1).pages_revoked, 5);
+        world.now += 7000;
+        worker_is_gone(green.worker);
+        device_answer_all(&world);
+        cr_expect_eq(tenant_info(1).stall_usec, 42000);
+        cr_expect_eq(tenant_info(1).wait_usec, 62000);
+
+        info = tenant_info(0);
+        cr_expect_eq(info.revokes, 2);
+        cr_expect_eq(info.pages_revoked, 2 + 597);
+        cr_expect_eq(info.revokes_overdue, 0);
+        cr_expect_eq(info.overdue, 0);
+        world_advance(&world, SEC);
+        info = tenant_info(0);
+        cr_expect_eq(info.revokes_overdue, 1);
+        cr_expect_eq(info.overdue, 1);
+}
+
 /* ---- core_used_bytes() ---- */
 
 static uint64_t used_since(uint64_t *before)

@@ -279,3 +279,29 @@ Test(core_making, a_virgin_extent_that_is_wanted_needs_no_slot)
         cr_expect_eq(core_counter(world.core, CORE_COUNT_EXTENTS_RECLASSED), 0);
         cr_expect_eq(core_counter(world.core, CORE_COUNT_EXTENTS_CREATED), 16);
 }
+
+Test(core_making, a_virgin_extent_that_the_request_takes_itself_gives_no_slot)
+{
+        uint32_t worker;
+
+        start_small(16);
+        add_device(1, 16, 64, 64); /* 14 of 1 */
+        device_answer_all(&world);
+        worker = add_worker(0);
+        /* Three of 1 and three of 4 in each plane: with three planes 9 of the singles, 9 more, and 5 singles to give
+         * way. */
+        cr_expect_eq(grow((struct core_ev_grow){ .worker = worker,
+                                                 .cache = add_cache_on(1, worker, 1, 3, 64),
+                                                 .first = 1,
+                                                 .need = 15,
+                                                 .max = 15 }),
+                     CORE_E_DEVICE_FULL);
+        cr_expect_eq(grow((struct core_ev_grow){ .worker = worker,
+                                                 .cache = add_cache_on(1, worker, 1, 2, 64),
+                                                 .first = 1,
+                                                 .need = 15,
+                                                 .max = 15 }),
+                     CORE_E_NONE);
+        device_answer_all(&world);
+        cr_expect_eq(core_n_waiting(world.core), 0);
+}

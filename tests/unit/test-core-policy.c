@@ -165,6 +165,30 @@ Test(core_policy, who_would_have_the_smallest_share_is_served_first)
         cr_expect_eq(current_of(0), 116 * PAGE);
 }
 
+Test(core_policy, within_a_tenant_nobody_is_passed)
+{
+        struct party p = party(0), holder;
+
+        set_tenant(1, UINT64_MAX);
+        holder = party(1);
+        take(&holder, 0, 1019);
+        cr_expect_eq(want(&p, 0, 64), CORE_E_NONE);
+        cr_expect_eq(want(&p, 1, 3), CORE_E_NONE);
+        cr_expect_eq(core_n_waiting(world.core), 2, "though five pages are free");
+        cr_expect_eq(grow((struct core_ev_grow){ .worker = p.worker, .cache = p.cache, .row = 2, .need = 1, .max = 1 }),
+                     CORE_E_DEVICE_FULL);
+        cr_expect_eq(grow((struct core_ev_grow){ .worker = p.worker,
+                                                 .cache = p.cache,
+                                                 .row = 2,
+                                                 .need = 1,
+                                                 .max = 1,
+                                                 .flags = CORE_GROW_OPTIONAL }),
+                     CORE_E_BUSY);
+        give_back(holder.worker, grant_of(holder.worker, 1));
+        device_answer_all(&world);
+        cr_expect_eq(core_n_waiting(world.core), 0);
+}
+
 Test(core_policy, of_equals_the_older_is_served_first)
 {
         struct party first, second, holder;

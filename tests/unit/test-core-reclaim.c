@@ -107,6 +107,23 @@ Test(core_reclaim, below_memory_low_idle_rows_are_left_alone)
         ASKED(&open, 0, 10);
 }
 
+Test(core_reclaim, who_may_keep_all_he_has_is_not_waited_for)
+{
+        struct party own, guarded;
+
+        limit(1, (struct limits){ .low = 200, .weight = 1 });
+        own = party(0);
+        guarded = party(1);
+        take(&own, 0, 900);
+        take(&guarded, 0, 124);
+        hold(guarded.worker, guarded.cache, 0, false);
+        cr_expect_eq(want(&own, 1, 10), CORE_E_NONE);
+        ASKED(&own, 1, 10);
+        shrug(&own, 1);
+        NOT_ASKED();
+        cr_expect_not_null(answer(CORE_ACT_GROW_FAILED));
+}
+
 Test(core_reclaim, another_is_asked_as_well_after_a_tenth_of_a_second)
 {
         struct party own, first, second;
@@ -123,6 +140,13 @@ Test(core_reclaim, another_is_asked_as_well_after_a_tenth_of_a_second)
         cr_expect_eq(want(&own, 0, 700), CORE_E_NONE);
         ASKED(&first, 0, 600);
         began = world.now;
+        cr_expect_leq(core_next_deadline(world.core), began + 100 * MSEC);
+        grow((struct core_ev_grow){
+                .worker = own.worker, .cache = own.cache, .row = 1, .need = 1, .max = 1, .timeout_usec = 50 * MSEC });
+        world.now = began + 50 * MSEC;
+        world_tick(&world);
+        cr_expect_not_null(answer(CORE_ACT_GROW_FAILED));
+        NOT_ASKED();
         cr_expect_leq(core_next_deadline(world.core), began + 100 * MSEC);
         world.now = began + 100 * MSEC - 1;
         world_tick(&world);
@@ -177,13 +201,10 @@ Test(core_reclaim, who_gave_less_is_not_asked_again_until_something_changes)
 
 Test(core_reclaim, who_is_asked_for_another_devices_pages_is_waited_for)
 {
-        struct party own, other;
+        struct party own = party(0), other = party(0);
         uint32_t second, third;
 
-        set_tenant(1, UINT64_MAX);
         add_device(1, 21, 64, 0);
-        own = party(0);
-        other = party(1);
         second = add_cache_on(1, other.worker, 1, 1, 64);
         third = add_cache_on(1, own.worker, 1, 1, 64);
         take(&other, 0, 1024);
@@ -243,6 +264,33 @@ Test(core_reclaim, below_a_64th_idle_rows_are_asked_back_up_to_a_32nd)
         cr_expect_eq(core_counter(world.core, CORE_COUNT_REVOKES), 0);
         grow((struct core_ev_grow){ .worker = p.worker, .cache = p.cache, .row = 2, .need = 1, .max = 1 });
         ASKED(&p, 0, 17); /* 15 are left, 32 are to be */
+}
+
+Test(core_reclaim, below_a_64th_a_single_idle_page_is_asked_back)
+{
+        struct party p = party(0);
+
+        take(&p, 0, 1007);
+        take(&p, 1, 1);
+        hold(p.worker, p.cache, 1, false);
+        grow((struct core_ev_grow){ .worker = p.worker, .cache = p.cache, .row = 2, .need = 1, .max = 1 });
+        ASKED(&p, 0, 1);
+}
+
+Test(core_reclaim, for_the_watermark_too_what_is_on_its_way_counts)
+{
+        struct party p = party(0);
+
+        take(&p, 0, 512); /* 8 of 64 */
+        take(&p, 1, 241); /* 3 of 64, 3 of 16, and a page */
+        take(&p, 2, 255);
+        hold(p.worker, p.cache, 0, false);
+        give_back(p.worker, grant_of(p.worker, 15));
+        cr_assert_eq(world.device.n_operations, 1);
+        grow((struct core_ev_grow){ .worker = p.worker, .cache = p.cache, .row = 3, .need = 1, .max = 1 });
+        NOT_ASKED(); /* 15 and the page that comes */
+        grow((struct core_ev_grow){ .worker = p.worker, .cache = p.cache, .row = 4, .need = 4, .max = 4 });
+        ASKED(&p, 0, 20); /* 11, one that comes, and 20 are 32 */
 }
 
 Test(core_reclaim, below_a_64th_held_rows_are_left_alone)
