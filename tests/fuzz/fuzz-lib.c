@@ -189,6 +189,7 @@ static bool is_step_error(int r)
         case -ETIMEDOUT:
         case -ENOTCONN:
         case -EMFILE:
+        case -ECANCELED: /* the pressure handler released it */
         case -EPROTO:
                 return true;
         default:
@@ -215,7 +216,7 @@ static void call_step(unsigned i, struct script *script)
                 }
         (void)pthread_mutex_unlock(&app.lock);
         r = kvp_step(app.caches[i], steps, n, timeouts[b >> 4 & 3]);
-        if (r == -EINVAL) /* too long, or the pressure handler released a row */
+        if (r == -EINVAL) /* too long, or the pressure handler released a row before */
                 return;
         if (!is_step_error(r))
                 fail("kvp_step: an undocumented error");
