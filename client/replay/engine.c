@@ -24,7 +24,7 @@
 int engine_init(struct engine *engine, const struct memory_ops *ops, void *memory, struct ledger *ledger,
                 const struct request *requests, size_t n_requests, size_t max_running)
 {
-        assert(engine && ops && ops->admit && ops->grow && ops->release);
+        assert(engine && ops && ops->admit && ops->grow && ops->footprint && ops->release);
         assert(ledger && max_running > 0);
 
         *engine = (struct engine){
@@ -105,12 +105,12 @@ static int engine_preempt_youngest(struct engine *engine)
 
 static void sequence_book(struct engine *engine, struct sequence *sequence, uint64_t tokens)
 {
-        uint64_t blocks = ledger_blocks(tokens);
+        uint64_t units = engine->ops->footprint(engine->memory, tokens);
 
-        if (blocks <= sequence->booked)
+        if (units <= sequence->booked)
                 return;
-        ledger_book(engine->ledger, blocks - sequence->booked);
-        sequence->booked = blocks;
+        ledger_book(engine->ledger, units - sequence->booked);
+        sequence->booked = units;
 }
 
 /* Room for one token more in every running sequence, at the price of the youngest. 1: all have it; 0: a lone one has to
@@ -175,7 +175,8 @@ static int engine_admit(struct engine *engine)
 
                 sequence.length = (uint64_t)sequence.request->prompt_tokens + sequence.generated;
                 tokens = sequence.length + !sequence_is_done(&sequence);
-                if (!ledger_admits(engine->ledger, ledger_blocks(tokens), engine->n_running == 0))
+                if (!ledger_admits(engine->ledger, engine->ops->footprint(engine->memory, tokens),
+                                   engine->n_running == 0))
                         return 0;
                 r = engine->ops->admit(engine->memory, &sequence, tokens);
                 if (r == -EAGAIN || memory_is_short(r))

@@ -32,7 +32,7 @@ struct sequence {
         uint32_t row;            /* the memory's: where it is */
         uint64_t backed;         /* the memory's: how much it gave, in units of its own */
         uint64_t prefill_backed; /* the memory's: how much of that when its prompt was written */
-        uint64_t booked;         /* blocks in the ledger */
+        uint64_t booked;         /* in the ledger */
 };
 
 /* All return 0 or a negative errno. -ENOMEM, -EDQUOT, -ETIMEDOUT: no memory now; -EAGAIN: no row. Others end the
@@ -44,6 +44,8 @@ struct memory_ops {
         int (*grow)(void *memory, struct sequence *sequences, size_t n);
         /* The tokens from `from` up to sequence->length are computed. NULL where there is nothing to compute. */
         int (*compute)(void *memory, struct sequence *sequence, uint64_t from);
+        /* What a sequence of so many tokens takes of it, in units of the ledger. */
+        uint64_t (*footprint)(const void *memory, uint64_t tokens);
         /* Gives the row back. */
         int (*release)(void *memory, struct sequence *sequence);
 };

@@ -43,6 +43,12 @@ static int paged16_grow(void *memory, struct sequence *sequences, size_t n)
         return first_error;
 }
 
+static uint64_t paged16_footprint(const void *memory, uint64_t tokens)
+{
+        (void)memory;
+        return ledger_blocks(tokens);
+}
+
 static int paged16_release(void *memory, struct sequence *sequence)
 {
         struct paged16 *pool = memory;
@@ -57,5 +63,6 @@ static int paged16_release(void *memory, struct sequence *sequence)
 const struct memory_ops paged16_ops = {
         .admit = paged16_admit,
         .grow = paged16_grow,
+        .footprint = paged16_footprint,
         .release = paged16_release,
 };

@@ -149,8 +149,8 @@ int pager_stats(struct pager *pager, struct kvp_cache_stats *ret_stats)
         return 0;
 }
 
-/* One kvp_step() over pager->steps, timed; what is no shortage gets a complaint, and so does a success that is none. */
-static int pager_step(struct pager *pager, size_t n)
+/* kvp_step() over pager->steps, timed. */
+static int pager_step_once(struct pager *pager, size_t n)
 {
         struct timespec before, after;
         int r;
@@ -160,7 +160,22 @@ static int pager_step(struct pager *pager, size_t n)
         (void)clock_gettime(CLOCK_MONOTONIC, &after);
         histogram_add(&pager->wait_nsec,
                       (uint64_t)((after.tv_sec - before.tv_sec) * 1000000000 + after.tv_nsec - before.tv_nsec));
+        return r;
+}
 
+/* What is no shortage gets a complaint, and so does a success that is none. */
+static int pager_step(struct pager *pager, size_t n)
+{
+        int r = pager_step_once(pager, n), rest;
+
+        /* What others were asked for comes back however busy the machine is, and the outcome must not depend on that.
+         */
+        if (r == -ETIMEDOUT && pager->options.settle) {
+                rest = pager_settle(pager);
+                if (rest < 0)
+                        return rest;
+                r = pager_step_once(pager, n);
+        }
         if (r < 0 && !memory_is_short(r))
                 return pager_complain(pager, r, "kvp_step");
         for (size_t i = 0; r == 0 && i < n; i++)
@@ -270,6 +285,13 @@ static int pager_compute(void *memory, struct sequence *sequence, uint64_t from)
         return r < 0 ? pager_complain(pager, r, "compute") : 0;
 }
 
+static uint64_t pager_footprint(const void *memory, uint64_t tokens)
+{
+        const struct pager *pager = memory;
+
+        return geometry_pages(&pager->options.geometry, pager->options.layout, pager->places.page_size, tokens);
+}
+
 static int pager_release(void *memory, struct sequence *sequence)
 {
         struct pager *pager = memory;
@@ -295,5 +317,6 @@ const struct memory_ops pager_ops = {
         .admit = pager_admit,
         .grow = pager_grow,
         .compute = pager_compute,
+        .footprint = pager_footprint,
         .release = pager_release,
 };

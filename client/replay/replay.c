@@ -25,6 +25,8 @@
 #define DEFAULT_REQUESTS    UINT64_C(1000)
 #define DEFAULT_PAGE_SIZE   (UINT64_C(2) << 20)
 #define MEMORY_TIMEOUT_USEC UINT64_C(30000000)
+/* On the virtual clock no other engine gives anything up while one waits: this is for what its mapper gives back. */
+#define TURN_TIMEOUT_USEC UINT64_C(20000)
 
 struct replay {
         const struct options *options;
@@ -167,16 +169,24 @@ static int replay_find_daemon(struct replay *replay, struct complaint *complaint
         return replay_start_daemon(replay, complaint);
 }
 
+/* What admission keeps free, rounded up: of a few large pages the spare is one at least. */
+static uint64_t spare_of(const struct replay *replay, uint64_t units)
+{
+        const uint64_t percent = replay->options->spare_percent;
+
+        return replay->plan.unconstrained ? 0 : units / 100 * percent + (units % 100 * percent + 99) / 100;
+}
+
 static int replay_simulate(struct replay *replay, struct outcome *outcome, struct complaint *complaint)
 {
         const struct options *options = replay->options;
         struct plan *plan = &replay->plan;
-        uint64_t blocks = plan_capacity_blocks(plan, options);
+        uint64_t blocks = plan_capacity_blocks(plan, options), pages = plan->capacity / plan->page_size;
         const struct simulation_options simulation_options = {
                 .n_engines = plan->n_workers,
                 .max_seqs = options->max_seqs,
                 .capacity_blocks = blocks,
-                .spare_blocks = plan->unconstrained ? 0 : blocks / 100 * options->spare_percent,
+                .spare_blocks = spare_of(replay, blocks),
         };
         int r;
 
@@ -191,8 +201,8 @@ static int replay_simulate(struct replay *replay, struct outcome *outcome, struc
                 replay->ledger = NULL;
                 return complain(complaint, -ENOMEM, "no shared memory for the ledger");
         }
-        replay->ledger->capacity_blocks = simulation_options.capacity_blocks;
-        replay->ledger->spare_blocks = simulation_options.spare_blocks;
+        replay->ledger->capacity = plan->unconstrained ? UINT64_MAX : pages;
+        replay->ledger->spare = spare_of(replay, pages);
         return 0;
 }
 
@@ -219,7 +229,7 @@ static int replay_start_crew(struct replay *replay, struct complaint *complaint)
                                 .verify = options->verify,
                                 .cold = options->cold,
                                 .settle = options->no_compute,
-                                .timeout_usec = MEMORY_TIMEOUT_USEC,
+                                .timeout_usec = options->no_compute ? TURN_TIMEOUT_USEC : MEMORY_TIMEOUT_USEC,
                         },
                         .requests = plan->shares[i],
                         .n_requests = plan->n_shares[i],

@@ -87,7 +87,7 @@ int simulate_paged16(const struct simulation_options *options, const struct requ
         _cleanup_(fleet_clear) struct fleet fleet = { .n = options->n_engines };
         _cleanup_(cleanup_free) struct simulation *simulation = NULL;
         struct paged16 pool = { .capacity_blocks = options->capacity_blocks };
-        struct ledger ledger = { .capacity_blocks = options->capacity_blocks, .spare_blocks = options->spare_blocks };
+        struct ledger ledger = { .capacity = options->capacity_blocks, .spare = options->spare_blocks };
         int r;
 
         assert(options->n_engines > 0 && options->max_seqs > 0);
@@ -108,7 +108,7 @@ int simulate_paged16(const struct simulation_options *options, const struct requ
         r = fleet_run(&fleet, &pool, simulation);
         if (r < 0)
                 return r;
-        assert(pool.used_blocks == 0 && ledger.booked_blocks == 0);
+        assert(pool.used_blocks == 0 && ledger.booked == 0);
 
         simulation->peak_blocks = pool.peak_blocks;
         for (size_t i = 0; i < fleet.n; i++) {

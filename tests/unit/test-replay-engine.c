@@ -22,7 +22,7 @@ struct bench {
 
 static void bench_init(struct bench *bench, const struct request *requests, size_t n, size_t rows, uint64_t blocks)
 {
-        *bench = (struct bench){ .pool.capacity_blocks = blocks, .ledger.capacity_blocks = blocks };
+        *bench = (struct bench){ .pool.capacity_blocks = blocks, .ledger.capacity = blocks };
         cr_assert_eq(engine_init(&bench->engine, &paged16_ops, &bench->pool, &bench->ledger, requests, n, rows), 0);
 }
 
@@ -31,7 +31,7 @@ static void bench_iterate(struct bench *bench)
         bench->now = engine_next(&bench->engine, bench->now);
         cr_assert_neq(bench->now, UINT64_MAX);
         cr_assert_eq(engine_iterate(&bench->engine, bench->now, &bench->iteration), 0);
-        cr_assert_eq(bench->pool.used_blocks, bench->ledger.booked_blocks);
+        cr_assert_eq(bench->pool.used_blocks, bench->ledger.booked);
         cr_assert_eq(engine_complete(&bench->engine), 0);
         bench->now += bench->iteration.duration_usec;
 }
@@ -101,7 +101,7 @@ Test(replay_engine, admits_in_order_and_keeps_the_spare)
         struct bench bench;
 
         bench_init(&bench, requests, 3, 4, 10);
-        bench.ledger.spare_blocks = 2;
+        bench.ledger.spare = 2;
         bench_iterate(&bench);
         cr_assert_eq(bench.engine.n_running, 1,
                      "the second would need 9 of 8 blocks, and the third does not overtake it");
@@ -117,7 +117,7 @@ Test(replay_engine, an_engine_with_nothing_running_may_use_the_spare)
         struct bench bench;
 
         bench_init(&bench, &request, 1, 4, 10);
-        bench.ledger.spare_blocks = 5;
+        bench.ledger.spare = 5;
         bench_iterate(&bench);
         bench_iterate(&bench);
         cr_assert_eq(bench.engine.completed, 1);
@@ -144,6 +144,35 @@ Test(replay_engine, turns_away_what_is_impossible)
         cr_assert_eq(bench.engine.rejected, 2);
         cr_assert_not(engine_reject_front(&bench.engine));
         engine_clear(&bench.engine);
+}
+
+static uint64_t coarse_footprint(const void *memory, uint64_t tokens)
+{
+        (void)memory;
+        return 2 * ledger_blocks(tokens);
+}
+
+/* What a length takes is the memory's to say. */
+Test(replay_engine, admits_by_units_of_its_memory)
+{
+        static const struct request requests[] = { { .prompt_tokens = 40 }, { .id = 1, .prompt_tokens = 40 } };
+        struct memory_ops coarse = paged16_ops;
+        struct ledger ledger = { .capacity = 11 }; /* one takes 6 of it, of the pool 3 */
+        struct paged16 pool = { .capacity_blocks = 100 };
+        struct engine_iteration iteration;
+        struct engine engine;
+
+        coarse.footprint = coarse_footprint;
+        cr_assert_eq(engine_init(&engine, &coarse, &pool, &ledger, requests, 2, 4), 0);
+        cr_assert_eq(engine_iterate(&engine, 0, &iteration), 0);
+        cr_assert(iteration.n_running == 1 && ledger.booked == 6 && pool.used_blocks == 3);
+        cr_assert_eq(engine_complete(&engine), 0);
+        cr_assert_eq(ledger.booked, 0);
+        ledger.capacity = 12;
+        cr_assert_eq(engine_iterate(&engine, 1000000, &iteration), 0);
+        cr_assert_eq(engine_complete(&engine), 0);
+        cr_assert_eq(engine.completed, 2);
+        engine_clear(&engine);
 }
 
 /* Every block is counted twice here: by the pool, and from the sequences; and tokens made may only grow. */
@@ -178,7 +207,7 @@ Test(replay_engine, keeps_its_books_under_random_loads)
                         tokens += requests[i].prompt_tokens + requests[i].generated_tokens;
                 }
                 bench_init(&bench, requests, 60, 1 + seed % 16, 32 + seed % 40);
-                bench.ledger.spare_blocks = seed % 7;
+                bench.ledger.spare = seed % 7;
                 while (engine_next(&bench.engine, bench.now) != UINT64_MAX) {
                         bench_iterate(&bench);
                         check_books(&bench);

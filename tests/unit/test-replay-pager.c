@@ -43,7 +43,7 @@ static void run_engine(struct run *run)
                 .verify = run->verify,
                 .cold = run->cold,
         };
-        struct ledger ledger = { .capacity_blocks = UINT64_MAX };
+        struct ledger ledger = { .capacity = UINT64_MAX };
         struct complaint complaint;
         struct engine engine;
         static struct pager pager;
@@ -75,7 +75,7 @@ static void run_engine(struct run *run)
         engine_clear(&engine);
         pager_close(&pager);
         cr_assert_eq(fake.used, 0);
-        cr_assert_eq(ledger.booked_blocks, 0);
+        cr_assert_eq(ledger.booked, 0);
 }
 
 Test(replay_pager, verified_attention_is_the_same_in_every_layout)
@@ -162,7 +162,7 @@ Test(replay_pager, catches_what_changes_behind_its_back)
                 struct pager_options options = { .layout = KVP_LAYOUT_TOKEN_MAJOR_FUSED,
                                                  .max_seqs = 2,
                                                  .max_tokens = 500 };
-                struct ledger ledger = { .capacity_blocks = UINT64_MAX };
+                struct ledger ledger = { .capacity = UINT64_MAX };
                 struct engine_iteration iteration;
                 struct complaint complaint;
                 struct engine engine;
