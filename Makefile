@@ -86,8 +86,8 @@ SO_LDFLAGS := -shared -Wl,-soname,libkvpager.so.0 $(BASE_LDFLAGS) $(if $(SANITIZ
 # Layers: a folder sees itself and what lies to its left, and nothing else. FLAGS is what a folder adds.
 BASE_I := -Idaemon/base
 CORE_I := $(BASE_I) -Idaemon/core
-DEV_I := $(CORE_I) -Idaemon/dev
-SHELL_I := $(DEV_I) -Idaemon/shell -Iclient/proto
+DEV_I := $(CORE_I) -Idaemon/dev -Iclient/proto
+SHELL_I := $(DEV_I) -Idaemon/shell
 CLIENT_I := -Iclient/proto -Iclient/include
 # Tests see everything. Where two folders have a header of one name, a test gives the path from the root.
 TEST_I := -Itests/unit -Itests/sim $(SHELL_I) $(CLIENT_I) -Iclient/lib -Iclient/cli -Iclient/replay -Ikernels/ref -I.
@@ -105,6 +105,7 @@ $(OBJ)/man/%: FLAGS := -fPIE -Iclient/proto
 $(OBJ)/tests/%: FLAGS := -fPIE -pthread $(TEST_I)
 # What is loaded into other programs defines what libc defines, and is not looked into by sanitizers.
 $(OBJ)/tests/faults/%: FLAGS := -fPIC -fvisibility=hidden -fno-builtin -fno-sanitize=all -U_FORTIFY_SOURCE -Itests/faults
+$(OBJ)/tests/standin/%: FLAGS := -fPIC -fvisibility=hidden -fno-sanitize=all -Iclient/proto
 
 # ---- What there is to build ------------------------------------------------------------------------------------------
 
@@ -155,6 +156,8 @@ FUZZ_T := $(call mains,fuzz,fuzz)
 SIM_T := $(if $(wildcard tests/sim/main.c),$(TESTS)/sim)
 # System calls that fail on demand, for LD_PRELOAD. A sanitizer's allocator is its own.
 FAULTS_O := $(filter-out $(if $(SANITIZE),%/allocate.o),$(call objects,tests/faults))
+# NVIDIA's driver as far as kvpager calls it, over memfds, for machines without a GPU.
+STANDIN_T := $(if $(wildcard tests/standin/libcuda.c),$(addprefix $(TESTS)/standin/,libcuda.so.1 libnvidia-ml.so.1))
 FAULTS_T := $(if $(FAULTS_O),$(TESTS)/faults.so)
 TSAN_T := $(patsubst tests/tsan/%.c,$(TESTS)/tsan-%,$(wildcard tests/tsan/*.c))
 SIM_P := $(if $(call parts,tests/sim),$(LIB)/libtestsim.a)
@@ -176,7 +179,7 @@ endif
         clean help FORCE
 
 all: $(PROGRAMS) $(ALL_A) $(CLIENT_SO) $(MADE_PAGES) $(LIB)/kvpager.pc ## programs and library, in build/<variant>
-tests: all $(UNIT_T) $(SYSTEM_T) $(BENCH_T) $(SIM_T) $(TSAN_T) $(FUZZ_T) $(FAULTS_T) ## all test programs of a variant
+tests: all $(UNIT_T) $(SYSTEM_T) $(BENCH_T) $(SIM_T) $(TSAN_T) $(FUZZ_T) $(FAULTS_T) $(STANDIN_T) ## all test programs of a variant
 
 # ---- Rules -----------------------------------------------------------------------------------------------------------
 
@@ -253,6 +256,9 @@ $(UNIT_T): $(TESTS)/%: $(OBJ)/tests/unit/%.o $(UNIT_P) $(SIM_P) $(ALL_A)
 $(FAULTS_T): $(FAULTS_O)
 	@mkdir -p $(@D)
 	$(call quiet,LD)$(CC) -shared -Wl,-z,defs -Wl,-z,now $(LDFLAGS) -o $@ $(filter %.o,$^)
+$(STANDIN_T): $(TESTS)/standin/lib%.so.1: $(OBJ)/tests/standin/lib%.o $(OBJ)/tests/standin/standin.o
+	@mkdir -p $(@D)
+	$(call quiet,LD)$(CC) -shared -Wl,-z,defs -Wl,-soname,$(@F) $(LDFLAGS) -o $@ $(filter %.o,$^) -pthread
 # The simulation is the core and its own world; that it needs nothing else is the point of it.
 $(SIM_T): $(OBJ)/tests/sim/main.o $(SIM_P) $(CORE_A) $(BASE_A)
 	@mkdir -p $(@D)

@@ -9,17 +9,44 @@
 #include <string.h>
 #include <time.h>
 
+#include "giveback.h"
 #include "grow.h"
 #include "mapper.h"
 
-/* Takes NULL and half-built ones. Whatever is mapped goes with the reservation. */
+int cache_fence(struct kvp_cache *cache)
+{
+        kvp_fence_fn *fence;
+        void *userdata;
+
+        (void)pthread_mutex_lock(&cache->lock);
+        fence = cache->fence;
+        userdata = cache->fence_userdata;
+        (void)pthread_mutex_unlock(&cache->lock);
+        if (fence)
+                return fence(cache, userdata);
+        return cache->mem->fence ? cache->mem->fence(cache->mem_device) : 0;
+}
+
+/* Where not whatever is mapped goes with the reservation. */
+static void unmap_all(struct kvp_cache *cache)
+{
+        for (uint32_t row = 0; row < cache->n_rows && cache->extents; row++)
+                for (uint32_t class = 0; class < cache->layout.n_classes; class++)
+                        giveback_unmap(cache, row, class, 0);
+}
+
+/* Takes NULL and half-built ones. */
 static void cache_free(struct kvp_cache *cache)
 {
         if (!cache)
                 return;
         fork_unregister(&cache->reservation);
+        if (cache->reservation.base && cache->mem->whole)
+                unmap_all(cache);
         if (cache->reservation.base)
-                cache->mem->release(cache->reservation.base, cache->reservation.size);
+                cache->mem->release(cache->mem_device, cache->reservation.base, cache->reservation.size);
+        if (cache->mem_device)
+                cache->mem->close(cache->mem_device);
         for (size_t i = 0; cache->extents && i < (size_t)cache->n_rows * cache->layout.n_classes; i++)
                 extents_free(&cache->extents[i]);
         free(cache->extents);
@@ -85,7 +112,11 @@ static int cache_new(struct kvp_conn *conn, const struct kvp_geometry *geometry,
         r = cache_new_rows(cache, geometry->max_seqs);
         if (r < 0)
                 return r;
-        r = cache->mem->reserve(cache->layout.total_bytes, device->page_size, &cache->reservation.base);
+        if (cache->mem->open)
+                r = cache->mem->open(device->uuid, &cache->mem_device);
+        if (r < 0)
+                return r;
+        r = cache->mem->reserve(cache->mem_device, cache->layout.total_bytes, device->page_size, &cache->reservation.base);
         if (r < 0)
                 return r;
         cache->reservation.size = cache->layout.total_bytes;
@@ -181,7 +212,7 @@ KVP_PUBLIC void kvp_cache_destroy(struct kvp_cache *cache)
         conn = cache->conn;
         cache_retire(cache);
         fixed = (struct wire_cache_destroy){ .cache = cache->id };
-        if (cache->fence && cache->fence(cache, cache->fence_userdata) < 0) {
+        if (cache_fence(cache) < 0) {
                 /* Somebody still uses the memory, so it stays, with its addresses, until the process ends or
                  * disconnects. */
                 fork_unregister(&cache->reservation);

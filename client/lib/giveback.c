@@ -31,18 +31,33 @@ void giveback_add(struct giveback *giveback, uint64_t id)
                 giveback_send(giveback);
 }
 
-uint64_t giveback_places(struct giveback *giveback, struct kvp_cache *cache, uint32_t row, uint32_t class,
-                         uint32_t from)
+void giveback_unmap(struct kvp_cache *cache, uint32_t row, uint32_t class, uint32_t from)
 {
         const struct extents *list = cache_extents(cache, row, class);
         const uint32_t planes = cache->layout.classes[class].planes, first = extents_end(list, planes, from);
         const uint64_t bytes = (uint64_t)(extents_end(list, planes, list->n) - first) << cache->layout.page_shift;
+
+        for (uint32_t plane = 0; plane < planes && !cache->mem->whole && bytes > 0; plane++)
+                cache->mem->unmap(cache->mem_device, cache_address(cache, class, plane, row, first), bytes);
+        for (uint32_t i = from; i < list->n && cache->mem->whole; i++) {
+                const struct extent_place *place = extents_at(list, planes, i);
+
+                for (uint32_t plane = 0; plane < planes; plane++)
+                        if (place->present >> plane & 1)
+                                cache->mem->unmap(cache->mem_device,
+                                                  cache_address(cache, class, plane, row, place->first),
+                                                  UINT64_C(1) << place->order << cache->layout.page_shift);
+        }
+}
+
+uint64_t giveback_places(struct giveback *giveback, struct kvp_cache *cache, uint32_t row, uint32_t class,
+                         uint32_t from)
+{
+        const struct extents *list = cache_extents(cache, row, class);
+        const uint32_t planes = cache->layout.classes[class].planes;
         uint64_t count = 0;
 
-        if (from == list->n)
-                return 0;
-        for (uint32_t plane = 0; plane < planes; plane++)
-                cache->mem->unmap(cache_address(cache, class, plane, row, first), bytes);
+        giveback_unmap(cache, row, class, from);
         for (uint32_t i = from; i < list->n; i++) {
                 const struct extent_place *place = extents_at(list, planes, i);
 

@@ -69,6 +69,21 @@ static void row_answered(struct kvp_cache *cache, const struct wire_item_grow *i
         }
 }
 
+/* Makes `n` complete places from index `from` on usable, an adjacent run of extents a plane in one call. */
+static int make_usable(struct kvp_cache *cache, const struct wire_item_grow *item, uint32_t from, uint32_t n)
+{
+        const struct extents *list = cache_extents(cache, item->row, item->plane_class);
+        const uint32_t planes = cache->layout.classes[item->plane_class].planes,
+                       first = extents_end(list, planes, from);
+        const size_t bytes = (size_t)(extents_end(list, planes, from + n) - first) << cache->layout.page_shift;
+        int r = 0;
+
+        for (uint32_t plane = 0; plane < planes && n > 0 && cache->mem->access && r == 0; plane++)
+                r = cache->mem->access(cache->mem_device,
+                                       cache_address(cache, item->plane_class, plane, item->row, first), bytes);
+        return r;
+}
+
 static void entry_end(struct kvp_conn *conn, struct request *request, uint32_t index, int status,
                       struct giveback *refused)
 {
@@ -78,13 +93,17 @@ static void entry_end(struct kvp_conn *conn, struct request *request, uint32_t i
         struct extents *list = cache_extents(cache, item->row, item->plane_class);
         struct row *r = &cache->rows[item->row];
         const uint32_t planes = cache->layout.classes[item->plane_class].planes;
-        const uint32_t complete = extents_complete(list, planes, entry->from);
-        const uint32_t end = extents_end(list, planes, entry->from + complete);
+        uint32_t complete = extents_complete(list, planes, entry->from), end;
         struct giveback ragged;
         uint64_t returned, pages;
         bool wake = false;
 
         assert(!entry->done && request->n_left > 0);
+        if (make_usable(cache, item, entry->from, complete) < 0) {
+                complete = 0; /* all of it goes back */
+                entry->status = -ENOMEM;
+        }
+        end = extents_end(list, planes, entry->from + complete);
         giveback_init(&ragged, conn, WIRE_RETURN_GIVEN);
         returned = giveback_places(&ragged, cache, item->row, item->plane_class, entry->from + complete);
         giveback_send(&ragged);
@@ -173,7 +192,7 @@ static int extent_take(struct request *request, const struct wire_item_grant *gr
                           grant->first, grant->order, &place);
         if (r < 0)
                 return r;
-        r = cache->mem->map(cache_address(cache, item->plane_class, grant->plane, item->row, grant->first),
+        r = cache->mem->map(cache->mem_device, cache_address(cache, item->plane_class, grant->plane, item->row, grant->first),
                             UINT64_C(1) << grant->order << cache->layout.page_shift, fd);
         if (r < 0)
                 return r;

@@ -16,13 +16,14 @@ static int map_error(void)
         return errno == EAGAIN ? -ENOMEM : -errno;
 }
 
-static int host_reserve(size_t size, size_t align, void **ret_base)
+static int host_reserve(struct mem_device *device, size_t size, size_t align, void **ret_base)
 {
         const uintptr_t mask = align - 1;
         size_t padded;
         uintptr_t base, start;
         void *p;
 
+        (void)device;
         assert(size > 0 && is_power_of_two(align));
         if (__builtin_add_overflow(size, align, &padded))
                 return -ENOMEM;
@@ -39,14 +40,16 @@ static int host_reserve(size_t size, size_t align, void **ret_base)
         return 0;
 }
 
-static int host_map(void *address, size_t size, int fd)
+static int host_map(struct mem_device *device, void *address, size_t size, int fd)
 {
+        (void)device;
         return mmap(address, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0) == MAP_FAILED ? map_error()
                                                                                                         : 0;
 }
 
-static void host_unmap(void *address, size_t size)
+static void host_unmap(struct mem_device *device, void *address, size_t size)
 {
+        (void)device;
         if (mmap(address, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) !=
             MAP_FAILED)
                 return;
@@ -54,8 +57,9 @@ static void host_unmap(void *address, size_t size)
         (void)mprotect(address, size, PROT_NONE);
 }
 
-static void host_release(void *base, size_t size)
+static void host_release(struct mem_device *device, void *base, size_t size)
 {
+        (void)device;
         (void)munmap(base, size);
 }
 
@@ -69,5 +73,10 @@ const struct mem_backend mem_host = {
 
 const struct mem_backend *mem_backend_find(const char *name)
 {
-        return strcmp(name, mem_host.name) == 0 ? &mem_host : NULL;
+        static const struct mem_backend *const backends[] = { &mem_host, &mem_cuda };
+
+        for (size_t i = 0; i < sizeof(backends) / sizeof(backends[0]); i++)
+                if (strcmp(name, backends[i]->name) == 0)
+                        return backends[i];
+        return NULL;
 }

@@ -83,18 +83,6 @@ void shrink_floors(const struct kvp_cache *cache, uint32_t row, uint64_t tokens,
 
 /* ---- carrying out: without locks ---- */
 
-static int ask_fence(struct kvp_cache *cache)
-{
-        kvp_fence_fn *fence;
-        void *userdata;
-
-        (void)pthread_mutex_lock(&cache->lock);
-        fence = cache->fence;
-        userdata = cache->fence_userdata;
-        (void)pthread_mutex_unlock(&cache->lock);
-        return fence ? fence(cache, userdata) : 0;
-}
-
 /* Ends ROW_SHRINKING; `gone`: what was picked is unmapped, else it is put back. */
 static void batch_end(struct shrink *batch, bool gone, uint64_t returned)
 {
@@ -133,7 +121,7 @@ bool shrink_carry_out(struct shrink *batch)
 
         if (batch->n == 0)
                 return true;
-        if (ask_fence(cache) < 0) {
+        if (cache_fence(cache) < 0) {
                 batch_end(batch, false, 0);
                 return false;
         }

@@ -237,8 +237,11 @@ static void emit_grant(struct run *run, const struct request *r, uint32_t extent
         action->grant.first = e->first;
         action->grant.order = (uint16_t)core_order_shift(extent_order_index(e));
         action->grant.device = (uint16_t)device;
-        if (last)
-                action->flags = CORE_GRANT_LAST | (core_policy_default.is_short(c, device, worker_get(c, r->worker)->tenant, 0) ? CORE_GRANT_SHORT : 0);
+        if (!last)
+                return;
+        action->flags = CORE_GRANT_LAST;
+        if (core_policy_default.is_short(c, device, worker_get(c, r->worker)->tenant, 0))
+                action->flags |= CORE_GRANT_SHORT;
 }
 
 enum piece_result { PIECE_GRANTED, PIECE_BLOCKED, PIECE_FAILED };

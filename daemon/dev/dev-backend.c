@@ -7,7 +7,7 @@
 
 #include "dev.h"
 
-static const struct dev_backend *const backends[] = { &dev_backend_host };
+static const struct dev_backend *const backends[] = { &dev_backend_host, &dev_backend_cuda };
 
 const struct dev_backend *dev_backend_find(const char *name)
 {

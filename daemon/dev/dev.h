@@ -58,7 +58,7 @@ struct dev_backend {
         int (*destroy)(struct dev *dev, struct dev_extent *extent);
 };
 
-extern const struct dev_backend dev_backend_host;
+extern const struct dev_backend dev_backend_host, dev_backend_cuda;
 
 /* The backend of that name; NULL: there is none. */
 const struct dev_backend *dev_backend_find(const char *name);

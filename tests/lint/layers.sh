@@ -66,7 +66,7 @@ includes() { # FOLDER ALLOWED...
 B=daemon/base C=daemon/core D=daemon/dev P=client/proto H=client/include
 includes $B
 includes $C $B
-includes $D $C $B
+includes $D $C $B $P
 includes daemon/shell $D $C $B $P
 includes $P
 includes client/lib $P $H

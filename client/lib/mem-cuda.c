@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * mem-cuda.c -- extents of a GPU's memory: each is imported from its fd and mapped whole; adjacent ones are made accessible by one
+ * call.
+ *
+ * All calls are made in one context: the one that was current when the cache was made, or else the device's primary
+ * context, which is what the runtime API and the frameworks on it use. They may come from any thread, so each pushes the
+ * context and pops it again. The device is found by its UUID, for CUDA_VISIBLE_DEVICES renumbers.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cuda.h"
+#include "mem.h"
+#include "util.h"
+
+struct mem_device {
+        const struct cuda *cuda;
+        CUdevice device;
+        CUcontext context;
+        bool retained; /* the primary context, by us */
+};
+
+static CUdeviceptr pointer(const void *address)
+{
+        return (CUdeviceptr)(uintptr_t)address;
+}
+
+static int enter(const struct mem_device *d)
+{
+        return cuda_errno(d->cuda->ctx_push_current(d->context));
+}
+
+static void leave(const struct mem_device *d)
+{
+        CUcontext popped;
+
+        (void)d->cuda->ctx_pop_current(&popped);
+}
+
+static int find_device(struct mem_device *d, const char *uuid)
+{
+        int count = 0;
+
+        if (d->cuda->device_get_count(&count) != CUDA_SUCCESS)
+                return -ENODEV;
+        for (int i = 0; i < count; i++) {
+                char name[CUDA_UUID_SIZE];
+                CUuuid bytes;
+
+                if (d->cuda->device_get(&d->device, i) != CUDA_SUCCESS ||
+                    d->cuda->device_get_uuid(&bytes, d->device) != CUDA_SUCCESS)
+                        continue;
+                cuda_uuid_format(&bytes, name);
+                if (strcmp(name, uuid) == 0)
+                        return 0;
+        }
+        return -ENODEV;
+}
+
+/* The caller's context, if it is of the device. */
+static int find_context(struct mem_device *d)
+{
+        CUdevice device;
+
+        if (d->cuda->ctx_get_current(&d->context) == CUDA_SUCCESS && d->context) {
+                if (d->cuda->ctx_get_device(&device) != CUDA_SUCCESS || device != d->device)
+                        return -EXDEV;
+                return 0;
+        }
+        if (d->cuda->primary_ctx_retain(&d->context, d->device) != CUDA_SUCCESS)
+                return -ENODEV;
+        d->retained = true;
+        return 0;
+}
+
+static void cuda_close(struct mem_device *d)
+{
+        if (d && d->retained)
+                (void)d->cuda->primary_ctx_release(d->device);
+        free(d);
+}
+
+static int cuda_open(const char *uuid, struct mem_device **ret)
+{
+        struct mem_device *d = calloc(1, sizeof(*d));
+        char error[200];
+        int r;
+
+        assert(uuid && ret);
+
+        if (!d)
+                return -ENOMEM;
+        d->cuda = cuda_get(error, sizeof(error));
+        r = d->cuda ? find_device(d, uuid) : -ENODEV;
+        if (r == 0)
+                r = find_context(d);
+        if (r < 0) {
+                cuda_close(d);
+                return r;
+        }
+        *ret = d;
+        return 0;
+}
+
+static int cuda_reserve(struct mem_device *d, size_t size, size_t align, void **ret_base)
+{
+        CUdeviceptr base;
+        int r = enter(d);
+
+        if (r < 0)
+                return r;
+        r = cuda_errno(d->cuda->mem_reserve(&base, size, align, 0, 0));
+        leave(d);
+        if (r == 0)
+                *ret_base = (void *)(uintptr_t)base;
+        return r;
+}
+
+/* The mapping keeps the memory, so the handle is not kept. */
+static int cuda_map(struct mem_device *d, void *address, size_t size, int fd)
+{
+        CUmemGenericAllocationHandle handle;
+        int r = enter(d);
+
+        if (r < 0)
+                return r;
+        r = cuda_errno(d->cuda->mem_import(&handle, (void *)(intptr_t)fd, CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR));
+        if (r == 0) {
+                r = cuda_errno(d->cuda->mem_map(pointer(address), size, 0, handle, 0));
+                (void)d->cuda->mem_release(handle);
+        }
+        leave(d);
+        return r;
+}
+
+static int cuda_access(struct mem_device *d, void *address, size_t size)
+{
+        const CUmemAccessDesc desc = { { CU_MEM_LOCATION_TYPE_DEVICE, d->device }, CU_MEM_ACCESS_FLAGS_PROT_READWRITE };
+        int r = enter(d);
+
+        if (r < 0)
+                return r;
+        r = cuda_errno(d->cuda->mem_set_access(pointer(address), size, &desc, 1));
+        leave(d);
+        return r;
+}
+
+static void cuda_unmap(struct mem_device *d, void *address, size_t size)
+{
+        if (enter(d) < 0)
+                return; /* the context is gone, and with it the mapping */
+        (void)d->cuda->mem_unmap(pointer(address), size);
+        leave(d);
+}
+
+static void cuda_release(struct mem_device *d, void *base, size_t size)
+{
+        if (enter(d) < 0)
+                return;
+        (void)d->cuda->mem_free(pointer(base), size);
+        leave(d);
+}
+
+static int cuda_fence(struct mem_device *d)
+{
+        int r = enter(d);
+
+        if (r < 0)
+                return r;
+        r = cuda_errno(d->cuda->ctx_synchronize());
+        leave(d);
+        return r;
+}
+
+const struct mem_backend mem_cuda = {
+        .name = "cuda",
+        .whole = true,
+        .open = cuda_open,
+        .close = cuda_close,
+        .reserve = cuda_reserve,
+        .map = cuda_map,
+        .access = cuda_access,
+        .unmap = cuda_unmap,
+        .release = cuda_release,
+        .fence = cuda_fence,
+};

@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * cuda.c -- see cuda.h.
+ */
+#include "cuda.h"
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdio.h>
+
+#define LIBRARY "libcuda.so.1"
+
+static pthread_mutex_t cuda_mutex = PTHREAD_MUTEX_INITIALIZER;
+static struct cuda cuda_table;
+static bool cuda_is_ready;
+
+static int load(struct cuda *table, char *error, size_t error_size)
+{
+        void *library = dlopen(LIBRARY, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
+        const char *missing = NULL;
+
+        if (!library) {
+                (void)snprintf(error, error_size, "NVIDIA's driver is not installed: %s", dlerror());
+                return -ENOENT;
+        }
+#define X(field, symbol, arguments)                                                                                    \
+        *(void **)&table->field = dlsym(library, #symbol);                                                             \
+        missing = table->field ? missing : #symbol;
+        CUDA_FUNCTIONS(X)
+#undef X
+        (void)dlclose(library); /* RTLD_NODELETE: it stays */
+        if (!missing)
+                return 0;
+        (void)snprintf(error, error_size, "the driver's " LIBRARY " has no %s: driver 460 or newer is needed", missing);
+        return -ENOTSUP;
+}
+
+const struct cuda *cuda_get(char *error, size_t error_size)
+{
+        struct cuda table;
+        bool ready;
+        CUresult r;
+
+        (void)pthread_mutex_lock(&cuda_mutex);
+        if (!cuda_is_ready && load(&table, error, error_size) == 0) {
+                r = table.init(0);
+                if (r == CUDA_SUCCESS) {
+                        cuda_table = table;
+                        cuda_is_ready = true;
+                } else if (r == CUDA_ERROR_NO_DEVICE) {
+                        (void)snprintf(error, error_size, "the driver sees no GPU (CUDA_VISIBLE_DEVICES, or the nodes "
+                                                          "/dev/nvidia* of this container or unit?)");
+                } else {
+                        (void)snprintf(error, error_size, "cuInit: %s; nvidia-smi may know more",
+                                       cuda_error_name(&table, r));
+                }
+        }
+        ready = cuda_is_ready;
+        (void)pthread_mutex_unlock(&cuda_mutex);
+        return ready ? &cuda_table : NULL;
+}
+
+int cuda_errno(CUresult result)
+{
+        switch (result) {
+        case CUDA_SUCCESS:
+                return 0;
+        case CUDA_ERROR_OUT_OF_MEMORY:
+                return -ENOMEM;
+        case CUDA_ERROR_INVALID_VALUE:
+        case CUDA_ERROR_INVALID_HANDLE:
+                return -EINVAL;
+        case CUDA_ERROR_NO_DEVICE:
+        case CUDA_ERROR_INVALID_DEVICE:
+        case CUDA_ERROR_DEINITIALIZED:
+        case CUDA_ERROR_CONTEXT_IS_DESTROYED:
+                return -ENODEV;
+        default:
+                return -EIO;
+        }
+}
+
+const char *cuda_error_name(const struct cuda *cuda, CUresult result)
+{
+        const char *name = NULL;
+
+        if (cuda->get_error_name(result, &name) != CUDA_SUCCESS || !name)
+                return "an error that the driver has no name for";
+        return name;
+}
+
+void cuda_uuid_format(const CUuuid *uuid, char ret[static CUDA_UUID_SIZE])
+{
+        static const char before[16][2] = { [4] = "-", [6] = "-", [8] = "-", [10] = "-" };
+        int n = snprintf(ret, CUDA_UUID_SIZE, "GPU-");
+
+        for (unsigned i = 0; i < 16; i++)
+                n += snprintf(ret + n, CUDA_UUID_SIZE - (size_t)n, "%s%02x", before[i],
+                              (unsigned char)uuid->bytes[i]);
+}

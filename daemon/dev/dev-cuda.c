@@ -1,0 +1,285 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * dev-cuda.c -- a GPU's memory as a device: one cuMemCreate() handle and its exported fd an extent.
+ *
+ * No context is made here: creating and exporting need none, and a context would cost hundreds of MiB of what is shared out
+ * (not yet seen on a GPU). The driver scrubs memory between free and create on bare metal, so a fresh extent holds nobody's
+ * data. Nothing can be taken from a worker that keeps an import: the memory comes free when the last reference to it goes.
+ *
+ * What others use of the GPU is asked of NVML where it is installed; without it the capacity has to be told.
+ */
+#include <assert.h>
+#include <ctype.h>
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cuda.h"
+#include "dev.h"
+#include "owner.h"
+
+#define CUDA_DEFAULT_PAGE    (UINT64_C(2) << 20)
+#define CUDA_MAX_PAGE        (UINT64_C(1) << 30)
+#define CUDA_DEFAULT_PERCENT 90u /* of what is free at the start: the rest is for contexts, weights and workspaces */
+#define CUDA_MAX_PAGES       (UINT64_C(1) << 30)
+
+struct dev {
+        const struct cuda *cuda;
+        CUdevice device;
+        CUmemAllocationProp prop;
+        uint64_t page_size, capacity;
+        char uuid[CUDA_UUID_SIZE];
+        char warning[200];
+};
+
+/* ---- NVML: what others use, and whether the GPU keeps its state while nobody has it open ---- */
+
+struct nvml_memory {
+        unsigned long long total, free, used;
+};
+
+/* Bytes of the GPU that are free now, and its persistence mode (1: on, 0: off); -ENOENT: nobody can tell. */
+static int nvml_look(const char *uuid, uint64_t *ret_free, unsigned *ret_persistence)
+{
+        void *library = dlopen("libnvidia-ml.so.1", RTLD_NOW | RTLD_LOCAL), *device;
+        int (*init)(void), (*done)(void), (*by_uuid)(const char *, void **), (*memory)(void *, struct nvml_memory *),
+                (*persistence)(void *, unsigned *);
+        struct nvml_memory sizes;
+        int r = -ENOENT;
+
+        if (!library)
+                return -ENOENT;
+        *(void **)&init = dlsym(library, "nvmlInit_v2");
+        *(void **)&done = dlsym(library, "nvmlShutdown");
+        *(void **)&by_uuid = dlsym(library, "nvmlDeviceGetHandleByUUID");
+        *(void **)&memory = dlsym(library, "nvmlDeviceGetMemoryInfo");
+        *(void **)&persistence = dlsym(library, "nvmlDeviceGetPersistenceMode");
+        if (init && done && by_uuid && memory && init() == 0) {
+                if (by_uuid(uuid, &device) == 0 && memory(device, &sizes) == 0) {
+                        *ret_free = sizes.free;
+                        if (!persistence || persistence(device, ret_persistence) != 0)
+                                *ret_persistence = 1; /* not a thing to warn of without knowing */
+                        r = 0;
+                }
+                (void)done();
+        }
+        (void)dlclose(library);
+        return r;
+}
+
+/* ---- options ---- */
+
+/* "GPU-1234..." (as much of it as is needed to tell it from others), or the number that the driver gives it. */
+static bool uuid_is_index(const char *text)
+{
+        return isdigit((unsigned char)text[0]) && strlen(text) <= 3 && strspn(text, "0123456789") == strlen(text);
+}
+
+static int cuda_check(const struct dev_options *options, dev_complain_fn *complain, void *userdata)
+{
+        const uint64_t page = options->page_size ? options->page_size : CUDA_DEFAULT_PAGE;
+        int r = 0;
+
+        assert(options && complain);
+
+        if (options->uuid && options->uuid[0] && !uuid_is_index(options->uuid) && strncmp(options->uuid, "GPU-", 4) != 0) {
+                complain(userdata, "uuid", "it must be as nvidia-smi -L writes it, GPU-..., or the number of the GPU");
+                r = -EINVAL;
+        }
+        if (page < CUDA_DEFAULT_PAGE || page > CUDA_MAX_PAGE || (page & (page - 1)) != 0) {
+                complain(userdata, "page-size", "on a GPU it must be a power of two from 2M to 1G");
+                r = -EINVAL;
+        }
+        if (options->hugepages || options->populate) {
+                complain(userdata, options->hugepages ? "hugepages" : "populate", "only the host backend has this key");
+                r = -EINVAL;
+        }
+        if (r == 0 && options->capacity > 0 && (options->capacity < page || options->capacity / page > CUDA_MAX_PAGES)) {
+                complain(userdata, "capacity", "it must be from one page to 2^30 pages");
+                r = -EINVAL;
+        }
+        return r;
+}
+
+/* ---- opening ---- */
+
+__attribute__((format(printf, 3, 4))) static int fail(char *error, size_t size, const char *format, ...)
+{
+        va_list args;
+
+        va_start(args, format);
+        (void)vsnprintf(error, size, format, args);
+        va_end(args);
+        return -ENODEV;
+}
+
+/* The device that `wanted` names; empty: the only one there is. */
+static int find_device(struct dev *dev, const char *wanted, char *error, size_t size)
+{
+        int count = 0, found = -1, matches = 0;
+        char name[CUDA_UUID_SIZE];
+
+        if (dev->cuda->device_get_count(&count) != CUDA_SUCCESS || count == 0)
+                return fail(error, size, "the driver sees no GPU");
+        for (int i = 0; i < count; i++) {
+                CUdevice device;
+                CUuuid uuid;
+
+                if (dev->cuda->device_get(&device, i) != CUDA_SUCCESS ||
+                    dev->cuda->device_get_uuid(&uuid, device) != CUDA_SUCCESS)
+                        continue;
+                cuda_uuid_format(&uuid, name);
+                if (wanted[0] && (uuid_is_index(wanted) ? atoi(wanted) != i : strncmp(name, wanted, strlen(wanted)) != 0))
+                        continue;
+                matches++;
+                found = device;
+                memcpy(dev->uuid, name, sizeof(name));
+        }
+        if (matches == 0)
+                return fail(error, size, "uuid: no GPU is called %s (%d are there: nvidia-smi -L lists them)", wanted, count);
+        if (matches > 1)
+                return fail(error, size, "uuid: %d GPUs are meant: say which, nvidia-smi -L lists them", matches);
+        dev->device = found;
+        return 0;
+}
+
+static int check_device(struct dev *dev, char *error, size_t size)
+{
+        int vmm = 0, fds = 0;
+        size_t granularity = 0;
+
+        (void)dev->cuda->device_get_attribute(&vmm, CU_DEVICE_ATTRIBUTE_VIRTUAL_MEMORY_MANAGEMENT_SUPPORTED, dev->device);
+        (void)dev->cuda->device_get_attribute(
+                &fds, CU_DEVICE_ATTRIBUTE_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR_SUPPORTED, dev->device);
+        if (!vmm || !fds)
+                return fail(error, size, "GPU %s has no %s", dev->uuid,
+                            !vmm ? "virtual memory management (vGPU or WSL?)" : "export of memory as file descriptors");
+        dev->prop = (CUmemAllocationProp){ .type = CU_MEM_ALLOCATION_TYPE_PINNED,
+                                           .requestedHandleTypes = CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR,
+                                           .location = { CU_MEM_LOCATION_TYPE_DEVICE, dev->device } };
+        if (dev->cuda->mem_get_granularity(&granularity, &dev->prop, CU_MEM_ALLOC_GRANULARITY_MINIMUM) != CUDA_SUCCESS ||
+            granularity == 0)
+                return fail(error, size, "GPU %s does not say in what units memory comes", dev->uuid);
+        if (dev->page_size % granularity != 0)
+                return fail(error, size, "page-size: GPU %s gives memory in units of %zu bytes: it must be a multiple of that",
+                            dev->uuid, granularity);
+        return 0;
+}
+
+static int set_capacity(struct dev *dev, const struct dev_options *options, char *error, size_t size)
+{
+        uint64_t available = 0;
+        unsigned persistence = 1;
+        const bool known = nvml_look(dev->uuid, &available, &persistence) == 0;
+        size_t total = 0;
+
+        if (dev->cuda->device_total_mem(&total, dev->device) != CUDA_SUCCESS)
+                return fail(error, size, "GPU %s does not say how much memory it has", dev->uuid);
+        dev->capacity = options->capacity;
+        if (dev->capacity == 0)
+                dev->capacity = (uint64_t)((double)(options->capacity_percent || !known ? total : available) / 100.0 *
+                                           (options->capacity_percent ? options->capacity_percent : CUDA_DEFAULT_PERCENT));
+        dev->capacity -= dev->capacity % dev->page_size;
+        if (dev->capacity == 0)
+                return fail(error, size, "capacity: less than one page of it is free on GPU %s", dev->uuid);
+        if (dev->capacity > (known ? available : total))
+                return fail(error, size,
+                            "capacity: %" PRIu64 " MiB are asked for, and %" PRIu64 " MiB of GPU %s are free: set it lower, or "
+                            "stop what uses the rest (nvidia-smi shows it)",
+                            dev->capacity >> 20, (known ? available : total) >> 20, dev->uuid);
+        if (!persistence)
+                (void)snprintf(dev->warning, sizeof(dev->warning),
+                               "persistence mode is off: memory is lost when the last process closes the GPU; enable "
+                               "nvidia-persistenced or nvidia-smi -pm 1");
+        return 0;
+}
+
+static int cuda_open(const struct dev_options *options, struct dev **ret, char *error, size_t size)
+{
+        struct dev *dev = calloc(1, sizeof(*dev));
+        int r;
+
+        assert(options && ret && error);
+
+        if (!dev)
+                return -ENOMEM;
+        dev->page_size = options->page_size ? options->page_size : CUDA_DEFAULT_PAGE;
+        dev->cuda = cuda_get(error, size);
+        r = dev->cuda ? 0 : -ENODEV;
+        if (r == 0)
+                r = find_device(dev, options->uuid ? options->uuid : "", error, size);
+        if (r == 0)
+                r = check_device(dev, error, size);
+        if (r == 0)
+                r = set_capacity(dev, options, error, size);
+        if (r < 0) {
+                free(dev);
+                return r;
+        }
+        *ret = dev;
+        return 0;
+}
+
+static void cuda_close(struct dev *dev)
+{
+        free(dev);
+}
+
+static void cuda_info(const struct dev *dev, struct dev_info *ret)
+{
+        *ret = (struct dev_info){ .page_size = dev->page_size, .capacity = dev->capacity, .backend = "cuda" };
+        memcpy(ret->uuid, dev->uuid, sizeof(dev->uuid));
+        memcpy(ret->warning, dev->warning, sizeof(ret->warning));
+}
+
+/* ---- extents ---- */
+
+static int cuda_create(struct dev *dev, uint32_t order, struct dev_extent *ret)
+{
+        CUmemGenericAllocationHandle handle;
+        int fd = -1, r;
+
+        assert(dev && ret);
+
+        r = cuda_errno(dev->cuda->mem_create(&handle, dev->page_size << order, &dev->prop, 0));
+        if (r < 0)
+                return r;
+        r = cuda_errno(dev->cuda->mem_export(&fd, handle, CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR, 0));
+        if (r == 0 && fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
+                r = -errno;
+        if (r < 0) {
+                (void)fd_close(fd);
+                (void)dev->cuda->mem_release(handle);
+                return r;
+        }
+        *ret = (struct dev_extent){ .fd = fd, .order = order, .handle = handle };
+        return 0;
+}
+
+static int cuda_destroy(struct dev *dev, struct dev_extent *extent)
+{
+        int r;
+
+        assert(dev && extent);
+
+        r = cuda_errno(dev->cuda->mem_release(extent->handle));
+        if (r < 0 && r != -EINVAL && r != -ENODEV) /* those two: it is gone with its device */
+                return r;
+        extent->fd = fd_close(extent->fd); /* it kept the memory as a mapping does */
+        return 0;
+}
+
+const struct dev_backend dev_backend_cuda = {
+        .name = "cuda",
+        .check = cuda_check,
+        .open = cuda_open,
+        .close = cuda_close,
+        .info = cuda_info,
+        .create = cuda_create,
+        .destroy = cuda_destroy,
+};
