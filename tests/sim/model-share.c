@@ -99,6 +99,19 @@ static void share_of(struct model *model, uint32_t device, uint32_t tenant, uint
         *ret_weight = model->tenants[tenant].weight;
 }
 
+/* Whether the tenant has open requests on the device after number i. */
+static bool has_more(struct model *model, uint32_t device, uint32_t tenant, uint32_t i)
+{
+        while (++i < model->n_requests) {
+                const struct model_cache *cache = model_cache_by_serial(model, model->requests[i].cache);
+                const struct model_worker *worker = model_worker_by_serial(model, model->requests[i].worker);
+
+                if (cache && worker && cache->device == device && worker->tenant == tenant)
+                        return true;
+        }
+        return false;
+}
+
 /* Where nothing is promised, nobody was admitted: all open requests of the device wait, the oldest of each tenant in front. Of
  * those, tenants at their memory.max aside, the first in order must not wait for memory that is there. */
 void model_check_wakeups(struct model *model, uint32_t device)
@@ -124,8 +137,11 @@ void model_check_wakeups(struct model *model, uint32_t device)
                 seen[worker->tenant] = true;
                 need = need_of(cache, request);
                 if (tenant->max_bytes != UINT64_MAX &&
-                    tenant->pages[device] + need > tenant->max_bytes >> model->devices[device].page_shift)
+                    tenant->pages[device] + need > tenant->max_bytes >> model->devices[device].page_shift) {
+                        if (has_more(model, device, worker->tenant, i))
+                                return; /* once this one has waited in vain for long, the next counts */
                         continue;
+                }
                 share_of(model, device, worker->tenant, need, &pages, &weight);
                 if (best && is_overdue(model, worker->tenant) != is_overdue(model, best_worker->tenant)) {
                         if (is_overdue(model, worker->tenant))
