@@ -28,9 +28,18 @@ static CUdeviceptr pointer(const void *address)
         return (CUdeviceptr)(uintptr_t)address;
 }
 
+/* What a driver says when something went wrong that may go right the next time is no different from having no memory: the
+ * extent is refused, and the caller may ask again. */
+static int result_of(CUresult result)
+{
+        const int r = cuda_errno(result);
+
+        return r == -EIO ? -ENOMEM : r;
+}
+
 static int enter(const struct mem_device *d)
 {
-        return cuda_errno(d->cuda->ctx_push_current(d->context));
+        return result_of(d->cuda->ctx_push_current(d->context));
 }
 
 static void leave(const struct mem_device *d)
@@ -112,7 +121,7 @@ static int cuda_reserve(struct mem_device *d, size_t size, size_t align, void **
 
         if (r < 0)
                 return r;
-        r = cuda_errno(d->cuda->mem_reserve(&base, size, align, 0, 0));
+        r = result_of(d->cuda->mem_reserve(&base, size, align, 0, 0));
         leave(d);
         if (r == 0)
                 *ret_base = (void *)(uintptr_t)base;
@@ -127,9 +136,9 @@ static int cuda_map(struct mem_device *d, void *address, size_t size, int fd)
 
         if (r < 0)
                 return r;
-        r = cuda_errno(d->cuda->mem_import(&handle, (void *)(intptr_t)fd, CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR));
+        r = result_of(d->cuda->mem_import(&handle, (void *)(intptr_t)fd, CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR));
         if (r == 0) {
-                r = cuda_errno(d->cuda->mem_map(pointer(address), size, 0, handle, 0));
+                r = result_of(d->cuda->mem_map(pointer(address), size, 0, handle, 0));
                 (void)d->cuda->mem_release(handle);
         }
         leave(d);
@@ -143,7 +152,7 @@ static int cuda_access(struct mem_device *d, void *address, size_t size)
 
         if (r < 0)
                 return r;
-        r = cuda_errno(d->cuda->mem_set_access(pointer(address), size, &desc, 1));
+        r = result_of(d->cuda->mem_set_access(pointer(address), size, &desc, 1));
         leave(d);
         return r;
 }
@@ -170,7 +179,7 @@ static int cuda_fence(struct mem_device *d)
 
         if (r < 0)
                 return r;
-        r = cuda_errno(d->cuda->ctx_synchronize());
+        r = result_of(d->cuda->ctx_synchronize());
         leave(d);
         return r;
 }
