@@ -21,6 +21,7 @@ BINDIR ?= $(PREFIX)/bin
 LIBDIR ?= $(PREFIX)/lib
 INCLUDEDIR ?= $(PREFIX)/include
 MANDIR ?= $(PREFIX)/share/man
+DATADIR ?= $(PREFIX)/share/kvpager
 UNITDIR ?= $(PREFIX)/lib/systemd/system
 SYSUSERSDIR ?= $(PREFIX)/lib/sysusers.d
 TMPFILESDIR ?= $(PREFIX)/lib/tmpfiles.d
@@ -101,7 +102,7 @@ $(OBJ)/client/lib/%: FLAGS := -fPIC -fvisibility=hidden -pthread $(CLIENT_I) -Ic
 $(OBJ)/client/cli/%: FLAGS := -fPIE $(CLIENT_I) -Iclient/cli
 $(OBJ)/client/replay/%: FLAGS := -fPIE -pthread $(CLIENT_I) -Iclient/cli -Iclient/replay -Ikernels/ref
 $(OBJ)/kernels/ref/%: FLAGS := -fPIE -Ikernels/ref
-$(OBJ)/man/%: FLAGS := -fPIE -Iclient/proto
+$(OBJ)/man/%: FLAGS := -fPIE -Iclient/proto -Iclient/cli
 $(OBJ)/tests/%: FLAGS := -fPIE -pthread $(TEST_I)
 # What is loaded into other programs defines what libc defines, and is not looked into by sanitizers.
 $(OBJ)/tests/faults/%: FLAGS := -fPIC -fvisibility=hidden -fno-builtin -fno-sanitize=all -U_FORTIFY_SOURCE -Itests/faults
@@ -136,7 +137,7 @@ ALL_A := $(REPLAY_A) $(CLI_A) $(CLIENT_A) $(DAEMON_A)
 CLIENT_SO := $(if $(CLIENT_O),$(LIB)/libkvpager.so)
 
 DAEMON_LIBS := -lsystemd -linih
-CLIENT_LIBS := -ljansson -lm
+CLIENT_LIBS := -ljansson -lncursesw -ltinfo -lm
 TEST_LIBS := $(DAEMON_LIBS) $(CLIENT_LIBS)
 
 PROGRAMS := $(if $(wildcard daemon/shell/main.c),$(BIN)/kvpagerd) \
@@ -231,7 +232,7 @@ $(BIN)/kvpagerd: $(OBJ)/daemon/shell/main.o $(DAEMON_A)
 	$(link) $(DAEMON_LIBS) -pthread
 
 # Pages whose tables are those that the code is made from.
-$(O)/man/tables: $(OBJ)/man/tables.o $(PROTO_A)
+$(O)/man/tables: $(OBJ)/man/tables.o $(CLI_A) $(PROTO_A)
 	@mkdir -p $(@D)
 	$(link)
 $(MADE_PAGES): $(O)/man/%: man/%.in $(O)/man/tables
@@ -395,6 +396,7 @@ install: all $(INSTALLED_PROGRAMS) ## into $(DESTDIR)$(PREFIX)
 	@set -e; for f in $(MAN_LINKS); do ln -sf "$${f#*:}" "$(D)$(MANDIR)/man3/$${f%:*}"; done
 	@set -e; for f in $(UNITS); do mkdir -p $(D)$(UNITDIR); \
 		sed 's|@BINDIR@|$(BINDIR)|g' "$$f" >"$(D)$(UNITDIR)/$${f##*/}"; done
+	install -D -m 644 docs/kvpager-dashboard.json $(D)$(DATADIR)/kvpager-dashboard.json
 	@set -e; for f in $(SYSUSERS); do install -D -m 644 "$$f" "$(D)$(SYSUSERSDIR)/kvpager.conf"; done
 	@set -e; for f in $(TMPFILES); do install -D -m 644 "$$f" "$(D)$(TMPFILESDIR)/kvpager.conf"; done
 	@set -e; for f in $(COMPLETIONS); do file=$${f%%:*}; \
@@ -402,7 +404,7 @@ install: all $(INSTALLED_PROGRAMS) ## into $(DESTDIR)$(PREFIX)
 
 uninstall: ## takes away what install put there
 	rm -f $(addprefix $(D)$(BINDIR)/,$(notdir $(PROGRAMS))) $(D)$(LIBDIR)/libkvpager.so $(D)$(LIBDIR)/libkvpager.so.0 \
-		$(D)$(INCLUDEDIR)/kvpager.h $(D)$(LIBDIR)/pkgconfig/kvpager.pc \
+		$(D)$(INCLUDEDIR)/kvpager.h $(D)$(LIBDIR)/pkgconfig/kvpager.pc $(D)$(DATADIR)/kvpager-dashboard.json \
 		$(foreach p,$(MAN_PAGES),$(D)$(MANDIR)/man$(patsubst .%,%,$(suffix $(p)))/$(notdir $(p))) \
 		$(foreach l,$(MAN_LINKS),$(D)$(MANDIR)/man3/$(firstword $(subst :, ,$(l)))) \
 		$(addprefix $(D)$(UNITDIR)/,$(notdir $(UNITS))) \

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "metrics.h"
 #include "wire.h"
 
 static const char *role_of(const struct wire_message_info *info)
@@ -155,6 +156,22 @@ static void print_version(void)
         printf(".Sy %u\n", WIRE_VERSION);
 }
 
+static void print_metrics(enum ctl_metric_scope scope)
+{
+        const struct ctl_metric *metric;
+
+        puts(".Bl -tag -width 4n -compact");
+        for (size_t i = 0; (metric = ctl_metric_at(i)); i++)
+                if (metric->scope == scope) {
+                        printf(".It Sy kvpager_%s%s\n%s", metric->name, metric->counter ? "_total" : "", metric->help);
+                        /* One label says whose it is; where there are more, they are what is told. */
+                        if (metric->value == CTL_METRIC_ONE)
+                                printf("; labels %s", metric->labels);
+                        puts(".");
+                }
+        puts(".El");
+}
+
 int main(void)
 {
         static const struct {
@@ -171,6 +188,13 @@ int main(void)
         } messages[] = { { "@MESSAGES C2D@", WIRE_C2D },
                          { "@MESSAGES D2C@", WIRE_D2C },
                          { "@MESSAGES EVT@", WIRE_EVT } };
+        static const struct {
+                const char *line;
+                enum ctl_metric_scope scope;
+        } metrics[] = { { "@METRICS DAEMON@", CTL_METRIC_DAEMON },
+                        { "@METRICS DEVICE@", CTL_METRIC_DEVICE },
+                        { "@METRICS TENANT@", CTL_METRIC_TENANT },
+                        { "@METRICS COUNTER@", CTL_METRIC_COUNTER } };
         char line[1024];
 
         while (fgets(line, sizeof(line), stdin)) {
@@ -182,6 +206,9 @@ int main(void)
                 for (size_t i = 0; i < sizeof(messages) / sizeof(*messages) && !filled; i++)
                         if ((filled = strcmp(line, messages[i].line) == 0))
                                 print_messages(messages[i].direction);
+                for (size_t i = 0; i < sizeof(metrics) / sizeof(*metrics) && !filled; i++)
+                        if ((filled = strcmp(line, metrics[i].line) == 0))
+                                print_metrics(metrics[i].scope);
                 if (!filled && line[0] == '@') {
                         (void)fprintf(stderr, "there is no table %s\n", line);
                         return EXIT_FAILURE;

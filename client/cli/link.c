@@ -18,7 +18,6 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "format.h"
@@ -26,17 +25,9 @@
 #define LINK_SYSTEM_PATH "/run/kvpager/kvpager.sock"
 #define LINK_HINT        "Is kvpagerd.service running? See `systemctl status kvpagerd`."
 
-static uint64_t link_now_usec(void)
-{
-        struct timespec now;
-
-        (void)clock_gettime(CLOCK_MONOTONIC, &now);
-        return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
-}
-
 static uint64_t link_left_usec(const struct ctl_link *link)
 {
-        uint64_t now = link_now_usec();
+        uint64_t now = ctl_now_usec();
 
         return now < link->deadline_usec ? link->deadline_usec - now : 0;
 }
@@ -307,7 +298,7 @@ int ctl_link_open(struct ctl_link *link, const char *path, uint64_t timeout_usec
 
         assert(link->fd < 0 && path);
         link->path = path;
-        link->deadline_usec = link_now_usec() + timeout_usec;
+        link->deadline_usec = ctl_now_usec() + timeout_usec;
         if (strlen(path) == 0)
                 return link_fail(link, -EINVAL, "the path of the socket is empty.");
         if (strlen(path) >= sizeof(address.sun_path))
@@ -328,6 +319,11 @@ int ctl_link_open(struct ctl_link *link, const char *path, uint64_t timeout_usec
         if (welcome->version != WIRE_VERSION)
                 return link_fail_garbage(link, "it welcomes in another version");
         return 0;
+}
+
+void ctl_link_extend(struct ctl_link *link, uint64_t timeout_usec)
+{
+        link->deadline_usec = ctl_now_usec() + timeout_usec;
 }
 
 void ctl_link_close(struct ctl_link *link)

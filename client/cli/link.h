@@ -57,6 +57,9 @@ int ctl_link_open(struct ctl_link *link, const char *path, uint64_t timeout_usec
 
 void ctl_link_close(struct ctl_link *link);
 
+/* A new deadline, for what comes next. */
+void ctl_link_extend(struct ctl_link *link, uint64_t timeout_usec);
+
 /* Sends `opcode` with the fixed part `fixed` (NULL: none) and waits for its reply, which must be a `reply`. The view
  * points into the link and is good until the next call. */
 int ctl_link_call(struct ctl_link *link, enum wire_opcode opcode, const void *fixed, enum wire_opcode reply,

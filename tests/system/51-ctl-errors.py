@@ -10,6 +10,7 @@ from box import BIN, Daemon, temporary_folder, until
 
 NOBODY = 65534
 COMMANDS = ("status", "devices", "tenants", "workers", "caches", "counters", "check")
+PICTURES = (("metrics",), ("metrics", "--format=text"), ("top", "--once"), ("top", "--once", "--json"))
 
 
 def fails(*words, rc=1, socket=None, says=(), **how):
@@ -24,8 +25,11 @@ def fails(*words, rc=1, socket=None, says=(), **how):
 for command in COMMANDS:
     for json in ((), ("--json",)):
         fails(command, *json, says=("/nowhere/kvpager.sock", "no such socket", "systemctl status kvpagerd"))
+for words in PICTURES:
+    fails(*words, says=("/nowhere/kvpager.sock", "no such socket", "systemctl status kvpagerd"))
 fails("status", "--socket", "/tmp/" + "x" * 200, says=("longer than 107 bytes",))
-for words in (("top",), ("set", "t", "memory.max=1G"), ("events",), ("metrics",), ("reload",), ("devices", "x"), ("--color",)):
+for words in (("top", "--json"), ("set", "t", "memory.max=1G"), ("events",), ("metrics", "--json"), ("reload",), ("devices", "x"),
+              ("--color",)):
     fails(*words, rc=2, says=("kvpagerctl help",))
 
 # Not allowed: another user, in front of a folder that is its owner's alone.
@@ -49,8 +53,8 @@ else:
 
 # Hung: the command ends by its time, with an error.
 os.kill(daemon.pid, signal.SIGSTOP)
-for command in COMMANDS:
-    fails(command, "--timeout=200ms", socket=daemon.socket, says=("did not answer in time", daemon.socket))
+for words in [(command,) for command in COMMANDS] + list(PICTURES):
+    fails(*words, "--timeout=200ms", socket=daemon.socket, says=("did not answer in time", daemon.socket))
 
 # Dead midway: asked, and then killed.
 begun = subprocess.Popen([BIN + "/kvpagerctl", "workers", "--timeout=20"], env=dict(os.environ, KVPAGER_SOCKET=daemon.socket),

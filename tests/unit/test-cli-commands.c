@@ -366,7 +366,14 @@ Test(cli_commands, usage_errors)
 {
         static const char *const words[][3] = {
                 { "frobnicate", NULL, NULL },
-                { "top", NULL, NULL },
+                { "top", "--json", NULL },
+                { "top", "--http", NULL },
+                { "top", "--once", "--interval=0" },
+                { "metrics", "--json", NULL },
+                { "metrics", "--once", NULL },
+                { "metrics", "--format=xml", NULL },
+                { "metrics", "--http", "--format=text" },
+                { "status", "--once", NULL },
                 { "set", NULL, NULL },
                 { "reload", NULL, NULL },
                 { "--frobnicate", NULL, NULL },
@@ -387,6 +394,56 @@ Test(cli_commands, usage_errors)
                 cr_expect_str_eq(outcome.out, "", "case %zu", i);
                 cr_expect(strstr(outcome.err, "kvpagerctl help"), "case %zu: %s", i, outcome.err);
         }
+}
+
+Test(cli_commands, top_needs_a_terminal)
+{
+        _cleanup_(outcome_done) struct outcome outcome = run("top", NULL);
+
+        cr_expect_eq(outcome.status, 1);
+        cr_expect(strstr(outcome.err, "needs a terminal") && strstr(outcome.err, "--once"), "%s", outcome.err);
+}
+
+Test(cli_commands, top_once)
+{
+        struct ctl_daemon daemon;
+
+        ctl_daemon_start(&daemon, 0, FAULT_NONE);
+        unsetenv("COLUMNS");
+        _cleanup_(outcome_done) struct outcome text = run("top", "--once", "--ascii", "--socket", daemon.path, NULL);
+        _cleanup_(outcome_done) struct outcome json = run("top", "--once", "--json", "--socket", daemon.path, NULL);
+        ctl_daemon_stop(&daemon);
+        cr_expect_eq(text.status, 0);
+        cr_expect(strstr(text.out, "\ngreen         3G       2G       1G      0.0%        7        12        1  "
+                                   "###m###===...M............\n"),
+                  "%s", text.out);
+        json_t *all = parse(&json);
+        cr_expect_eq(json_array_size(json_object_get(all, "tenants")), 2);
+        cr_expect_eq(json_array_size(json_object_get(all, "workers")), CTL_DAEMON_WORKERS);
+        cr_expect(json_is_null(json_object_get(all, "interval_usec")));
+        json_decref(all);
+}
+
+Test(cli_commands, metrics)
+{
+        struct ctl_daemon daemon;
+
+        ctl_daemon_start(&daemon, 0, FAULT_NONE);
+        _cleanup_(outcome_done) struct outcome open = run("metrics", "--socket", daemon.path, NULL);
+        _cleanup_(outcome_done) struct outcome text = run("metrics", "--format=text", "--socket", daemon.path, NULL);
+        ctl_daemon_stop(&daemon);
+        cr_expect_eq(open.status, 0);
+        cr_expect(strstr(open.out, "\nkvpager_tenant_stall_seconds_total{tenant=\"green\"} 0.000018\n"), "%s", open.out);
+        cr_expect(strstr(open.out, "# EOF\n"));
+        cr_expect_eq(text.status, 0);
+        cr_expect(strstr(text.out, "# TYPE kvpager_revokes_total counter\n"), "%s", text.out);
+
+        /* All of it or nothing. */
+        ctl_daemon_start(&daemon, WIRE_LIST_COUNTERS, FAULT_DIE);
+        _cleanup_(outcome_done) struct outcome none = run("metrics", "--socket", daemon.path, NULL);
+        ctl_daemon_stop(&daemon);
+        cr_expect_eq(none.status, 1);
+        cr_expect_str_eq(none.out, "");
 }
 
 Test(cli_commands, help_and_version_need_no_daemon)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 # fish completion for kvpagerctl(1)
 
-set -l commands status devices tenants workers caches counters check help version
+set -l commands status devices tenants workers caches counters top metrics check help version
 
 complete -c kvpagerctl -f
 complete -c kvpagerctl -l socket -r -F -d 'where the daemon listens'
@@ -9,6 +9,13 @@ complete -c kvpagerctl -l timeout -x -a '1s 5s 500ms 1min' -d 'give up after so 
 complete -c kvpagerctl -l json -d 'JSON instead of tables'
 complete -c kvpagerctl -l bytes -d 'exact numbers of bytes'
 complete -c kvpagerctl -l no-legend -d 'no headings and counts'
+set -l top '__fish_seen_subcommand_from top'
+complete -c kvpagerctl -n $top -l once -d 'one picture as plain text'
+complete -c kvpagerctl -n $top -l interval -x -a '1s 5s 500ms 1min' -d 'time between two pictures'
+complete -c kvpagerctl -n $top -l ascii -d 'no characters beyond ASCII'
+set -l metrics '__fish_seen_subcommand_from metrics'
+complete -c kvpagerctl -n $metrics -l format -x -a 'openmetrics text' -d 'which text'
+complete -c kvpagerctl -n $metrics -l http -d 'answer a request of HTTP from standard input'
 complete -c kvpagerctl -s h -l help -d 'a summary'
 complete -c kvpagerctl -l version -d 'the version'
 set -l none "not __fish_seen_subcommand_from $commands"
@@ -18,6 +25,8 @@ complete -c kvpagerctl -n $none -a tenants -d 'tenants, what they use and their 
 complete -c kvpagerctl -n $none -a workers -d 'connected processes and what they use'
 complete -c kvpagerctl -n $none -a caches -d 'caches, their rows and what backs them'
 complete -c kvpagerctl -n $none -a counters -d 'what the daemon has counted since its start'
+complete -c kvpagerctl -n $none -a top -d 'tenants and workers as they go'
+complete -c kvpagerctl -n $none -a metrics -d 'all figures for Prometheus'
 complete -c kvpagerctl -n $none -a check -d 'let the daemon prove its page table'
 complete -c kvpagerctl -n $none -a help -d 'a summary'
 complete -c kvpagerctl -n $none -a version -d 'the version of this program'
