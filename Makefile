@@ -68,7 +68,8 @@ FORTIFY := -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=3
 OPT_release := -O2 -g $(FORTIFY) $(REPRODUCIBLE)
 OPT_asan := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all $(REPRODUCIBLE)
 OPT_tsan := -O1 -g -fno-omit-frame-pointer -fsanitize=thread $(REPRODUCIBLE)
-OPT_cov := -O0 -g --coverage -fprofile-update=atomic
+# Without the optimiser gcc knows less of lengths, and warns of what cannot be.
+OPT_cov := -O0 -g --coverage -fprofile-update=atomic -Wno-format-truncation
 OPT_fuzz := -O1 -g -fno-omit-frame-pointer -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
 OPT_afl := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
 ifeq ($(origin OPT_$(VARIANT)),undefined)

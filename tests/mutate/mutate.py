@@ -39,7 +39,7 @@ CODEC = "client/proto/wire.c"
 CC = os.environ.get("CC", "gcc").split()
 # Warnings are off: what a compiler would say of a mutant is luck. What is no C at all is not counted.
 COMPILE = ["-std=gnu17", "-D_GNU_SOURCE=", "-w", "-Werror=int-conversion", "-Werror=incompatible-pointer-types",
-           "-Idaemon/base", "-Idaemon/core", "-Iclient/proto", "-c"]
+           *["-I" + os.path.join(TOP, folder) for folder in ("daemon/base", "daemon/core", "client/proto")], "-c"]
 VARIANTS = {"release": ["-O2", "-fPIE"],
             "asan": ["-O1", "-fPIE", "-fno-omit-frame-pointer", "-fsanitize=address,undefined",
                      "-fno-sanitize-recover=all"]}
@@ -132,8 +132,9 @@ class Workshop:
         """Its object file, or None: it is no C."""
         target = os.path.join(self.folder, variant + ".o")
         if not os.path.exists(target):
-            command = CC + COMPILE + VARIANTS[variant] + ["-o", target, self.source]
-            if subprocess.run(command, cwd=TOP, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode != 0:
+            # Named without its folder, which assert() would put into the object.
+            command = CC + COMPILE + VARIANTS[variant] + ["-o", target, os.path.basename(self.source)]
+            if subprocess.run(command, cwd=self.folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode != 0:
                 return None
         return target
 

@@ -157,6 +157,7 @@ void limit(uint32_t tenant, struct limits limits)
                                              .low_bytes = limits.low * PAGE,
                                              .high_bytes = limits.high ? limits.high * PAGE : UINT64_MAX,
                                              .max_bytes = UINT64_MAX,
+                                             .reclaim_deadline_usec = limits.deadline_usec,
                                              .weight = limits.weight };
         apply();
 }

@@ -46,6 +46,7 @@ uint64_t current_of(uint32_t tenant); /* bytes */
 struct limits {
         uint64_t min, low, high; /* pages; high 0: none */
         uint32_t weight, on_overdue;
+        uint64_t deadline_usec; /* of revokes, and of the patience with who is served before others */
 };
 void limit(uint32_t tenant, struct limits limits); /* no memory.max */
 

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core-driver.h"
 #include "core-world.h"
 #include "internal.h"
 
@@ -318,4 +319,58 @@ Test(core_bounds, of_rows_that_have_pages)
         give_back(worker, grant_of(worker, 5));
         cr_expect_eq(grow((struct core_ev_grow){ .worker = worker, .cache = cache, .row = 16, .need = 1, .max = 1 }),
                      CORE_E_NONE);
+}
+
+/* ---- what happens once in 2^16 or 2^32 times ---- */
+
+Test(core_bounds, of_a_generation)
+{
+        uint32_t worker = add_worker(0), cache;
+
+        cache = add_cache(worker, 1, 1, 64);
+        worker_is_gone(worker);
+        worker_get(world.core, 0)->generation = cache_get(world.core, 0)->generation = 0xffff;
+        worker = add_worker(0);
+        cr_expect_eq(worker, 0xffffu << 16);
+        cache = add_cache(worker, 1, 1, 64);
+        cr_expect_eq(cache, 0xffffu << 16);
+        worker_is_gone(worker);
+        worker = add_worker(0);
+        cr_expect_eq(worker, 1u << 16, "no id is 0");
+        cache = add_cache(worker, 1, 1, 64);
+        cr_expect_eq(cache, 1u << 16);
+}
+
+Test(core_bounds, of_an_extents_generation)
+{
+        struct core_driver driver;
+
+        core_driver_start(&driver, &params, 64);
+        core_driver_cache(&driver, 1, 1, 64);
+        for (uint32_t i = 0; i < 4; i++) {
+                static const uint32_t generations[] = { 1, UINT32_MAX, 1, 2 };
+
+                core_driver_grow(&driver, 0, 0, 1, 1);
+                cr_assert_eq(driver.n_grants, 1);
+                cr_expect_eq(driver.grants[0].grant.extent, (uint64_t)generations[i] << 32);
+                core_driver_return_all(&driver);
+                if (i == 0)
+                        extent_get(driver.core, 0)->generation = UINT32_MAX;
+        }
+        core_driver_stop(&driver);
+}
+
+Test(core_bounds, of_the_number_of_a_revoke)
+{
+        struct party p = party(0), other;
+
+        set_tenant(1, UINT64_MAX);
+        other = party(1);
+        take(&other, 0, 1024);
+        worker_get(world.core, other.worker & 0xffffu)->revoke_counter = UINT32_MAX - 1;
+        want(&p, 0, 1);
+        cr_expect_eq(answer(CORE_ACT_REVOKE)->revoke.revoke, UINT32_MAX);
+        shrug(&other, UINT32_MAX);
+        cr_assert_not_null(answer(CORE_ACT_REVOKE));
+        cr_expect_eq(answer(CORE_ACT_REVOKE)->revoke.revoke, 1, "0 is none");
 }

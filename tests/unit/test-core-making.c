@@ -305,3 +305,78 @@ Test(core_making, a_virgin_extent_that_the_request_takes_itself_gives_no_slot)
         device_answer_all(&world);
         cr_expect_eq(core_n_waiting(world.core), 0);
 }
+
+/* ---- who waits for a size ---- */
+
+Test(core_making, what_the_first_in_line_cannot_use_goes_to_the_next)
+{
+        for (uint32_t device = 0; device < 2; device++) {
+                uint32_t first, second, cache, another;
+
+                stop();
+                start();
+                add_device(1, 21, 1024, 0);
+                first = add_worker(0);
+                second = add_worker(0);
+                cache = add_cache_on(device, first, 1, 1, 64);
+                another = add_cache_on(device, second, 1, 1, 64);
+                grow((struct core_ev_grow){ .worker = first, .cache = cache, .need = 1, .max = 1 });
+                device_answer_all(&world);
+                acknowledge(first, 1);
+                grow((struct core_ev_grow){ .worker = first, .cache = cache, .need = 1, .max = 1 }); /* once more */
+                grow((struct core_ev_grow){ .worker = second, .cache = another, .need = 1, .max = 1 });
+                cr_assert_eq(asked(device, true, 0), 2);
+                device_answer(&world, 0);
+                cr_assert_not_null(answer(CORE_ACT_GROW_FAILED));
+                cr_expect_eq(answer(CORE_ACT_GROW_FAILED)->failed.error, CORE_E_ALREADY_MAPPED);
+                cr_assert_not_null(answer(CORE_ACT_GRANT));
+                cr_expect_eq(answer(CORE_ACT_GRANT)->worker, second);
+        }
+}
+
+/* An event has room for the grants of two and a half of them; while the rest is ready, one of these goes. */
+Test(core_making, whoever_is_ready_is_served_though_another_goes)
+{
+        static const struct core_params large = {
+                .max_extents = 16384, .max_workers = 6, .max_caches = 6, .max_rows = 8, .max_requests = 8
+        };
+
+        for (uint32_t gone = 1; gone < 6; gone++) {
+                uint32_t workers[6], pages = 0;
+
+                stop();
+                start_with(&large);
+                add_device(1, 21, 4096, 4096); /* 1,024 single pages ahead */
+                world_flush(&world);
+                device_answer_all(&world);
+                world_flush(&world);
+                set_tenant(0, 300 * PAGE);
+                for (uint32_t i = 0; i < 6; i++) {
+                        const uint32_t planes = i == 0 ? 60 : 40;
+                        uint32_t cache;
+
+                        workers[i] = add_worker(0);
+                        cache = add_cache_on(1, workers[i], 1, planes, 64);
+                        cr_assert_eq(grow((struct core_ev_grow){ .worker = workers[i],
+                                                                 .cache = cache,
+                                                                 .first = 59,
+                                                                 .need = 5, /* 1 + 4: two extents */
+                                                                 .max = 5,
+                                                                 .timeout_usec = 1000000 }),
+                                     CORE_E_NONE);
+                        device_answer_all(&world);
+                        if (i == 0)
+                                acknowledge(workers[0], 120);
+                }
+                cr_assert_eq(core_n_waiting(world.core), 5);
+                set_tenant(0, UINT64_MAX);
+                worker_is_gone(workers[gone]);
+                device_answer_all(&world);
+                world_flush(&world);
+                device_answer_all(&world);
+                cr_expect_eq(core_n_waiting(world.core), 0, "%u: %u are left", gone, core_n_waiting(world.core));
+                for (uint32_t i = 0; i < 6; i++)
+                        pages += grant_of(workers[i], i == 0 ? 120 : 80) != 0;
+                cr_expect_eq(pages, 5);
+        }
+}

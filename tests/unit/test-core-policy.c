@@ -8,6 +8,8 @@
 #include "core-world.h"
 #include "internal.h"
 
+#define SEC UINT64_C(1000000)
+
 static const struct core_params params = {
         .max_extents = 2048, .max_workers = 6, .max_caches = 8, .max_rows = 32, .max_requests = 30
 };
@@ -205,6 +207,76 @@ Test(core_policy, of_equals_the_older_is_served_first)
         give_back(holder.worker, grant_of(holder.worker, 1));
         device_answer_all(&world);
         cr_expect_eq(current_of(1), 64 * PAGE);
+        cr_expect_eq(current_of(0), 0);
+}
+
+/* Blue is to be served first and lacks 59 pages; green wants three of the five that are free. */
+static void hold_up(struct party *blue, struct party *green, struct party *holder, uint64_t patience_usec)
+{
+        limit(0, (struct limits){ .weight = 1, .deadline_usec = patience_usec });
+        limit(1, (struct limits){ .weight = 1 });
+        limit(2, (struct limits){ .weight = 1, .deadline_usec = 1000 * SEC });
+        *blue = party(0);
+        *green = party(1);
+        *holder = party(2);
+        take(green, 0, 100);
+        take(holder, 0, 3);
+        take(holder, 1, 916);
+        cr_expect_eq(want(blue, 0, 64), CORE_E_NONE);
+        ASKED(holder, 1, 59);
+        cr_expect_eq(want(green, 1, 3), CORE_E_NONE);
+        cr_expect_eq(core_n_waiting(world.core), 2);
+}
+
+Test(core_policy, who_is_served_first_holds_up_others_until_it_was_in_vain)
+{
+        struct party blue, green, holder;
+        uint64_t began;
+
+        for (uint64_t patience = 0; patience <= 3 * SEC; patience += 3 * SEC) {
+                const uint64_t wait = patience ? patience : SEC;
+
+                stop();
+                start();
+                hold_up(&blue, &green, &holder, patience);
+                began = world.now;
+                world.now = began + 200000; /* somebody else's deadline */
+                world_tick(&world);
+                cr_expect_leq(core_next_deadline(world.core), began + wait);
+                world.now = began + wait - 1;
+                world_tick(&world);
+                cr_expect_eq(core_n_waiting(world.core), 2);
+                cr_expect_leq(core_next_deadline(world.core), began + wait);
+                world.now = began + wait;
+                world_tick(&world);
+                device_answer_all(&world);
+                cr_expect_eq(core_n_waiting(world.core), 1);
+                cr_expect_eq(current_of(1), 103 * PAGE);
+                /* And those who come later. */
+                acknowledge(green.worker, green.granted + 3);
+                cr_expect_eq(want(&green, 2, 2), CORE_E_NONE);
+                device_answer_all(&world);
+                cr_expect_eq(current_of(1), 105 * PAGE);
+        }
+}
+
+Test(core_policy, it_is_not_in_vain_while_pages_come_back)
+{
+        struct party blue, green, holder;
+        uint64_t began;
+
+        hold_up(&blue, &green, &holder, 0);
+        began = world.now;
+        world.now = began + SEC / 2;
+        give_back(holder.worker, grant_of(holder.worker, 1));
+        device_answer_all(&world);
+        cr_expect_eq(core_n_waiting(world.core), 2);
+        world_advance(&world, SEC - 1);
+        cr_expect_eq(core_n_waiting(world.core), 2);
+        world_advance(&world, 1);
+        device_answer_all(&world);
+        cr_expect_eq(core_n_waiting(world.core), 1);
+        cr_expect_eq(current_of(1), 103 * PAGE);
         cr_expect_eq(current_of(0), 0);
 }
 

@@ -346,6 +346,21 @@ Test(core_reclaim, what_a_raised_min_lacks_is_asked_back_of_the_others)
         ASKED(&other, 1, 40);
 }
 
+Test(core_reclaim, for_a_raised_min_others_are_pressed_to_their_own)
+{
+        struct party other;
+
+        limit(1, (struct limits){ .min = 960 });
+        other = party(1);
+        take(&other, 0, 1000);
+        limit(0, (struct limits){ .min = 64 });
+        ASKED(&other, 1, 40);
+        shrug(&other, 1);
+        ASKED(&other, 2, 40);
+        shrug(&other, 2);
+        NOT_ASKED();
+}
+
 /* ---- overdue ---- */
 
 Test(core_reclaim, who_does_not_answer_is_denied_until_he_does)
