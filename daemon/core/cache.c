@@ -188,7 +188,7 @@ void cache_row(struct run *run, const struct core_ev_row *event)
         const uint32_t worker = worker_find(c, event->worker);
         const uint32_t slot = worker == NIL ? NIL : cache_find(c, worker, event->cache);
         struct worker *w;
-        uint32_t row;
+        uint32_t row, device;
 
         if (worker == NIL)
                 return;
@@ -205,6 +205,7 @@ void cache_row(struct run *run, const struct core_ev_row *event)
                                row_get(c, row)->pages);
         w = worker_get(c, worker);
         memset(w->dry, 0, sizeof w->dry); /* it stirs: worth asking again */
-        if (!event->held && c->n_waiting > 0)
-                core_pump_later(c, cache_get(c, slot)->device);
+        device = cache_get(c, slot)->device;
+        if (!event->held && (c->n_waiting > 0 || device_lacks(device_get(c, device))))
+                core_pump_later(c, device);
 }

@@ -221,7 +221,7 @@ void extent_mapped(struct run *run, uint32_t index)
         e->state = EXTENT_MAPPED;
         account(c, e, true);
         memset(w->dry, 0, sizeof w->dry); /* it has something new to give */
-        if (c->n_waiting > 0)
+        if (c->n_waiting > 0 || device_lacks(device_get(c, extent_device(e))))
                 core_pump_later(c, extent_device(e));
         trace(run, index, EXTENT_GRANTED, EXTENT_MAPPED);
 }

@@ -302,6 +302,13 @@ static inline uint32_t tenant_unmet(const struct tenant *t, uint32_t device)
         return t->min[device] > t->current[device] ? t->min[device] - t->current[device] : 0;
 }
 
+/* Somebody has more than his memory.max, or less than his memory.min and cannot have it: memory is being asked back for limits'
+ * sake. */
+static inline bool device_lacks(const struct device *d)
+{
+        return d->n_over > 0 || d->unmet > device_available(d);
+}
+
 /* What may be promised to a request of the tenant: the rest covers what the others are guaranteed and do not have yet (the
  * first of the rules). NULL: to one whose own guarantee is used up. */
 static inline uint32_t device_available_to(const struct device *d, const struct tenant *t, uint32_t device)

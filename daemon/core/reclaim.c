@@ -186,7 +186,7 @@ void reclaim_background(struct run *run, uint32_t device)
 {
         const struct device *d = device_get(run->core, device);
 
-        if (d->n_over > 0 || d->unmet > device_available(d))
+        if (device_lacks(d))
                 reclaim_limits(run, device);
         if (d->idle_pages > 0 && d->n_waiting == 0 && d->n_revokes == 0)
                 reclaim_ahead(run, device);

@@ -331,6 +331,8 @@ Test(core_reclaim, what_is_above_a_lowered_max_is_asked_back_of_that_tenant_alon
         ASKED(&own, 2, 5);
         shrug(&own, 3);
         NOT_ASKED();
+        hold(own.worker, own.cache, 0, false);
+        ASKED(&own, 0, 5); /* now it has something to give */
 }
 
 Test(core_reclaim, what_a_raised_min_lacks_is_asked_back_of_the_others)
@@ -344,6 +346,12 @@ Test(core_reclaim, what_a_raised_min_lacks_is_asked_back_of_the_others)
         NOT_ASKED();
         limit(0, (struct limits){ .min = 64 });
         ASKED(&other, 1, 40);
+        shrug(&other, 1);
+        ASKED(&other, 2, 40);
+        shrug(&other, 2);
+        NOT_ASKED();
+        hold(other.worker, other.cache, 0, false);
+        ASKED(&other, 0, 40);
 }
 
 Test(core_reclaim, for_a_raised_min_others_are_pressed_to_their_own)
