@@ -11,8 +11,10 @@ import socket
 import struct
 
 HELLO, DEVICE_GET, CACHE_CREATE, CACHE_DESTROY, GROW, RETURN, ROWS, REVOKED, ACK = range(1, 10)
-LIST_DEVICES, LIST_TENANTS, LIST_WORKERS, LIST_CACHES, LIST_COUNTERS, STATUS_GET, CHECK = range(16, 23)
+LIST_DEVICES, LIST_TENANTS, LIST_WORKERS, LIST_CACHES, LIST_COUNTERS, STATUS_GET, CHECK, SETTLED = range(16, 24)
+TENANT_SET, RELOAD, EVENTS_GET = range(24, 27)
 WELCOME, ERROR, OK, DEVICE, CACHE, GRANT, GROW_FAILED = range(64, 71)
+LIMITS, EVENTS = 87, 88
 REVOKE, SYNC = 96, 97
 WORKER, ADMIN = 1, 2
 OPTIONAL = 1
@@ -54,6 +56,17 @@ class Grant:
     def __init__(self, item, fd):
         (self.extent, self.request, self.entry, self.plane, self.first, self.order, self.flags) = struct.unpack("<QIHHIHH", item)
         self.fd = fd
+
+
+class Event:
+    def __init__(self, item):
+        (self.sequence, self.time_usec, self.pid, self.bytes, self.worker, self.uid, self.count, _, *texts) = struct.unpack(
+            "<QQQQIIII32s64s64s160s", item)
+        self.event, self.tenant, self.device, self.text = (t.rstrip(b"\0").decode() for t in texts)
+
+    def __repr__(self):
+        return "%d %s %s %s pid %d, %d bytes, %d times: %s" % (self.sequence, self.event, self.tenant, self.device, self.pid, self.bytes,
+                                                               self.count, self.text)
 
 
 class Raw:
@@ -164,6 +177,43 @@ class Raw:
 
     def give_back(self, extents, reason=0):
         self.send(RETURN, struct.pack("<II", len(extents), reason) + b"".join(struct.pack("<Q", e) for e in extents), request=0)
+
+    def set(self, tenant, *pairs):
+        """Of an operator: "applied", "deferred", or the error's name and its text."""
+        items = b"".join(struct.pack("<32s64s", *(w.encode() for w in pair.split("=", 1))) for pair in pairs)
+        opcode, _, body, _ = self.call(TENANT_SET, struct.pack("<II64s", len(pairs), 0, tenant.encode()) + items)
+        if opcode == LIMITS:
+            return "deferred" if struct.unpack("<II", body)[0] else "applied"
+        return self.error_of(opcode, body)
+
+    def reload(self):
+        opcode, _, body, _ = self.call(RELOAD)
+        return "ok" if opcode == OK else self.error_of(opcode, body)
+
+    def error_of(self, opcode, body):
+        assert opcode == ERROR, opcode
+        code, _, text = struct.unpack("<Ii240s", body)
+        return ERRORS[code] + ": " + text.rstrip(b"\0").decode()
+
+    def events_of(self, reply):
+        """(events, more, next)"""
+        opcode, _, body, _ = reply
+        assert opcode == EVENTS, self.error_of(opcode, body)
+        n, more, following = struct.unpack("<IIQ", body[:16])
+        assert len(body) == 16 + 368 * n
+        return [Event(body[16 + 368 * i:384 + 368 * i]) for i in range(n)], more, following
+
+    def past_events(self, begin=0):
+        """All that are remembered, from number `begin` on."""
+        found, more = [], 1
+        while more:
+            page, more, begin = self.events_of(self.call(EVENTS_GET, struct.pack("<QII", begin, 0, 0)))
+            found += page
+        return found
+
+    def follow(self, begin=0):
+        """The first packet of a follower; the next ones are events_of(receive())."""
+        return self.events_of(self.call(EVENTS_GET, struct.pack("<QII", begin, 1, 0)))
 
     def round_trip(self):
         """Everything sent before has been read by the daemon once this returns."""
