@@ -3,7 +3,8 @@
  * layout.c -- where every field of protocol v1 lies, written down a second time.
  *
  * No code: an edit of messages.h that moves a field, changes a size or a number of the protocol does not compile until
- * it is written here as well, on purpose. A new field changes its struct's size and fails here too.
+ * it is written here as well, on purpose. A new field changes its struct's size and fails here too, and a new message
+ * or error the count at the end.
  */
 #include "wire.h"
 
@@ -346,4 +347,11 @@ NUMBER(WIRE_E_UNKNOWN_TENANT, 37)
 NUMBER(WIRE_E_BAD_SETTING, 38)
 NUMBER(WIRE_E_BAD_CONFIG, 39)
 NUMBER(WIRE_E_TOO_MANY_FOLLOWERS, 40)
+
+/* So that none is left out above. */
+#define X(...) +1
+enum { MESSAGES = 0 WIRE_MESSAGES(X) };
+#undef X
+NUMBER(MESSAGES, 38)
+NUMBER(WIRE_E_MAX_, 41)
 /* clang-format on */
