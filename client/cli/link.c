@@ -32,8 +32,7 @@ static uint64_t link_left_usec(const struct ctl_link *link)
         return now < link->deadline_usec ? link->deadline_usec - now : 0;
 }
 
-/* Notes why, and returns `error`. */
-static int __attribute__((format(printf, 3, 4))) link_fail(struct ctl_link *link, int error, const char *format, ...)
+int ctl_link_fail(struct ctl_link *link, int error, const char *format, ...)
 {
         va_list arguments;
 
@@ -66,50 +65,51 @@ static int link_fail_connect(struct ctl_link *link, int error)
 {
         switch (error) {
         case ENOENT:
-                return link_fail(link, -error, "no kvpagerd at %s: there is no such socket.\n" LINK_HINT, link->path);
+                return ctl_link_fail(link, -error, "no kvpagerd at %s: there is no such socket.\n" LINK_HINT,
+                                     link->path);
         case ECONNREFUSED:
-                return link_fail(link, -error, "no kvpagerd at %s: nobody listens there.\n" LINK_HINT, link->path);
+                return ctl_link_fail(link, -error, "no kvpagerd at %s: nobody listens there.\n" LINK_HINT, link->path);
         case EACCES:
         case EPERM:
-                return link_fail(link, -error,
-                                 "may not connect to kvpagerd at %s: permission denied.\n"
-                                 "Join the group kvpager: `adduser USER kvpager`, and log in anew.",
-                                 link->path);
+                return ctl_link_fail(link, -error,
+                                     "may not connect to kvpagerd at %s: permission denied.\n"
+                                     "Join the group kvpager: `adduser USER kvpager`, and log in anew.",
+                                     link->path);
         case EAGAIN:
         case EINPROGRESS:
-                return link_fail(link, -ETIMEDOUT,
-                                 "kvpagerd at %s takes no connections: its queue is full and stayed so.\n"
-                                 "It may be hung: see `systemctl status kvpagerd`. --timeout waits for longer.",
-                                 link->path);
+                return ctl_link_fail(link, -ETIMEDOUT,
+                                     "kvpagerd at %s takes no connections: its queue is full and stayed so.\n"
+                                     "It may be hung: see `systemctl status kvpagerd`. --timeout waits for longer.",
+                                     link->path);
         case EPROTOTYPE:
-                return link_fail(link, -error, "no kvpagerd at %s: this is a socket of another kind.", link->path);
+                return ctl_link_fail(link, -error, "no kvpagerd at %s: this is a socket of another kind.", link->path);
         default:
-                return link_fail(link, -error, "cannot connect to %s: %s.", link->path, strerror(error));
+                return ctl_link_fail(link, -error, "cannot connect to %s: %s.", link->path, strerror(error));
         }
 }
 
 static int link_fail_timeout(struct ctl_link *link)
 {
-        return link_fail(link, -ETIMEDOUT,
-                         "kvpagerd at %s did not answer in time.\n"
-                         "It may be hung: see `systemctl status kvpagerd`. --timeout waits for longer.",
-                         link->path);
+        return ctl_link_fail(link, -ETIMEDOUT,
+                             "kvpagerd at %s did not answer in time.\n"
+                             "It may be hung: see `systemctl status kvpagerd`. --timeout waits for longer.",
+                             link->path);
 }
 
 static int link_fail_gone(struct ctl_link *link)
 {
-        return link_fail(link, -ECONNRESET,
-                         "kvpagerd at %s ended the connection before it answered.\n"
-                         "See `systemctl status kvpagerd` and `journalctl -u kvpagerd`.",
-                         link->path);
+        return ctl_link_fail(link, -ECONNRESET,
+                             "kvpagerd at %s ended the connection before it answered.\n"
+                             "See `systemctl status kvpagerd` and `journalctl -u kvpagerd`.",
+                             link->path);
 }
 
 static int link_fail_garbage(struct ctl_link *link, const char *what)
 {
-        return link_fail(link, -EPROTO,
-                         "what listens at %s does not speak protocol version %u: %s.\n"
-                         "Is it kvpagerd, and of this version? See `kvpagerctl version`.",
-                         link->path, WIRE_VERSION, what);
+        return ctl_link_fail(link, -EPROTO,
+                             "what listens at %s does not speak protocol version %u: %s.\n"
+                             "Is it kvpagerd, and of this version? See `kvpagerctl version`.",
+                             link->path, WIRE_VERSION, what);
 }
 
 /* Waits for `events`; 0 or -ETIMEDOUT. */
@@ -127,7 +127,7 @@ static int link_wait(struct ctl_link *link, short events)
                 if (n == 0)
                         return link_fail_timeout(link);
                 if (errno != EINTR)
-                        return link_fail(link, -errno, "cannot wait for kvpagerd: %s.", strerror(errno));
+                        return ctl_link_fail(link, -errno, "cannot wait for kvpagerd: %s.", strerror(errno));
         }
 }
 
@@ -141,7 +141,7 @@ static int link_connect(struct ctl_link *link, const struct sockaddr_un *address
                                            .tv_usec = (suseconds_t)(left % 1000000) };
 
                 if (setsockopt(link->fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof(timeout)) < 0)
-                        return link_fail(link, -errno, "cannot set up a socket: %s.", strerror(errno));
+                        return ctl_link_fail(link, -errno, "cannot set up a socket: %s.", strerror(errno));
                 if (connect(link->fd, (const struct sockaddr *)address, sizeof(*address)) == 0)
                         return 0;
                 if (errno != EINTR)
@@ -150,9 +150,11 @@ static int link_connect(struct ctl_link *link, const struct sockaddr_un *address
         return link_fail_connect(link, EAGAIN);
 }
 
-static int link_send(struct ctl_link *link, enum wire_opcode opcode, const void *fixed)
+static int link_send(struct ctl_link *link, enum wire_opcode opcode, const void *fixed, const void *items,
+                     uint32_t n_items)
 {
-        size_t size = wire_encode(link->buffer, sizeof(link->buffer), opcode, ++link->request, 0, fixed, NULL, 0);
+        size_t size = wire_encode(link->buffer, sizeof(link->buffer), opcode, ++link->request, 0, fixed, items,
+                                  n_items);
 
         assert(size > 0);
         for (;;) {
@@ -165,8 +167,8 @@ static int link_send(struct ctl_link *link, enum wire_opcode opcode, const void 
                 if (errno == EPIPE || errno == ECONNRESET)
                         return 0; /* it may have said why before it left: the reader finds out */
                 if (errno != EINTR && errno != EAGAIN)
-                        return link_fail(link, -errno, "cannot send to kvpagerd at %s: %s.", link->path,
-                                         strerror(errno));
+                        return ctl_link_fail(link, -errno, "cannot send to kvpagerd at %s: %s.", link->path,
+                                             strerror(errno));
         }
 }
 
@@ -212,8 +214,8 @@ static int link_receive(struct ctl_link *link, struct wire_view *ret)
                         continue;
                 }
                 if (n < 0 && errno != ECONNRESET)
-                        return link_fail(link, -errno, "cannot read from kvpagerd at %s: %s.", link->path,
-                                         strerror(errno));
+                        return ctl_link_fail(link, -errno, "cannot read from kvpagerd at %s: %s.", link->path,
+                                             strerror(errno));
                 if (n <= 0)
                         return link_fail_gone(link);
 
@@ -229,18 +231,18 @@ static int link_fail_refused(struct ctl_link *link, const struct wire_error *err
 {
         int status = error->status < 0 && error->status > -4096 ? error->status : -EPROTO;
 
-        return link_fail(link, status, "kvpagerd at %s refused: %s.", link->path,
-                         error->text[0] ? error->text : strerror(-status));
+        return ctl_link_fail(link, status, "kvpagerd at %s refused: %s.", link->path,
+                             error->text[0] ? error->text : strerror(-status));
 }
 
-int ctl_link_call(struct ctl_link *link, enum wire_opcode opcode, const void *fixed, enum wire_opcode reply,
-                  struct wire_view *ret_reply)
+int ctl_link_call_items(struct ctl_link *link, enum wire_opcode opcode, const void *fixed, const void *items,
+                        uint32_t n_items, enum wire_opcode reply, struct wire_view *ret_reply)
 {
         struct wire_view view = { 0 };
         int r;
 
         assert(link->fd >= 0);
-        r = link_send(link, opcode, fixed);
+        r = link_send(link, opcode, fixed, items, n_items);
         if (r >= 0)
                 r = link_receive(link, &view);
         if (r < 0)
@@ -251,6 +253,12 @@ int ctl_link_call(struct ctl_link *link, enum wire_opcode opcode, const void *fi
                 return link_fail_garbage(link, "it answered something that was not asked");
         *ret_reply = view;
         return 0;
+}
+
+int ctl_link_call(struct ctl_link *link, enum wire_opcode opcode, const void *fixed, enum wire_opcode reply,
+                  struct wire_view *ret_reply)
+{
+        return ctl_link_call_items(link, opcode, fixed, NULL, 0, reply, ret_reply);
 }
 
 int ctl_link_list(struct ctl_link *link, enum wire_opcode opcode, enum wire_opcode reply, struct ctl_list *ret_list)
@@ -274,7 +282,7 @@ int ctl_link_list(struct ctl_link *link, enum wire_opcode opcode, enum wire_opco
                 while (list.n + view.n_items > capacity) {
                         void *items = reallocarray(list.items, capacity ? capacity * 2 : 64, size);
                         if (!items)
-                                return link_fail(link, -ENOMEM, "no memory for a list of %zu items.", list.n);
+                                return ctl_link_fail(link, -ENOMEM, "no memory for a list of %zu items.", list.n);
                         list.items = items;
                         capacity = capacity ? capacity * 2 : 64;
                 }
@@ -300,15 +308,15 @@ int ctl_link_open(struct ctl_link *link, const char *path, uint64_t timeout_usec
         link->path = path;
         link->deadline_usec = ctl_now_usec() + timeout_usec;
         if (strlen(path) == 0)
-                return link_fail(link, -EINVAL, "the path of the socket is empty.");
+                return ctl_link_fail(link, -EINVAL, "the path of the socket is empty.");
         if (strlen(path) >= sizeof(address.sun_path))
-                return link_fail(link, -ENAMETOOLONG, "the path of the socket is longer than %zu bytes: %s.",
-                                 sizeof(address.sun_path) - 1, path);
+                return ctl_link_fail(link, -ENAMETOOLONG, "the path of the socket is longer than %zu bytes: %s.",
+                                     sizeof(address.sun_path) - 1, path);
         memcpy(address.sun_path, path, strlen(path));
 
         link->fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
         if (link->fd < 0)
-                return link_fail(link, -errno, "cannot make a socket: %s.", strerror(errno));
+                return ctl_link_fail(link, -errno, "cannot make a socket: %s.", strerror(errno));
         r = link_connect(link, &address);
         if (r < 0)
                 return r;

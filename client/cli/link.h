@@ -65,10 +65,18 @@ void ctl_link_extend(struct ctl_link *link, uint64_t timeout_usec);
 int ctl_link_call(struct ctl_link *link, enum wire_opcode opcode, const void *fixed, enum wire_opcode reply,
                   struct wire_view *ret_reply);
 
+/* The same with items. All of it must be what the codec takes: within the message's bounds, text without control
+ * characters. */
+int ctl_link_call_items(struct ctl_link *link, enum wire_opcode opcode, const void *fixed, const void *items,
+                        uint32_t n_items, enum wire_opcode reply, struct wire_view *ret_reply);
+
 /* All pages of a LIST_*. */
 int ctl_link_list(struct ctl_link *link, enum wire_opcode opcode, enum wire_opcode reply, struct ctl_list *ret_list);
 
 /* Empty where nothing failed. */
 const char *ctl_link_why(const struct ctl_link *link);
+
+/* For what is built on a link: notes why, in a sentence, and returns `error`. */
+int ctl_link_fail(struct ctl_link *link, int error, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
 #endif

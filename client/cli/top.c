@@ -22,6 +22,7 @@
 
 #include "arguments.h"
 #include "link.h"
+#include "tenant-set.h"
 #include "top-draw.h"
 #include "top-keys.h"
 #include "top-model.h"
@@ -35,6 +36,7 @@ struct top {
         struct ctl_snapshot before, now;
         bool has_before;
         bool ascii;
+        bool away; /* the message says that there is no daemon */
         struct top_look look;
         struct top_model model;
 };
@@ -47,17 +49,22 @@ static void top_done(struct top *top)
         ctl_link_close(&top->link);
 }
 
+/* A link with time left: the one that there is, or a new one. Who gets an error from it, or on it, closes it. */
+static int top_connect(struct top *top)
+{
+        if (top->link.fd < 0)
+                return ctl_link_open(&top->link, top->options->socket_path, top->options->timeout_usec);
+        ctl_link_extend(&top->link, top->options->timeout_usec);
+        return 0;
+}
+
 /* 0, or a negative errno, for which ctl_link_why() has the words; then nothing has changed but that the link is closed.
  */
 static int top_fetch(struct top *top)
 {
         struct ctl_snapshot snapshot = { 0 };
-        int r = 0;
+        int r = top_connect(top);
 
-        if (top->link.fd < 0)
-                r = ctl_link_open(&top->link, top->options->socket_path, top->options->timeout_usec);
-        else
-                ctl_link_extend(&top->link, top->options->timeout_usec);
         if (r >= 0)
                 r = ctl_snapshot_fetch(&snapshot, &top->link, TOP_PARTS);
         if (r < 0) {
@@ -156,15 +163,41 @@ static int top_show(struct top *top)
         return r;
 }
 
+/* The first line of what failed. */
+static void top_message_why(struct top *top)
+{
+        const char *why = ctl_link_why(&top->link);
+
+        (void)snprintf(top->look.message, sizeof(top->look.message), "%.*s", (int)strcspn(why, "\n"), why);
+        top->look.alarm = true;
+}
+
 static void top_refetch(struct top *top)
 {
         if (top_fetch(top) < 0) {
-                const char *why = ctl_link_why(&top->link);
-                (void)snprintf(top->look.message, sizeof(top->look.message), "%.*s", (int)strcspn(why, "\n"), why);
-                top->look.alarm = true;
-        } else if (top->look.alarm) {
+                top_message_why(top);
+                top->away = true;
+        } else if (top->away) {
                 top->look.message[0] = 0;
-                top->look.alarm = false;
+                top->look.alarm = top->away = false;
+        }
+}
+
+/* What was typed, KEY=VALUE, of the selected tenant. The message says what came of it. */
+static void top_set(struct top *top)
+{
+        const char *line = top->look.line;
+        bool deferred = false;
+        int r = top_connect(top);
+
+        if (r >= 0)
+                r = ctl_tenant_set(&top->link, top->look.selected_name, &line, 1, &deferred);
+        if (r < 0) {
+                top_message_why(top);
+                ctl_link_close(&top->link); /* it may be at fault; the next snapshot takes a new one */
+        } else {
+                (void)snprintf(top->look.message, sizeof(top->look.message), "%s of %s: %s.", line,
+                               top->look.selected_name, deferred ? "deferred until memory is reclaimed" : "applied");
         }
 }
 
@@ -184,6 +217,8 @@ static int top_run(struct top *top)
                 action = key >= 0 ? top_key(&top->look, &top->model, key) : TOP_DRAW;
                 due = last + top->look.interval_usec; /* which may have changed */
                 now = ctl_now_usec();
+                if (action == TOP_SET)
+                        top_set(top);
                 if (action == TOP_FETCH || now >= due) {
                         top_refetch(top);
                         due = ctl_now_usec() + top->look.interval_usec;

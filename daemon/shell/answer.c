@@ -169,6 +169,17 @@ static void answer_list(struct peer *peer, const struct wire_view *view, enum wi
         peer_send(peer, reply, view->header.request, &page, items, n, -1);
 }
 
+/* While a request waits an account runs, so the core has to know what time it is. */
+static void answer_tenants(struct peer *peer, const struct wire_view *view)
+{
+        struct daemon *d = peer->daemon;
+        struct core_event event;
+
+        core_event_init(&event, CORE_EV_TICK, daemon_now_usec());
+        daemon_event(d, &event);
+        answer_list(peer, view, WIRE_TENANTS, core_tenant_slots(d->core), answer_tenant);
+}
+
 static void answer_device_get(struct peer *peer, const struct wire_view *view)
 {
         const struct wire_device_get *get = view->fixed;
@@ -234,7 +245,7 @@ void answer_query(struct peer *peer, const struct wire_view *view)
         else if (opcode == WIRE_LIST_DEVICES)
                 answer_list(peer, view, WIRE_DEVICES, core_n_devices(core), answer_device);
         else if (opcode == WIRE_LIST_TENANTS)
-                answer_list(peer, view, WIRE_TENANTS, core_tenant_slots(core), answer_tenant);
+                answer_tenants(peer, view);
         else if (opcode == WIRE_LIST_WORKERS)
                 answer_list(peer, view, WIRE_WORKERS, core_worker_slots(core), answer_worker);
         else if (opcode == WIRE_LIST_CACHES)

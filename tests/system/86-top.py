@@ -97,11 +97,20 @@ assert re.search("\u2588+\u00b7+M\u00b7+$", lines[row]), lines[row]
 # It follows: growth, waiting, release.
 more = grown("chat", 16000)
 top.until(lambda text: row_of(text, "chat")[1] == row_of(once(), "chat")[1] != "0", "what chat has now")
-stuck = code.acquire(60000)
-code.send("step", 20000000, stuck, 20000)  # 40 MiB, which code's memory.max does not allow: an error
-assert "EDQUOT" in code.read()
 more.quit()
 top.until(lambda text: row_of(text, "chat")[2] == size(live), "less again")
+
+# A request that waits, because somebody stopped does not give back: pressure, though nothing else happens in the daemon. One
+# that fails is over.
+filler = grown("chat", 22000)
+gone = filler.acquire(1)
+os.kill(chat.pid, signal.SIGSTOP)
+filler.send("step", 2000000, gone, 10000)
+top.until(lambda text: float(row_of(text, "chat")[4].rstrip("%")) > 50 and row_of(text, "chat")[5] != "0", "pressure")
+os.kill(chat.pid, signal.SIGCONT)
+filler.read()
+top.until(lambda text: row_of(text, "chat")[4] == "0.0%" and row_of(text, "chat")[5] == "0", "no pressure any more")
+filler.quit()
 
 # Views, order, filter.
 top.press("v")
@@ -139,6 +148,27 @@ top.press("+")
 top.shows("every 0.2s")
 top.press("-")
 top.shows("every 0.1s")
+
+# A limit of the selected tenant, changed: it takes effect at once, and a mistake changes nothing.
+top.press("\x1bOA")  # up
+top.press("cmemory.max=")
+top.shows("Set KEY=VALUE of chat: memory.max=")
+top.press("48M\r")
+top.shows("memory.max=48M of chat: applied.")
+assert daemon.tenant("chat")["max_bytes"] == 48 * MIB
+top.press("cmemory.max=4GG\r")
+top.shows("refused: nothing was changed", "4GG")
+top.press("cweight\r")
+top.shows("weight is not of the form KEY=VALUE.")
+top.press("c" + "x" * 40 + "=1\r")
+top.shows("is too long")
+top.press("j")
+top.shows("q quit")
+top.press("cweight=7\r")
+top.shows("weight=7 of code: applied.")
+assert daemon.tenant("code")["weight"] == 7 and daemon.tenant("chat")["max_bytes"] == 48 * MIB
+top.press("k")
+top.shows("q quit")
 
 # Other sizes, down to none at all.
 for width, height in ((60, 10), (200, 50), (30, 5), (3, 2), (1, 1), (100, 20)):

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """A terminal for programs that draw on the whole of it: a pseudo-terminal, and a screen that understands what terminfo lets
-them send to an xterm. A sequence that it does not know is an error, and so is one that leaves the screen."""
+them send to an xterm. A sequence that it does not know is an error."""
 import codecs
 import fcntl
 import os
@@ -59,8 +59,8 @@ class Screen:
                 at += 1
 
     def move(self, x, y):
-        assert 0 <= y < self.height and 0 <= x < self.width, "the cursor is sent to %d, %d" % (x, y)
-        self.x, self.y, self.wraps = x, y, False
+        """To the edge at most: what comes just after the screen became smaller may have been meant for the larger one."""
+        self.x, self.y, self.wraps = min(max(x, 0), self.width - 1), min(max(y, 0), self.height - 1), False
 
     def scroll_up(self):
         for rows in (self.cells, self.reverse):
@@ -135,7 +135,7 @@ class Screen:
             for _ in range(n):
                 self.scroll_up() if letter == "S" else self.scroll_down()
         elif letter == "r":
-            self.top, self.bottom = n - 1, (numbers[1] if len(numbers) > 1 else self.height) - 1
+            self.top, self.bottom = n - 1, min(numbers[1] if len(numbers) > 1 else self.height, self.height) - 1
             self.move(0, 0)
         elif letter == "m":
             for number in numbers:
