@@ -207,6 +207,20 @@ static enum wire_error_code wire_check_fields(const struct field *fields, const 
         return WIRE_E_NONE;
 }
 
+/* Flags of what operators send and get; apart, for the others are many more. */
+static enum wire_error_code __attribute__((noinline)) wire_check_operator_values(const struct wire_view *view)
+{
+        uint32_t flag = 0;
+
+        if (view->info->opcode == WIRE_EVENTS_GET)
+                flag = ((const struct wire_events_get *)view->fixed)->follow;
+        else if (view->info->opcode == WIRE_LIMITS)
+                flag = ((const struct wire_limits *)view->fixed)->deferred;
+        else if (view->info->opcode == WIRE_EVENTS)
+                flag = ((const struct wire_events *)view->fixed)->more;
+        return flag <= 1 ? WIRE_E_NONE : WIRE_E_BAD_VALUE;
+}
+
 /* Enumerations and flags. Whether ids, rows and pages exist is the core's to say. */
 static enum wire_error_code wire_check_values(const struct wire_view *view)
 {
@@ -245,20 +259,8 @@ static enum wire_error_code wire_check_values(const struct wire_view *view)
                 const struct wire_revoke *revoke = view->fixed;
                 return revoke->level <= WIRE_REVOKE_LIVE ? WIRE_E_NONE : WIRE_E_BAD_VALUE;
         }
-        case WIRE_EVENTS_GET: {
-                const struct wire_events_get *get = view->fixed;
-                return get->follow <= 1 ? WIRE_E_NONE : WIRE_E_BAD_VALUE;
-        }
-        case WIRE_LIMITS: {
-                const struct wire_limits *limits = view->fixed;
-                return limits->deferred <= 1 ? WIRE_E_NONE : WIRE_E_BAD_VALUE;
-        }
-        case WIRE_EVENTS: {
-                const struct wire_events *page = view->fixed;
-                return page->more <= 1 ? WIRE_E_NONE : WIRE_E_BAD_VALUE;
-        }
         default:
-                return WIRE_E_NONE;
+                return wire_check_operator_values(view);
         }
 }
 
