@@ -316,7 +316,8 @@ void grow_fail_all(struct kvp_conn *conn)
 
                 (void)pthread_mutex_lock(&conn->mutex);
                 state = request->state;
-                request->answered = true;
+                if (state == REQUEST_CALL || state == REQUEST_GROW) /* any other is its owner's, who looks at it */
+                        request->answered = true;
                 if (state == REQUEST_CALL) {
                         request->state = REQUEST_DONE;
                         request->status = -ENOTCONN;
