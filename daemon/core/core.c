@@ -218,6 +218,12 @@ static void dispatch(struct run *run, const struct core_event *event)
         case CORE_EV_DESTROYED:
                 device_destroyed(run, &event->destroyed);
                 break;
+        case CORE_EV_DEVICE_MISSING:
+                device_missing(run, &event->device_missing);
+                break;
+        case CORE_EV_SUSPECT:
+                worker_suspect(run, &event->suspect);
+                break;
         case CORE_EV_TICK:
         case CORE_EV_MAX_:
                 break;

@@ -146,7 +146,8 @@ struct core_tenant_info {
 struct core_worker_info {
         uint64_t pid, current_bytes, live_bytes, idle_bytes, unacknowledged_bytes;
         uint32_t worker, tenant, caches, uid;
-        uint32_t overdue, reserved; /* overdue: it has not answered a revoke, and is granted nothing until it does */
+        uint32_t overdue; /* it has not answered a revoke, and is granted nothing until it does */
+        uint32_t suspect; /* what it gave back did not come free, and it is granted nothing until that does */
 };
 struct core_cache_info {
         uint64_t virtual_bytes, live_bytes, idle_bytes;

@@ -92,6 +92,21 @@ void device_destroyed(struct run *run, const struct core_ev_device_done *event)
         extent_destroyed(run, index);
 }
 
+/* Who waits may fit now; guarantees may have lost what covers them, and then memory is asked back. */
+void device_missing(struct run *run, const struct core_ev_device_missing *event)
+{
+        struct core *c = run->core;
+        struct device *d;
+
+        if (event->device >= c->n_devices)
+                return;
+        d = device_get(c, event->device);
+        d->missing = bits_min_u32(event->pages, d->pages);
+        for (uint32_t i = 0; d->missing == 0 && i < c->top_worker; i++)
+                worker_get(c, i)->suspect &= (uint16_t)~(1u << event->device);
+        core_pump_later(c, event->device);
+}
+
 void device_tick(struct run *run, uint32_t device)
 {
         struct core *c = run->core;
@@ -170,7 +185,8 @@ static void make_ahead(struct run *run, uint32_t device)
                 if (have < (target + 1) / 2)
                         d->filling[i] = 1;
                 for (; d->filling[i] && have < target; have++)
-                        if (!run_has_room(run) || d->n_creating[i] >= CREATES_IN_FLIGHT || d->free < order_pages(i) ||
+                        if (!run_has_room(run) || d->n_creating[i] >= CREATES_IN_FLIGHT ||
+                            d->free < d->missing + order_pages(i) ||
                             run->core->n_extents >= run->core->params.max_extents - run->core->params.max_extents / 8 ||
                             !extent_create(run, device, i))
                                 break;

@@ -28,6 +28,8 @@ static const uint16_t body_size[CORE_EV_MAX_] = {
         [CORE_EV_REVOKED] = sizeof(struct core_ev_revoked),
         [CORE_EV_CREATED] = sizeof(struct core_ev_device_done),
         [CORE_EV_DESTROYED] = sizeof(struct core_ev_device_done),
+        [CORE_EV_DEVICE_MISSING] = sizeof(struct core_ev_device_missing),
+        [CORE_EV_SUSPECT] = sizeof(struct core_ev_suspect),
 };
 
 /* No padding that the compiler put in: a log of structs is a log of fields. */
@@ -103,6 +105,8 @@ static int reserved_is_zero(const struct core_event *event)
                 return event->created.reserved == 0;
         case CORE_EV_TICK:
         case CORE_EV_DEVICE_ADD:
+        case CORE_EV_DEVICE_MISSING:
+        case CORE_EV_SUSPECT:
         case CORE_EV_WORKER_ADD:
         case CORE_EV_RETURN:
         case CORE_EV_ROW:

@@ -32,6 +32,8 @@ enum core_event_type {
         CORE_EV_REVOKED,
         CORE_EV_CREATED,   /* the device made an extent, or failed to */
         CORE_EV_DESTROYED, /* the device destroyed an extent, or failed to */
+        CORE_EV_DEVICE_MISSING, /* what the device says is gone beyond our own account */
+        CORE_EV_SUSPECT,        /* a worker gave back memory that did not come free */
         CORE_EV_MAX_
 };
 
@@ -129,6 +131,16 @@ struct core_ev_device_done {
         uint32_t reserved;
 };
 
+struct core_ev_device_missing {
+        uint32_t device;
+        uint32_t pages; /* of its capacity, that cannot be had at the moment */
+};
+
+struct core_ev_suspect {
+        uint32_t worker;
+        uint32_t device;
+};
+
 struct core_event {
         uint16_t type; /* enum core_event_type */
         uint16_t size; /* of the serialised event: core_event_size() */
@@ -149,6 +161,8 @@ struct core_event {
                 struct core_ev_revoked revoked;
                 struct core_ev_device_done created;
                 struct core_ev_device_done destroyed;
+                struct core_ev_device_missing device_missing;
+                struct core_ev_suspect suspect;
         };
 };
 

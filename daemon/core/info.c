@@ -71,6 +71,7 @@ bool core_device_info(const struct core *c, uint32_t device, struct core_device_
                 .capacity_bytes = (uint64_t)d->pages << d->page_shift,
                 .allocated_bytes = ((uint64_t)d->held + d->reserved_pages + virgin_pages(d)) << d->page_shift,
                 .virgin_bytes = (uint64_t)virgin_pages(d) << d->page_shift,
+                .missing_bytes = (uint64_t)d->missing << d->page_shift,
         };
         return true;
 }
@@ -147,6 +148,7 @@ bool core_worker_info(const struct core *c, uint32_t slot, struct core_worker_in
                 .caches = w->n_caches,
                 .uid = w->uid,
                 .overdue = w->overdue != 0,
+                .suspect = w->suspect != 0,
         };
         return true;
 }

@@ -31,6 +31,7 @@
 #define RETRY_USEC            UINT64_C(100000)  /* after a device call failed */
 #define MAX_TIMEOUT_USEC      UINT64_C(60000000)
 #define RECLAIM_DEADLINE_USEC UINT64_C(1000000) /* where the tenant has none */
+#define SUSPECT_USEC          UINT64_C(60000000) /* suspicion lasts so long, unless the memory comes free before */
 #define ASK_NEXT_USEC         UINT64_C(100000)  /* a revoke unanswered for so long: somebody else is asked as well */
 #define WORKER_MAX_REQUESTS   1024u
 #define WORKER_MAX_CACHES     64u
@@ -111,6 +112,9 @@ struct worker {
         uint8_t ready, synced, reserved;
         uint16_t dry[3]; /* by level, a bit a device: the last revoke got less than it asked for */
         uint16_t reserved2;
+        uint16_t suspect; /* a bit a device: what it gave back there did not come free; no grants for a while */
+        uint16_t reserved3;
+        uint64_t suspect_until_usec;
         uint32_t overdue; /* revoke that was not answered in time, until it is: no grants, no further revokes; 0: none */
         uint32_t tenant;
         uint32_t next;      /* FREE: free list. else ready list */
@@ -178,6 +182,7 @@ struct device {
         uint32_t returning;                                /* pages, of held */
         uint32_t reserved_pages;
         uint32_t idle_pages;
+        uint32_t missing;       /* pages that others have, or that were given back and did not come free */
         uint32_t n_waiting;     /* requests */
         uint32_t n_revokes;     /* under way */
         uint32_t n_over;        /* tenants above their memory.max, because it was lowered */
@@ -279,10 +284,12 @@ static inline uint32_t slot_id(uint32_t slot, uint32_t generation)
         return generation << 16 | slot;
 }
 
-/* What is not promised to anybody; never negative (check.c). */
+/* What is not promised to anybody, and is there. */
 static inline uint32_t device_available(const struct device *d)
 {
-        return d->free + d->creating + d->virgin + d->reclassing - d->reserved_pages;
+        const uint32_t pages = d->free + d->creating + d->virgin + d->reclassing - d->reserved_pages;
+
+        return pages > d->missing ? pages - d->missing : 0;
 }
 
 /* Limits in whole pages of a device: what is guaranteed is rounded up, what limits down. A device has no more than
@@ -328,6 +335,12 @@ static inline uint32_t device_low_watermark(const struct device *d)
 static inline uint32_t device_high_watermark(const struct device *d)
 {
         return d->pages / 32;
+}
+
+/* It is granted nothing until it answers, or what it gave back comes free. */
+static inline bool worker_is_denied(const struct worker *w)
+{
+        return w->overdue != 0 || w->suspect != 0;
 }
 
 static inline bool run_has_room(const struct run *run)
@@ -382,6 +395,7 @@ void device_created(struct run *run, const struct core_ev_device_done *event);
 void device_destroyed(struct run *run, const struct core_ev_device_done *event);
 void device_make(struct run *run, uint32_t device);
 void device_tick(struct run *run, uint32_t device);
+void device_missing(struct run *run, const struct core_ev_device_missing *event);
 
 /* tenant.c, worker.c, cache.c */
 void tenant_set(struct run *run, const struct core_ev_tenant_set *event);
@@ -395,6 +409,7 @@ void worker_gone(struct run *run, const struct core_ev_worker *event);
 void worker_ack(struct run *run, const struct core_ev_ack *event);
 void worker_return(struct run *run, const struct core_ev_return *event);
 void worker_tick(struct run *run, uint32_t worker);
+void worker_suspect(struct run *run, const struct core_ev_suspect *event);
 void worker_put(struct core *core, uint32_t worker);
 void worker_granted(struct core *core, uint32_t worker, uint32_t extent);
 void worker_ready(struct core *core, uint32_t worker);

@@ -296,9 +296,9 @@ void reclaim_tick(struct run *run, uint32_t worker)
 
         if (w->revoke.id != 0 && w->revoke.deadline_usec <= c->now_usec)
                 revoke_overdue(run, worker);
-        while (w->overdue != 0 && w->first_request != NIL && run_has_room(run))
+        while (worker_is_denied(w) && w->first_request != NIL && run_has_room(run))
                 request_fail(run, w->first_request, CORE_E_DENIED);
-        if (w->overdue != 0 && w->first_request != NIL)
+        if (worker_is_denied(w) && w->first_request != NIL)
                 core_deadline_at(c, c->now_usec + 1); /* the rest at the next tick */
         if (w->revoke.id != 0)
                 core_deadline_at(c, w->revoke.deadline_usec);

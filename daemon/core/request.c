@@ -371,7 +371,7 @@ static enum core_error grow_check(const struct core *c, uint32_t worker, const s
         class = &cache->classes[event->plane_class];
         if ((uint64_t)event->first + event->max > class->row_pages)
                 return CORE_E_BAD_RANGE;
-        if (w->overdue != 0)
+        if (worker_is_denied(w))
                 return CORE_E_DENIED;
         if (w->n_requests >= WORKER_MAX_REQUESTS ||
             tenant_get(c, w->tenant)->n_requests >= bits_max_u32(c->params.max_requests / c->n_tenants, 1))

@@ -211,10 +211,31 @@ void worker_return(struct run *run, const struct core_ev_return *event)
         extent_return(run, extent);
 }
 
+void worker_suspect(struct run *run, const struct core_ev_suspect *event)
+{
+        struct core *c = run->core;
+        const uint32_t slot = worker_find(c, event->worker);
+        struct worker *w;
+
+        if (slot == NIL || event->device >= c->n_devices)
+                return;
+        w = worker_get(c, slot);
+        if (w->suspect == 0 && tenant_get(c, w->tenant)->on_overdue == CORE_OVERDUE_KILL)
+                run_action(run, CORE_ACT_KILL, slot);
+        w->suspect |= (uint16_t)(1u << event->device);
+        w->suspect_until_usec = c->now_usec + SUSPECT_USEC;
+        core_deadline_at(c, c->now_usec); /* what it asked for fails now */
+}
+
 void worker_tick(struct run *run, uint32_t slot)
 {
         struct core *c = run->core;
         struct worker *w = worker_get(c, slot);
+
+        if (w->suspect != 0 && w->suspect_until_usec <= c->now_usec)
+                w->suspect = 0;
+        if (w->suspect != 0)
+                core_deadline_at(c, w->suspect_until_usec);
 
         if (w->ack_at_usec > c->now_usec) {
                 core_deadline_at(c, w->ack_at_usec);

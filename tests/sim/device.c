@@ -87,4 +87,12 @@ void device_heal(struct world *world)
         world->device.fail_after = world->device.fail_for = 0;
         for (unsigned d = 0; d < CORE_MAX_DEVICES; d++)
                 world->device.stolen[d] = 0;
+        for (uint32_t d = 0; d < world->model.n_devices; d++)
+                if (world->model.devices[d].missing > 0) {
+                        struct core_event event;
+
+                        world_event(world, &event, CORE_EV_DEVICE_MISSING);
+                        event.device_missing.device = d;
+                        world_apply(world, &event);
+                }
 }

@@ -50,7 +50,7 @@ static int64_t guarded(struct model *model, uint32_t device, uint32_t own)
 static int64_t pages_at_hand(struct model *model, const struct model_request *request, uint32_t own, uint32_t device,
                              bool with_idle)
 {
-        int64_t pages = (int64_t)model->devices[device].pages - guarded(model, device, own);
+        int64_t pages = (int64_t)model->devices[device].pages - model->devices[device].missing - guarded(model, device, own);
 
         for (uint32_t i = 0; i < model->n_extents; i++)
                 if (model->extents[i].device == device && model->extents[i].tenant != MODEL_NONE)
@@ -179,7 +179,7 @@ void model_check_failure(struct model *model, const struct model_worker *worker,
                         model_break(model, "already mapped, which it was not");
                 return;
         case CORE_E_DENIED:
-                if (!owes_answer(model, worker))
+                if (!owes_answer(model, worker) && worker->suspect_devices == 0)
                         model_break(model, "denied, and the worker owes no answer");
                 return;
         case CORE_E_BUSY:

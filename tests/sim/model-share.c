@@ -58,7 +58,7 @@ static void check_grown(struct model *model, uint32_t device, uint32_t tenant, u
 void model_check_shares(struct model *model, const struct core *core)
 {
         for (uint32_t d = 0; d < model->n_devices; d++) {
-                uint64_t available = model->devices[d].pages;
+                uint64_t available = model->devices[d].pages - model->devices[d].missing;
                 bool grew[CORE_MAX_TENANTS] = { false };
 
                 for (uint32_t t = 0; t < model->n_tenants; t++) {
@@ -125,6 +125,7 @@ void model_check_wakeups(struct model *model, uint32_t device)
                 return;
         for (uint32_t t = 0; t < model->n_tenants; t++)
                 left -= model->tenants[t].pages[device];
+        left -= left < model->devices[device].missing ? left : model->devices[device].missing;
         for (uint32_t i = 0; i < model->n_requests; i++) {
                 const struct model_request *request = &model->requests[i];
                 const struct model_cache *cache = model_cache_by_serial(model, request->cache);
@@ -173,6 +174,8 @@ static const struct model_revoke *late_revoke(const struct model *model, const s
 
 bool model_is_overdue(const struct model *model, const struct model_worker *worker)
 {
+        if (worker->suspect_devices != 0 && worker->suspect_until > model->now)
+                return true;
         return worker->overdue && late_revoke(model, worker);
 }
 
@@ -190,6 +193,11 @@ void model_check_overdue(struct model *model, const struct core *core, const str
                 model_break(model, "worker %u counts as %s, and the shell was not told", worker->id,
                             info->overdue ? "overdue" : "one that answers");
         worker->overdue = info->overdue;
+        if (worker->suspect_until <= model->now)
+                worker->suspect_devices = 0;
+        if (info->suspect != (worker->suspect_devices != 0) && core_next_deadline(core) > model->now + 1)
+                model_break(model, "worker %u %s", worker->id,
+                            info->suspect ? "counts as suspect for nothing" : "is suspect, and nobody minds");
 }
 
 /* What is asked back for others must help them: nobody is asked for what is guaranteed to himself. */
@@ -199,7 +207,7 @@ void model_check_revoke(struct model *model, const struct model_worker *worker, 
         uint32_t device = action->revoke.device;
         uint64_t min = model_floor(model, device, worker->tenant, false), has = 0;
 
-        if (model_is_overdue(model, worker))
+        if (worker->overdue && late_revoke(model, worker))
                 model_break(model, "revoke of worker %u, which has not answered an earlier one", worker->id);
         for (uint32_t i = 0; i < model->n_requests; i++) {
                 const struct model_worker *other = model_worker_by_serial(model, model->requests[i].worker);

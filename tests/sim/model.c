@@ -174,7 +174,7 @@ static void event_device_add(struct model *model, const struct core_ev_device_ad
             add->pages > MODEL_MOST_PAGES || add->page_shift < 12 || add->page_shift > 40 ||
             add->pages > UINT64_MAX >> add->page_shift)
                 return;
-        model->devices[model->n_devices++] = (struct model_device){ add->page_shift, add->pages, add->virgin_pages, 0 };
+        model->devices[model->n_devices++] = (struct model_device){ add->page_shift, add->pages, add->virgin_pages, 0, 0 };
 }
 
 static void event_tenant_set(struct model *model, const struct core_ev_tenant_set *set)
@@ -389,6 +389,27 @@ static void event_destroyed(struct model *model, const struct core_ev_device_don
         extent->state = MODEL_LEAVING;
 }
 
+static void event_missing(struct model *model, const struct core_ev_device_missing *missing)
+{
+        struct model_device *device = &model->devices[missing->device < model->n_devices ? missing->device : 0];
+
+        if (missing->device >= model->n_devices)
+                return;
+        device->missing = missing->pages < device->pages ? missing->pages : device->pages;
+        for (uint32_t i = 0; i < model->n_workers && device->missing == 0; i++)
+                model->workers[i].suspect_devices &= ~(1u << missing->device);
+}
+
+static void event_suspect(struct model *model, const struct core_ev_suspect *suspect)
+{
+        struct model_worker *worker = model_worker(model, suspect->worker);
+
+        if (!worker || suspect->device >= model->n_devices)
+                return;
+        worker->suspect_devices |= 1u << suspect->device;
+        worker->suspect_until = model->now + 60000000;
+}
+
 static void event_of_worker(struct model *model, const struct core_event *event, uint32_t id)
 {
         struct model_worker *worker = model_worker(model, id);
@@ -419,6 +440,8 @@ static void event_of_worker(struct model *model, const struct core_event *event,
                 return;
         case CORE_EV_TICK:
         case CORE_EV_DEVICE_ADD:
+        case CORE_EV_DEVICE_MISSING:
+        case CORE_EV_SUSPECT:
         case CORE_EV_TENANT_SET:
         case CORE_EV_TENANT_REMOVE:
         case CORE_EV_WORKER_ADD:
@@ -474,6 +497,12 @@ void model_event(struct model *model, const struct core_event *event)
                 return;
         case CORE_EV_DESTROYED:
                 event_destroyed(model, &event->destroyed);
+                return;
+        case CORE_EV_DEVICE_MISSING:
+                event_missing(model, &event->device_missing);
+                return;
+        case CORE_EV_SUSPECT:
+                event_suspect(model, &event->suspect);
                 return;
         case CORE_EV_CACHE_CREATE:
         case CORE_EV_CACHE_DESTROY:

@@ -58,6 +58,8 @@ struct model_worker {
         uint64_t pid;
         uint64_t granted, acknowledged; /* extents, cumulative */
         bool dropped;                   /* the core wants it gone */
+        uint64_t suspect_until;
+        uint32_t suspect_devices;       /* bit mask */
         bool overdue;                   /* said the core after the last event; see model_is_overdue() */
         uint32_t overdue_revoke;        /* that OVERDUE told of and LATE has not; 0: none */
 };
@@ -94,6 +96,7 @@ struct model_call { /* a cache operation that has not been replied to */
 
 struct model_device {
         uint32_t page_shift, pages, virgin_pages;
+        uint32_t missing;  /* pages that the device says are gone */
         uint64_t promised; /* pages of admitted requests that are not granted yet, from what the core publishes */
 };
 

@@ -68,7 +68,23 @@ static void device_mischief(struct world *world)
         uint32_t d = random_below(random, world->model.n_devices);
         struct core_event event;
 
-        switch (random_below(random, 5)) {
+        switch (random_below(random, 7)) {
+        case 5: /* what others take, or a liar keeps; mostly it comes back */
+                world_event(world, &event, CORE_EV_DEVICE_MISSING);
+                event.device_missing.device = d;
+                event.device_missing.pages = random_chance(random, 60)
+                                                     ? 0
+                                                     : random_below(random, world->model.devices[d].pages * 5 / 4);
+                world_apply(world, &event);
+                return;
+        case 6:
+                if (world->n_workers == 0)
+                        return;
+                world_event(world, &event, CORE_EV_SUSPECT);
+                event.suspect.worker = world->workers[random_below(random, world->n_workers)].id;
+                event.suspect.device = d;
+                world_apply(world, &event);
+                return;
         case 0: /* a while of failures */
                 device->fail_after = random_below(random, 4);
                 device->fail_for = random_between(random, 1, 6);

@@ -90,6 +90,13 @@ static void words_event_body(const struct core_event *event, char *buffer, size_
                 snprintf(buffer, size, "device %u add page_shift %u pages %u virgin_pages %u", event->device_add.device,
                          event->device_add.page_shift, event->device_add.pages, event->device_add.virgin_pages);
                 return;
+        case CORE_EV_DEVICE_MISSING:
+                snprintf(buffer, size, "device %u misses %u pages", event->device_missing.device,
+                         event->device_missing.pages);
+                return;
+        case CORE_EV_SUSPECT:
+                snprintf(buffer, size, "worker %u is suspect on device %u", event->suspect.worker, event->suspect.device);
+                return;
         case CORE_EV_TENANT_SET:
                 words_tenant_set(&event->tenant_set, buffer, size);
                 return;
