@@ -214,11 +214,11 @@ int ctl_main(int argc, char **argv, FILE *out, FILE *err)
                         return ctl_arguments_complain(err, "unknown command: %s", name);
                 if (optind < argc)
                         return ctl_arguments_complain(err, "%s takes no arguments: %s", name, argv[optind]);
+                r = ctl_arguments_check(&options, command_find(name)->takes, name, err);
+                if (r != CTL_EXIT_OK)
+                        return r;
         }
         command = command_find(name);
-        r = ctl_arguments_check(&options, command->takes, name, err);
-        if (r != CTL_EXIT_OK)
-                return r;
         if (!options.socket_path)
                 options.socket_path = ctl_link_default_path(path, sizeof(path));
 

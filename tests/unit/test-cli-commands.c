@@ -457,6 +457,8 @@ Test(cli_commands, help_and_version_need_no_daemon)
                 cr_expect(strstr(text.out, "kvpagerctl"));
                 json_decref(parse(&json));
         }
+        _cleanup_(outcome_done) struct outcome of_command = run("top", "--once", "--help", NULL);
+        cr_expect_eq(of_command.status, 0);
         _cleanup_(outcome_done) struct outcome help = run("help", NULL);
         for (const char *line = help.out; line && *line; line = strchr(line, '\n') ? strchr(line, '\n') + 1 : NULL)
                 cr_expect(strcspn(line, "\n") <= 80, "%.*s", (int)strcspn(line, "\n"), line);
