@@ -35,7 +35,7 @@ struct contents_ops {
         int (*begin)(void *contents, const struct sequence *sequence, uint64_t most_tokens);
         /* Tokens from `from` up to sequence->length are computed and written. */
         int (*write)(void *contents, const struct sequence *sequence, uint64_t from);
-        /* The row is about to be given back: everything in it is checked. */
+        /* The row is about to be given back: all sequence->length tokens in it are checked. */
         int (*end)(void *contents, const struct sequence *sequence);
         void (*free)(void *contents);
 };

@@ -3,8 +3,8 @@
  * engine.c -- see engine.h.
  *
  * The waiting queue needs no list: preempted sequences stand before all others, and there are never more of them than
- * rows (new requests are admitted only once none is left), so they are a stack; the rest are a cursor over the
- * requests.
+ * rows (new requests are admitted only once none is left, and one that is being admitted keeps its place until it is),
+ * so they are a stack; the rest are a cursor over the requests.
  */
 #include "engine.h"
 
@@ -17,7 +17,8 @@
 #define USEC_PER_1000_KV_TOKENS UINT64_C(60)
 #define USEC_PER_PREFILL_TOKEN  UINT64_C(80)
 
-/* A lone sequence waits this many iterations for others before it steps back, and then lets them pass for some. */
+/* A lone sequence waits this many iterations for others before it steps back. Who steps back, or gave something up,
+ * lets others pass for some. */
 #define PATIENCE_ITERATIONS 8u
 #define EMBARGO_ITERATIONS  4u
 
@@ -53,16 +54,11 @@ void engine_clear(struct engine *engine)
         *engine = (struct engine){ 0 };
 }
 
-static bool engine_has_waiting(const struct engine *engine)
-{
-        return engine->n_preempted > 0 || engine->n_admitted < engine->n_arrived;
-}
-
 uint64_t engine_next(const struct engine *engine, uint64_t now)
 {
         uint64_t arrival;
 
-        if (engine->n_running > 0 || engine_has_waiting(engine))
+        if (engine->n_running > 0 || engine_waiting(engine) > 0)
                 return now;
         if (engine->n_arrived == engine->n_requests)
                 return UINT64_MAX;
@@ -78,15 +74,15 @@ static bool sequence_is_done(const struct sequence *sequence)
 /* Takes running[i] out and gives its row back. */
 static int engine_remove(struct engine *engine, size_t i)
 {
-        int r;
+        struct sequence sequence;
 
         assert(i < engine->n_running);
 
-        r = engine->ops->release(engine->memory, &engine->running[i]);
-        ledger_unbook(engine->ledger, engine->running[i].booked);
+        sequence = engine->running[i];
         engine->n_running--;
         memmove(&engine->running[i], &engine->running[i + 1], (engine->n_running - i) * sizeof(*engine->running));
-        return r;
+        ledger_unbook(engine->ledger, sequence.booked);
+        return engine->ops->release(engine->memory, &sequence);
 }
 
 static int engine_preempt_youngest(struct engine *engine)
@@ -94,13 +90,24 @@ static int engine_preempt_youngest(struct engine *engine)
         struct sequence *youngest;
 
         assert(engine->n_running > 0);
-        assert(engine->n_preempted < engine->max_running);
+        assert(engine->n_running + engine->n_preempted <= engine->max_running);
 
         youngest = &engine->running[engine->n_running - 1];
         engine->preempted[engine->n_preempted++] = (struct sequence){ .request = youngest->request,
                                                                       .generated = youngest->generated };
         engine->preemptions++;
         return engine_remove(engine, engine->n_running - 1);
+}
+
+int engine_give_up(struct engine *engine)
+{
+        assert(engine);
+
+        if (engine->n_running == 0)
+                return -ENOENT;
+        engine->given_up++;
+        engine->n_embargo = EMBARGO_ITERATIONS; /* what others want is not taken back at once */
+        return engine_preempt_youngest(engine);
 }
 
 static void sequence_book(struct engine *engine, struct sequence *sequence, uint64_t tokens)
@@ -120,7 +127,7 @@ static int engine_grow(struct engine *engine, bool *ret_preempted)
         int r;
 
         while (engine->n_running > 0) {
-                r = engine->ops->grow(engine->memory, engine->running, engine->n_running);
+                r = engine->ops->grow(engine->memory, engine->running, &engine->n_running);
                 if (r >= 0) {
                         for (size_t i = 0; i < engine->n_running; i++)
                                 sequence_book(engine, &engine->running[i], engine->running[i].length + 1);
@@ -128,6 +135,8 @@ static int engine_grow(struct engine *engine, bool *ret_preempted)
                 }
                 if (!memory_is_short(r))
                         return r;
+                if (engine->n_running == 0) /* given up, all of them */
+                        break;
                 if (engine->n_running == 1 && engine->n_stalled < PATIENCE_ITERATIONS)
                         return 0;
                 if (engine->n_running == 1)
@@ -157,19 +166,28 @@ static bool engine_front(struct engine *engine, struct sequence *ret_sequence)
         return true;
 }
 
-static void engine_pop_front(struct engine *engine)
+/* Takes the front out, of a queue that had `n_preempted` in its stack: others may have been put before it since. */
+static void engine_pop(struct engine *engine, size_t n_preempted)
 {
-        if (engine->n_preempted > 0)
-                engine->n_preempted--;
-        else
+        struct sequence *front;
+
+        assert(engine->n_preempted >= n_preempted);
+
+        if (n_preempted == 0) {
                 engine->n_admitted++;
+                return;
+        }
+        front = &engine->preempted[n_preempted - 1];
+        memmove(front, front + 1, (engine->n_preempted - n_preempted) * sizeof(*front));
+        engine->n_preempted--;
 }
 
 static int engine_admit(struct engine *engine)
 {
         struct sequence sequence;
 
-        while (engine->n_running < engine->max_running && engine_front(engine, &sequence)) {
+        while (engine->n_running < engine->max_running && engine->n_embargo == 0 && engine_front(engine, &sequence)) {
+                const size_t n_preempted = engine->n_preempted;
                 uint64_t tokens;
                 int r;
 
@@ -184,25 +202,26 @@ static int engine_admit(struct engine *engine)
                 if (r < 0)
                         return r;
                 sequence_book(engine, &sequence, tokens);
-                engine_pop_front(engine);
+                engine_pop(engine, n_preempted);
                 engine->running[engine->n_running++] = sequence;
         }
         return 0;
 }
 
-/* Decodes a token in the first `n_decoding` sequences and prefills the others. */
-static int engine_compute(struct engine *engine, size_t n_decoding, struct engine_iteration *iteration)
+/* Prefills the sequences that are new and decodes a token in the others. */
+static int engine_compute(struct engine *engine, struct engine_iteration *iteration)
 {
         for (size_t i = 0; i < engine->n_running; i++) {
                 struct sequence *sequence = &engine->running[i];
                 uint64_t from = 0;
                 int r;
 
-                if (i < n_decoding) {
+                if (sequence->prefilled) {
                         from = sequence->length++;
                         sequence->generated++;
                 } else
                         iteration->prefill_tokens += sequence->length;
+                sequence->prefilled = true;
                 iteration->kv_tokens += sequence->length;
                 if (!engine->ops->compute)
                         continue;
@@ -218,11 +237,12 @@ int engine_complete(struct engine *engine)
         assert(engine);
 
         for (size_t i = engine->n_running; i-- > 0;) {
-                const struct request *request = engine->running[i].request;
+                const struct request *request;
                 int r;
 
-                if (!sequence_is_done(&engine->running[i]))
+                if (i >= engine->n_running || !sequence_is_done(&engine->running[i]))
                         continue;
+                request = engine->running[i].request;
                 r = engine_remove(engine, i);
                 if (r < 0)
                         return r;
@@ -236,7 +256,6 @@ int engine_iterate(struct engine *engine, uint64_t now, struct engine_iteration 
 {
         struct engine_iteration iteration = { 0 };
         bool preempted = false;
-        size_t n_decoding = 0;
         int grown, r;
 
         assert(engine);
@@ -249,7 +268,6 @@ int engine_iterate(struct engine *engine, uint64_t now, struct engine_iteration 
         if (grown < 0)
                 return grown;
         if (grown > 0) {
-                n_decoding = engine->n_running;
                 if (engine->n_embargo > 0)
                         engine->n_embargo--;
                 else if (!preempted) {
@@ -257,12 +275,12 @@ int engine_iterate(struct engine *engine, uint64_t now, struct engine_iteration 
                         if (r < 0)
                                 return r;
                 }
-                r = engine_compute(engine, n_decoding, &iteration);
+                r = engine_compute(engine, &iteration);
                 if (r < 0)
                         return r;
         }
         iteration.n_running = (uint32_t)engine->n_running;
-        iteration.stalled = grown == 0 || (engine->n_running == 0 && engine_has_waiting(engine));
+        iteration.stalled = grown == 0 || (engine->n_running == 0 && engine_waiting(engine) > 0);
         iteration.duration_usec = ITERATION_USEC + iteration.kv_tokens * USEC_PER_1000_KV_TOKENS / 1000 +
                                   iteration.prefill_tokens * USEC_PER_PREFILL_TOKEN;
         engine->n_stalled = iteration.stalled ? engine->n_stalled + 1 : 0;
@@ -276,7 +294,7 @@ bool engine_reject_front(struct engine *engine)
 
         if (!engine_front(engine, &sequence))
                 return false;
-        engine_pop_front(engine);
+        engine_pop(engine, engine->n_preempted);
         engine->rejected++;
         return true;
 }

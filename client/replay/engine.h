@@ -13,6 +13,9 @@
  * Progress. An admission comes with room for one token, and a preemption gives room to an older sequence; tokens made
  * are never lost, only recomputed. A lone sequence that cannot grow waits for other engines, then steps back itself and
  * lets them pass. So some engine always makes a token as long as each request fits the memory alone.
+ *
+ * Pressure. Others may want memory back while an operation of the memory is under way, or between iterations:
+ * engine_give_up() then preempts the youngest, from whatever thread, and the engine goes on with those that are left.
  */
 #ifndef KVPAGER_REPLAY_ENGINE_H
 #define KVPAGER_REPLAY_ENGINE_H
@@ -33,15 +36,17 @@ struct sequence {
         uint64_t backed;         /* the memory's: how much it gave, in units of its own */
         uint64_t prefill_backed; /* the memory's: how much of that when its prompt was written */
         uint64_t booked;         /* in the ledger */
+        bool prefilled;          /* its prompt is computed */
 };
 
 /* All return 0 or a negative errno. -ENOMEM, -EDQUOT, -ETIMEDOUT: no memory now; -EAGAIN: no row. Others end the
- * replay. */
+ * replay. While one is under way engine_give_up() may be called. */
 struct memory_ops {
         /* Takes a row with room for `tokens`; on failure nothing is held. */
         int (*admit)(void *memory, struct sequence *sequence, uint64_t tokens);
-        /* Makes room for one token more in each; what was given before a failure stays. */
-        int (*grow)(void *memory, struct sequence *sequences, size_t n);
+        /* Makes room for one token more in each; what was given before a failure stays. There may be fewer of them at
+         * its end, if the last ones were given up meanwhile. */
+        int (*grow)(void *memory, struct sequence *sequences, const size_t *n);
         /* The tokens from `from` up to sequence->length are computed. NULL where there is nothing to compute. */
         int (*compute)(void *memory, struct sequence *sequence, uint64_t from);
         /* What a sequence of so many tokens takes of it, in units of the ledger. */
@@ -62,7 +67,8 @@ struct engine {
         size_t n_preempted;
         uint32_t n_stalled; /* iterations in a row in which nothing could be done */
         uint32_t n_embargo; /* iterations to come without admission */
-        uint64_t completed, rejected, preemptions, tokens;
+        uint64_t completed, rejected, tokens;
+        uint64_t preemptions, given_up; /* all; those of them that engine_give_up() made */
 };
 
 struct engine_iteration {
@@ -90,6 +96,15 @@ int engine_complete(struct engine *engine);
 
 /* Nobody holds memory and the request at the front still does not fit: it never will. Returns false if none waits. */
 bool engine_reject_front(struct engine *engine);
+
+/* Preempts the youngest because others want memory back. -ENOENT: nothing runs; else what the memory said. */
+int engine_give_up(struct engine *engine);
+
+/* Requests that have arrived and do not run. */
+static inline uint64_t engine_waiting(const struct engine *engine)
+{
+        return engine->n_preempted + engine->n_arrived - engine->n_admitted;
+}
 
 static inline bool memory_is_short(int r)
 {

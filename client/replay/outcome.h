@@ -22,7 +22,7 @@ struct outcome {
         uint64_t page_size, capacity, max_tokens;
         bool external; /* the daemon is not ours */
         /* All workers together. */
-        uint64_t completed, rejected, preemptions, tokens, iterations;
+        uint64_t completed, rejected, preemptions, given_up, tokens, iterations;
         uint64_t steps, steps_waited, steps_with_syscalls, messages, mapper_wakes;
         uint64_t grants, granted_bytes, round_trips, returns, refusals, grants_after_prefill;
         uint64_t mismatches, checksum;

@@ -30,11 +30,11 @@ static int paged16_admit(void *memory, struct sequence *sequence, uint64_t token
         return paged16_take(memory, sequence, tokens);
 }
 
-static int paged16_grow(void *memory, struct sequence *sequences, size_t n)
+static int paged16_grow(void *memory, struct sequence *sequences, const size_t *n)
 {
         int first_error = 0;
 
-        for (size_t i = 0; i < n; i++) {
+        for (size_t i = 0; i < *n; i++) {
                 int r = paged16_take(memory, &sequences[i], sequences[i].length + 1);
 
                 if (r < 0 && first_error == 0)

@@ -132,8 +132,11 @@ void pager_close(struct pager *pager)
 
 int pager_settle(struct pager *pager)
 {
-        int r = kvp_cache_settle(pager->cache, SETTLE_TIMEOUT_USEC);
+        int r;
 
+        gate_leave(pager->gate);
+        r = kvp_cache_settle(pager->cache, SETTLE_TIMEOUT_USEC);
+        gate_enter(pager->gate);
         return r < 0 ? pager_complain(pager, r, "kvp_cache_settle") : 0;
 }
 
@@ -155,15 +158,16 @@ static int pager_step_once(struct pager *pager, size_t n)
         struct timespec before, after;
         int r;
 
+        gate_leave(pager->gate);
         (void)clock_gettime(CLOCK_MONOTONIC, &before);
         r = kvp_step(pager->cache, pager->steps, n, pager->options.timeout_usec);
         (void)clock_gettime(CLOCK_MONOTONIC, &after);
+        gate_enter(pager->gate);
         histogram_add(&pager->wait_nsec,
                       (uint64_t)((after.tv_sec - before.tv_sec) * 1000000000 + after.tv_nsec - before.tv_nsec));
         return r;
 }
 
-/* What is no shortage gets a complaint, and so does a success that is none. */
 static int pager_step(struct pager *pager, size_t n)
 {
         int r = pager_step_once(pager, n), rest;
@@ -176,6 +180,13 @@ static int pager_step(struct pager *pager, size_t n)
                         return rest;
                 r = pager_step_once(pager, n);
         }
+        return r;
+}
+
+/* What came of a step, for the first n of its rows: what is no shortage gets a complaint, and so does a success that is
+ * none. */
+static int pager_judge(struct pager *pager, int r, size_t n)
+{
         if (r < 0 && !memory_is_short(r))
                 return pager_complain(pager, r, "kvp_step");
         for (size_t i = 0; r == 0 && i < n; i++)
@@ -190,7 +201,7 @@ static int pager_step(struct pager *pager, size_t n)
 /* On the virtual clock nothing may depend on when the mapper comes to it. */
 static int pager_rest(struct pager *pager)
 {
-        return pager->options.settle ? pager_settle(pager) : 0;
+        return pager->options.settle && !pager->on_mapper ? pager_settle(pager) : 0;
 }
 
 /* Gives a row back. */
@@ -229,7 +240,9 @@ static int pager_admit(void *memory, struct sequence *sequence, uint64_t tokens)
         uint32_t row = 0;
         int r, step;
 
+        gate_leave(pager->gate); /* it may wait a while for the mapper */
         r = kvp_seq_acquire(pager->cache, tokens, 0, &row);
+        gate_enter(pager->gate);
         if (r == -EAGAIN)
                 return r;
         if (r < 0)
@@ -238,7 +251,7 @@ static int pager_admit(void *memory, struct sequence *sequence, uint64_t tokens)
         if (r < 0)
                 return r;
         pager->steps[0] = (struct kvp_seq_step){ .seq = row, .tokens = tokens };
-        step = pager_step(pager, 1);
+        step = pager_judge(pager, pager_step(pager, 1), 1);
         if (step < 0 && !memory_is_short(step))
                 return step;
         r = pager_stats(pager, &after); /* before the mapper adds look-ahead, which is not the prompt's */
@@ -260,19 +273,25 @@ static int pager_admit(void *memory, struct sequence *sequence, uint64_t tokens)
         return r < 0 ? pager_complain(pager, r, "no memory to verify against") : 0;
 }
 
-static int pager_grow(void *memory, struct sequence *sequences, size_t n)
+static int pager_grow(void *memory, struct sequence *sequences, const size_t *n)
 {
         struct pager *pager = memory;
+        size_t asked;
         int r, rest;
 
-        assert(n <= pager->options.max_seqs);
+        assert(*n <= pager->options.max_seqs);
 
-        for (size_t i = 0; i < n; i++)
-                pager->steps[i] = (struct kvp_seq_step){ .seq = sequences[i].row, .tokens = sequences[i].length + 1 };
-        r = pager_step(pager, n);
-        for (size_t i = 0; i < n; i++)
-                if (pager->steps[i].ret_ready > sequences[i].backed)
-                        sequences[i].backed = pager->steps[i].ret_ready;
+        do { /* once more for those that are left, where some were given up meanwhile */
+                asked = *n;
+                for (size_t i = 0; i < asked; i++)
+                        pager->steps[i] = (struct kvp_seq_step){ .seq = sequences[i].row,
+                                                                 .tokens = sequences[i].length + 1 };
+                r = asked > 0 ? pager_step(pager, asked) : 0;
+                for (size_t i = 0; i < *n; i++)
+                        if (pager->steps[i].ret_ready > sequences[i].backed)
+                                sequences[i].backed = pager->steps[i].ret_ready;
+        } while (r < 0 && *n < asked);
+        r = pager_judge(pager, r, *n);
         rest = pager_rest(pager);
         return rest < 0 ? rest : r;
 }
@@ -282,6 +301,7 @@ static int pager_compute(void *memory, struct sequence *sequence, uint64_t from)
         struct pager *pager = memory;
         int r = pager->contents.ops->write(pager->contents.data, sequence, from);
 
+        gate_yield(pager->gate);
         return r < 0 ? pager_complain(pager, r, "compute") : 0;
 }
 
@@ -295,14 +315,17 @@ static uint64_t pager_footprint(const void *memory, uint64_t tokens)
 static int pager_release(void *memory, struct sequence *sequence)
 {
         struct pager *pager = memory;
+        struct sequence written = *sequence;
         int r;
 
         if (sequence->backed > sequence->prefill_backed)
                 pager->counters.grown_after_prefill++;
-        r = pager->contents.ops->end(pager->contents.data, sequence);
+        if (!written.prefilled) /* given up before anything was computed */
+                written.length = 0;
+        r = pager->contents.ops->end(pager->contents.data, &written);
         if (r < 0)
                 return pager_complain(pager, r, "compute");
-        if (pager->options.cold) {
+        if (pager->options.cold && !pager->on_mapper) {
                 r = kvp_seq_trim(pager->cache, sequence->row, 0);
                 if (r < 0)
                         return pager_complain(pager, r, "kvp_seq_trim");

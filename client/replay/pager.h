@@ -2,7 +2,8 @@
  *
  * pager.h -- a worker's memory for its engine: a kvpager cache, what is written into it, and how long each step took.
  *
- * Uses nothing but <kvpager.h>. Not thread-safe; a worker has one.
+ * Uses nothing but <kvpager.h>. Not thread-safe; a worker has one. Where there is a gate, its engine's thread leaves it
+ * while it waits, and rows may be released meanwhile (pressure.h).
  */
 #ifndef KVPAGER_REPLAY_PAGER_H
 #define KVPAGER_REPLAY_PAGER_H
@@ -13,6 +14,7 @@
 #include "complaint.h"
 #include "contents.h"
 #include "engine.h"
+#include "gate.h"
 #include "geometry.h"
 #include "histogram.h"
 
@@ -50,6 +52,8 @@ struct pager {
         struct pager_counters counters;
         struct histogram wait_nsec; /* of each kvp_step() */
         struct complaint complaint; /* why an operation failed for good */
+        struct gate *gate;          /* NULL: nobody visits */
+        bool on_mapper;             /* for the time of a visit: nothing can be waited for */
 };
 
 /* Connects and makes the cache. On failure ret_pager's complaint says why and pager_close() is still due. */

@@ -257,6 +257,7 @@ static void replay_sum(const struct replay *replay, struct outcome *outcome)
                 outcome->completed += report->completed;
                 outcome->rejected += report->rejected;
                 outcome->preemptions += report->preemptions;
+                outcome->given_up += report->given_up;
                 outcome->tokens += report->tokens;
                 outcome->iterations += report->iterations;
                 outcome->steps += stats->steps;

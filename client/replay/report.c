@@ -40,6 +40,7 @@ static void set_figures(json_t *object, const struct outcome *outcome)
         set_number(object, "requests_failed_in_trace", outcome->trace_failed);
         set_number(object, "tokens", outcome->tokens);
         set_number(object, "preemptions", outcome->preemptions);
+        set_number(object, "preemptions_pressure", outcome->given_up);
         set_number(object, "preemptions_paged16", simulation->preemptions);
         set_number(object, "verify_mismatches", outcome->mismatches);
         set_number(object, "grants_after_prefill", outcome->grants_after_prefill);
@@ -179,6 +180,8 @@ static void print_work(const struct outcome *outcome, FILE *file)
         (void)snprintf(note, sizeof(note), "16-token blocks on the same schedule: %" PRIu64,
                        outcome->simulation.preemptions);
         print_count(file, "preemptions", outcome->preemptions, note);
+        if (outcome->given_up)
+                print_count(file, "of these under pressure", outcome->given_up, "others wanted the memory");
         if (outcome->options->verify || outcome->options->no_compute)
                 print_count(file, outcome->options->verify ? "verify mismatches" : "mark mismatches",
                             outcome->mismatches, outcome->first_mismatch);

@@ -14,6 +14,7 @@
 #include <time.h>
 
 #include "cleanup.h"
+#include "pressure.h"
 
 #define TURN_ITERATIONS_MAX 64u
 #define PROGRESS_USEC       UINT64_C(20000)
@@ -24,6 +25,7 @@ struct worker {
         const struct worker_setup *setup;
         struct pager pager;
         struct engine engine;
+        struct pressure pressure;
         struct report report;
         uint64_t now_usec;
 };
@@ -64,6 +66,7 @@ static int worker_send(struct worker *worker, enum report_kind kind)
         report->completed = worker->engine.completed;
         report->rejected = worker->engine.rejected;
         report->preemptions = worker->engine.preemptions;
+        report->given_up = worker->engine.given_up;
         report->tokens = worker->engine.tokens;
         report->pager = worker->pager.counters;
         if (worker->pager.contents.report)
@@ -83,6 +86,9 @@ static int worker_iterate(struct worker *worker, uint64_t *ret_duration_usec)
         uint64_t requests = report->stats.requests;
         int r;
 
+        r = pressure_pay(&worker->pressure);
+        if (r < 0)
+                return r;
         r = engine_iterate(&worker->engine, worker->now_usec, &iteration);
         if (r < 0)
                 return r;
@@ -120,15 +126,24 @@ static int worker_run_virtual(struct worker *worker, uint64_t horizon_usec)
         return worker_look(worker);
 }
 
+/* Rests for so long, or until one of the events (POLLIN, or none: then a hangup alone) comes over the socket. */
+static short worker_rest(struct worker *worker, short events, int milliseconds)
+{
+        struct pollfd pollfd = { .fd = worker->setup->fd, .events = events };
+
+        gate_leave(&worker->pressure.gate);
+        (void)poll(&pollfd, 1, milliseconds);
+        gate_enter(&worker->pressure.gate);
+        return pollfd.revents;
+}
+
 /* Sleeps until the trace's clock shows `next_usec`. Returns 0 or -EPIPE: the coordinator is gone. */
 static int worker_wait_for_arrival(struct worker *worker, uint64_t next_usec)
 {
-        struct pollfd pollfd = { .fd = worker->setup->fd };
         double milliseconds = (double)(next_usec - worker->now_usec) / worker->setup->speed / 1000;
 
         /* Half a second at most at a time: the caller looks at the clock again. */
-        (void)poll(&pollfd, 1, milliseconds < 500 ? (int)milliseconds + 1 : 500);
-        return pollfd.revents & (POLLHUP | POLLERR) ? -EPIPE : 0;
+        return worker_rest(worker, 0, milliseconds < 500 ? (int)milliseconds + 1 : 500) ? -EPIPE : 0;
 }
 
 /* All workers at once. Without a speed each engine keeps its own time by the cost model, as if its attention ran on the
@@ -165,7 +180,7 @@ static int worker_run_free(struct worker *worker)
                                         "no memory for %ju s for a request that would fit: somebody else holds it",
                                         (uintmax_t)(STALLED_MAX_USEC / 1000000));
                 else
-                        (void)poll(NULL, 0, STALLED_SLEEP_MSEC);
+                        (void)worker_rest(worker, 0, STALLED_SLEEP_MSEC);
                 if (wall - reported > PROGRESS_USEC) {
                         reported = wall;
                         r = worker_send(worker, REPORT_PROGRESS);
@@ -213,15 +228,19 @@ static int worker_live(struct worker *worker)
                         setup->pager.max_seqs);
         if (r < 0)
                 return r;
-        r = worker_look(worker);
+        r = pressure_begin(&worker->pressure, &worker->engine, &worker->pager);
         if (r < 0)
                 return r;
-        r = worker_send(worker, REPORT_READY);
+        r = worker_look(worker);
+        if (r >= 0)
+                r = worker_send(worker, REPORT_READY);
         while (r == 0) {
                 struct turn turn;
-                ssize_t n = recv(setup->fd, &turn, sizeof(turn), 0);
+                ssize_t n;
 
-                if (n < 0 && errno == EINTR)
+                (void)worker_rest(worker, POLLIN, -1);
+                n = recv(setup->fd, &turn, sizeof(turn), MSG_DONTWAIT);
+                if (n < 0 && (errno == EINTR || errno == EAGAIN))
                         continue;
                 if (n != sizeof(turn))
                         return -EPIPE; /* the coordinator is gone */
@@ -248,10 +267,14 @@ int worker_run(const struct worker_setup *setup)
                 (void)worker_send(worker, REPORT_FAILED);
         }
         worker->report.wait_nsec = worker->pager.wait_nsec;
+        if (worker->pressure.engine)
+                pressure_end(&worker->pressure);
         pager_close(&worker->pager);
         if (r >= 0)
                 r = worker_send(worker, REPORT_LEFT);
         engine_clear(&worker->engine);
+        if (worker->pressure.engine)
+                gate_clear(&worker->pressure.gate);
         free(worker);
         return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }

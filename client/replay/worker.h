@@ -48,7 +48,7 @@ struct report {
         uint64_t n_stalled;                        /* iterations in a row that could do nothing */
         uint64_t peak_live_bytes, peak_idle_bytes; /* since the last report */
         bool asked_for_memory;                     /* in this turn: other workers may have had to give some */
-        uint64_t completed, rejected, preemptions, tokens;
+        uint64_t completed, rejected, preemptions, given_up, tokens;
         struct pager_counters pager;
         struct kvp_cache_stats stats; /* now; live_bytes and idle_bytes among them */
         struct contents_report contents;

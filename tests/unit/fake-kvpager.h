@@ -38,6 +38,7 @@ static struct {
         int fd;
         uint8_t taken[FAKE_PAGES_MAX]; /* by page of the memfd */
         struct kvp_cache *caches[FAKE_CACHES_MAX];
+        void (*waiting)(void); /* called in kvp_step(), where a real one might wait; NULL: nothing happens there */
 } fake = { .capacity = 60000, .fd = -1 };
 
 struct kvp_conn {
@@ -188,6 +189,17 @@ void kvp_disconnect(struct kvp_conn *conn)
         (void)conn;
 }
 
+static kvp_pressure_fn *fake_pressure;
+static void *fake_pressure_userdata;
+
+int kvp_set_pressure_handler(struct kvp_conn *conn, kvp_pressure_fn *handler, void *userdata)
+{
+        (void)conn;
+        fake_pressure = handler;
+        fake_pressure_userdata = userdata;
+        return 0;
+}
+
 int kvp_device_info(struct kvp_conn *conn, uint32_t device, struct kvp_device_info *ret_info)
 {
         (void)conn;
@@ -329,8 +341,11 @@ int kvp_step(struct kvp_cache *cache, struct kvp_seq_step *steps, size_t n, uint
                     steps[i].tokens > cache->max_tokens)
                         return -EINVAL;
         cache->stats.steps++;
+        if (fake.waiting)
+                fake.waiting();
         for (size_t i = 0; i < n; i++) {
-                steps[i].ret_status = fake_grow(cache, steps[i].seq, steps[i].tokens);
+                steps[i].ret_status = cache->rows[steps[i].seq].held ? fake_grow(cache, steps[i].seq, steps[i].tokens)
+                                                                     : -ECANCELED;
                 steps[i].ret_ready = fake_ready(cache, steps[i].seq);
                 if (first_error == 0)
                         first_error = steps[i].ret_status;

@@ -220,6 +220,128 @@ Test(replay_engine, keeps_its_books_under_random_loads)
         }
 }
 
+/* A memory that others want back at any time: in the middle of each operation, youngest sequences are given up. */
+struct pressed {
+        struct paged16 pool;
+        struct engine *engine;
+        uint64_t state, given_up;
+        bool giving;
+};
+
+static void press(struct pressed *pressed)
+{
+        uint64_t n = hash_mix(++pressed->state) % 16;
+
+        if (pressed->giving || n > 2)
+                return;
+        pressed->giving = true;
+        for (; n > 0; n--) {
+                const uint64_t before = pressed->engine->n_running;
+                int r = engine_give_up(pressed->engine);
+
+                cr_assert_eq(r, before > 0 ? 0 : -ENOENT);
+                pressed->given_up += before > 0;
+                cr_assert_eq(pressed->engine->n_running, before > 0 ? before - 1 : 0);
+        }
+        pressed->giving = false;
+}
+
+static int pressed_admit(void *memory, struct sequence *sequence, uint64_t tokens)
+{
+        press(memory);
+        return paged16_ops.admit(&((struct pressed *)memory)->pool, sequence, tokens);
+}
+
+static int pressed_grow(void *memory, struct sequence *sequences, const size_t *n)
+{
+        int r = paged16_ops.grow(&((struct pressed *)memory)->pool, sequences, n);
+
+        press(memory);
+        return r;
+}
+
+static int pressed_compute(void *memory, struct sequence *sequence, uint64_t from)
+{
+        cr_assert_lt(from, sequence->length);
+        press(memory);
+        return 0;
+}
+
+static int pressed_release(void *memory, struct sequence *sequence)
+{
+        press(memory);
+        return paged16_ops.release(&((struct pressed *)memory)->pool, sequence);
+}
+
+Test(replay_engine, gives_up_sequences_at_any_time_and_loses_none)
+{
+        const struct memory_ops ops = { .admit = pressed_admit,
+                                        .grow = pressed_grow,
+                                        .compute = pressed_compute,
+                                        .footprint = paged16_ops.footprint,
+                                        .release = pressed_release };
+
+        for (uint64_t seed = 0; seed < 200; seed++) {
+                struct request requests[40];
+                struct bench bench = { .ledger.capacity = 32 + seed % 40 };
+                struct pressed pressed = { .state = seed * 1000, .engine = &bench.engine };
+                uint64_t tokens = 0;
+
+                for (uint32_t i = 0; i < 40; i++) {
+                        requests[i] = (struct request){ .arrival_usec = i * 50000, .id = i };
+                        requests[i].prompt_tokens = 1 + (uint32_t)(hash_mix(++pressed.state) % 300);
+                        requests[i].generated_tokens = (uint32_t)(hash_mix(++pressed.state) % 100);
+                        tokens += requests[i].prompt_tokens + requests[i].generated_tokens;
+                }
+                pressed.pool.capacity_blocks = bench.ledger.capacity;
+                cr_assert_eq(engine_init(&bench.engine, &ops, &pressed, &bench.ledger, requests, 40, 1 + seed % 16), 0);
+                while ((bench.now = engine_next(&bench.engine, bench.now)) != UINT64_MAX) {
+                        cr_assert_eq(engine_iterate(&bench.engine, bench.now, &bench.iteration), 0);
+                        bench.pool = pressed.pool;
+                        check_books(&bench);
+                        cr_assert_eq(bench.pool.used_blocks, bench.ledger.booked);
+                        cr_assert_eq(engine_complete(&bench.engine), 0);
+                        press(&pressed); /* between iterations, too */
+                        bench.now += bench.iteration.duration_usec;
+                }
+                cr_assert_eq(bench.engine.completed, 40);
+                cr_assert_eq(bench.engine.tokens, tokens);
+                cr_assert_gt(pressed.given_up, 0);
+                cr_assert_eq(bench.engine.given_up, pressed.given_up);
+                cr_assert_geq(bench.engine.preemptions, pressed.given_up);
+                cr_assert_eq(pressed.pool.used_blocks, 0);
+                engine_clear(&bench.engine);
+        }
+}
+
+Test(replay_engine, what_was_given_up_is_not_taken_back_at_once)
+{
+        static const struct request requests[] = { { .prompt_tokens = 30, .generated_tokens = 100 },
+                                                   { .id = 1, .prompt_tokens = 30, .generated_tokens = 100 } };
+        struct bench bench;
+
+        bench_init(&bench, requests, 2, 4, 100);
+        bench_iterate(&bench);
+        cr_assert_eq(bench.engine.n_running, 2);
+        cr_assert_eq(engine_give_up(&bench.engine), 0);
+        cr_assert_eq(bench.engine.running[0].request->id, 0, "the youngest goes");
+        cr_assert_eq(engine_waiting(&bench.engine), 1);
+        for (int i = 0; i < 4; i++) {
+                bench_iterate(&bench);
+                cr_assert_eq(bench.engine.n_running, 1);
+        }
+        bench_iterate(&bench);
+        cr_assert_eq(bench.engine.n_running, 2);
+        cr_assert_eq(engine_give_up(&bench.engine), 0);
+        cr_assert_eq(engine_give_up(&bench.engine), 0);
+        cr_assert_eq(engine_give_up(&bench.engine), -ENOENT);
+        cr_assert_eq(bench.engine.preempted[1].request->id, 0, "and stands behind the older one in the queue");
+        while (engine_next(&bench.engine, bench.now) != UINT64_MAX)
+                bench_iterate(&bench);
+        cr_assert_eq(bench.engine.completed, 2);
+        engine_clear(&bench.engine);
+}
+
 /* Several engines that hold each other's memory: all finish, and twice the same. */
 Test(replay_engine, engines_never_lock_each_other_up)
 {
