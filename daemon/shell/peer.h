@@ -86,8 +86,8 @@ void peer_fail(struct peer *peer, uint32_t request, enum wire_error_code code, c
 /* Kills the process, and ends the connection, which others may share. */
 void peer_kill(struct peer *peer);
 
-/* The loop's: its socket is ready for these epoll events. Reads at most so many packets, as far as there are any. */
-void peer_serve(struct peer *peer, uint32_t events, unsigned packets);
+/* The loop's: its socket is ready for these epoll events. */
+void peer_serve(struct peer *peer, uint32_t events);
 
 /* Ends the connection without a word. */
 void peer_end(struct peer *peer);

@@ -86,7 +86,7 @@ static bool turn(void)
 
         for (int i = 0; i < n; i++)
                 if (events[i].data.ptr)
-                        peer_serve(events[i].data.ptr, events[i].events, n > 1 ? 8 : 1);
+                        peer_serve(events[i].data.ptr, events[i].events);
         daemon_settle(d);
         any |= sd_event_run(d->event, 0) > 0;
         while (!lazy && inline_device_work())
