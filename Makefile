@@ -292,7 +292,7 @@ CHECK_JOBS = \
 	$(addprefix system:build/release:,$(call scripts,system/[0-9]*.sh system/[0-9]*.py)) \
 	$(addprefix sim:build/release:,$(call names,$(SIM_T)) $(call scripts,sim/*.sh sim/*.py)) \
 	$(addprefix sim:build/asan:,$(call names,$(SIM_T))) \
-	$(addprefix fuzz:build/asan:,$(call names,$(FUZZ_T))) \
+	$(addprefix fuzz:build/asan:,$(call names,$(FUZZ_T))) fuzz:build/tsan:fuzz-lib \
 	$(addprefix lint:build/release:,$(call scripts,lint/*.sh)) \
 	$(addprefix tsan:build/tsan:,$(call names,$(TSAN_T))) \
 	$(foreach v,asan release release-$(CLANG),$(addprefix unit:build/$(v):,$(call names,$(UNIT_T))))
@@ -322,7 +322,7 @@ check-long: ## the same with 100 times the simulation, valgrind, coverage and mu
 	+@$(MAKE) --no-print-directory mutants
 
 .PHONY: tsan-programs
-tsan-programs: $(TSAN_T)
+tsan-programs: $(TSAN_T) $(TESTS)/fuzz-lib
 
 check-unit: $(UNIT_T) ## the unit tests of one variant alone
 	@tests/run --log $(O)/log $(addprefix unit:$(O):,$(call names,$(UNIT_T)))

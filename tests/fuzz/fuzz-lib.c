@@ -24,12 +24,11 @@
 #include "kvpager.h"
 #include "packet.h"
 
-#define CACHES        2u
-#define ROWS          4u
-#define TOKENS_MAX    (UINT64_C(1) << 20)
-#define PATIENCE_USEC UINT64_C(20000000)  /* of the library; the daemon hangs up long before */
-#define SHORT_USEC    UINT64_C(3000)      /* unless it is patient itself */
-#define LEAK_BYTES    (UINT64_C(1) << 30) /* less than any cache reserves */
+#define CACHES     2u
+#define ROWS       4u
+#define TOKENS_MAX (UINT64_C(1) << 20)
+#define SHORT_USEC UINT64_C(3000)      /* the library's patience with a daemon that is patient itself */
+#define LEAK_BYTES (UINT64_C(1) << 30) /* less than any cache reserves */
 
 /* The caches are the application's thread's; the pressure handler uses them under the lock. */
 static struct {
@@ -331,7 +330,8 @@ static void play(struct script *script, bool patient)
                 fail("kvp_connect: a positive result");
         if (r < 0)
                 return;
-        app.conn->patience_usec = patient ? SHORT_USEC : PATIENCE_USEC;
+        if (patient) /* else the daemon hangs up long before the library loses patience */
+                app.conn->patience_usec = SHORT_USEC;
         app.pressure = app.fence = 0;
         (void)kvp_set_pressure_handler(app.conn, on_pressure, NULL);
         while (!script_is_over(script))
