@@ -24,6 +24,8 @@
         X(revoke_answered_late, "it answered after all")                                                               \
         X(requests_failed, "a tenant's growth requests failed; count: so many since it was last told of")              \
         X(device_failing, "a device failed to create or destroy an extent")                                            \
-        X(device_recovered, "it no longer does")
+        X(device_recovered, "it no longer does")                                                                       \
+        X(memory_missing, "bytes of a device's capacity cannot be had: others use them, or somebody keeps what was taken back") \
+        X(worker_suspect, "memory that a worker gave back did not come free: it is denied, or killed, as if overdue")
 
 #endif

@@ -28,8 +28,20 @@
 #define CUDA_DEFAULT_PERCENT 90u /* of what is free at the start: the rest is for contexts, weights and workspaces */
 #define CUDA_MAX_PAGES       (UINT64_C(1) << 30)
 
+struct nvml_memory {
+        unsigned long long total, free, used;
+};
+
+struct nvml {
+        void *library, *device;
+        bool ready;
+        int (*done)(void), (*memory)(void *, struct nvml_memory *), (*persistence)(void *, unsigned *);
+};
+
 struct dev {
         const struct cuda *cuda;
+        struct nvml nvml;
+        uint64_t made; /* bytes of extents that stand; the device thread's */
         CUdevice device;
         CUmemAllocationProp prop;
         uint64_t page_size, capacity;
@@ -39,37 +51,44 @@ struct dev {
 
 /* ---- NVML: what others use, and whether the GPU keeps its state while nobody has it open ---- */
 
-struct nvml_memory {
-        unsigned long long total, free, used;
-};
-
-/* Bytes of the GPU that are free now, and its persistence mode (1: on, 0: off); -ENOENT: nobody can tell. */
-static int nvml_look(const char *uuid, uint64_t *ret_free, unsigned *ret_persistence)
+static int nvml_open(struct dev *dev)
 {
-        void *library = dlopen("libnvidia-ml.so.1", RTLD_NOW | RTLD_LOCAL), *device;
-        int (*init)(void), (*done)(void), (*by_uuid)(const char *, void **), (*memory)(void *, struct nvml_memory *),
-                (*persistence)(void *, unsigned *);
-        struct nvml_memory sizes;
-        int r = -ENOENT;
+        struct nvml *n = &dev->nvml;
+        int (*init)(void), (*by_uuid)(const char *, void **);
 
-        if (!library)
+        n->library = dlopen("libnvidia-ml.so.1", RTLD_NOW | RTLD_LOCAL);
+        if (!n->library)
                 return -ENOENT;
-        *(void **)&init = dlsym(library, "nvmlInit_v2");
-        *(void **)&done = dlsym(library, "nvmlShutdown");
-        *(void **)&by_uuid = dlsym(library, "nvmlDeviceGetHandleByUUID");
-        *(void **)&memory = dlsym(library, "nvmlDeviceGetMemoryInfo");
-        *(void **)&persistence = dlsym(library, "nvmlDeviceGetPersistenceMode");
-        if (init && done && by_uuid && memory && init() == 0) {
-                if (by_uuid(uuid, &device) == 0 && memory(device, &sizes) == 0) {
-                        *ret_free = sizes.free;
-                        if (!persistence || persistence(device, ret_persistence) != 0)
-                                *ret_persistence = 1; /* not a thing to warn of without knowing */
-                        r = 0;
-                }
-                (void)done();
-        }
-        (void)dlclose(library);
-        return r;
+        *(void **)&init = dlsym(n->library, "nvmlInit_v2");
+        *(void **)&by_uuid = dlsym(n->library, "nvmlDeviceGetHandleByUUID");
+        *(void **)&n->done = dlsym(n->library, "nvmlShutdown");
+        *(void **)&n->memory = dlsym(n->library, "nvmlDeviceGetMemoryInfo");
+        *(void **)&n->persistence = dlsym(n->library, "nvmlDeviceGetPersistenceMode");
+        if (!init || !by_uuid || !n->done || !n->memory || init() != 0)
+                return -ENOENT;
+        n->ready = by_uuid(dev->uuid, &n->device) == 0;
+        if (!n->ready)
+                (void)n->done();
+        return n->ready ? 0 : -ENOENT;
+}
+
+static void nvml_close(struct dev *dev)
+{
+        if (dev->nvml.ready)
+                (void)dev->nvml.done();
+        if (dev->nvml.library)
+                (void)dlclose(dev->nvml.library);
+}
+
+/* Bytes that are free now; -ENOENT: nobody can tell. */
+static int nvml_free_memory(struct dev *dev, uint64_t *ret)
+{
+        struct nvml_memory sizes;
+
+        if (!dev->nvml.ready || dev->nvml.memory(dev->nvml.device, &sizes) != 0)
+                return -ENOENT;
+        *ret = sizes.free;
+        return 0;
 }
 
 /* ---- options ---- */
@@ -175,7 +194,7 @@ static int set_capacity(struct dev *dev, const struct dev_options *options, char
 {
         uint64_t available = 0;
         unsigned persistence = 1;
-        const bool known = nvml_look(dev->uuid, &available, &persistence) == 0;
+        const bool known = nvml_open(dev) == 0 && nvml_free_memory(dev, &available) == 0;
         size_t total = 0;
 
         if (dev->cuda->device_total_mem(&total, dev->device) != CUDA_SUCCESS)
@@ -192,7 +211,7 @@ static int set_capacity(struct dev *dev, const struct dev_options *options, char
                             "capacity: %" PRIu64 " MiB are asked for, and %" PRIu64 " MiB of GPU %s are free: set it lower, or "
                             "stop what uses the rest (nvidia-smi shows it)",
                             dev->capacity >> 20, (known ? available : total) >> 20, dev->uuid);
-        if (!persistence)
+        if (known && dev->nvml.persistence && dev->nvml.persistence(dev->nvml.device, &persistence) == 0 && !persistence)
                 (void)snprintf(dev->warning, sizeof(dev->warning),
                                "persistence mode is off: memory is lost when the last process closes the GPU; enable "
                                "nvidia-persistenced or nvidia-smi -pm 1");
@@ -218,6 +237,7 @@ static int cuda_open(const struct dev_options *options, struct dev **ret, char *
         if (r == 0)
                 r = set_capacity(dev, options, error, size);
         if (r < 0) {
+                nvml_close(dev);
                 free(dev);
                 return r;
         }
@@ -227,6 +247,7 @@ static int cuda_open(const struct dev_options *options, struct dev **ret, char *
 
 static void cuda_close(struct dev *dev)
 {
+        nvml_close(dev);
         free(dev);
 }
 
@@ -258,6 +279,7 @@ static int cuda_create(struct dev *dev, uint32_t order, struct dev_extent *ret)
                 return r;
         }
         *ret = (struct dev_extent){ .fd = fd, .order = order, .handle = handle };
+        dev->made += dev->page_size << order;
         return 0;
 }
 
@@ -271,6 +293,20 @@ static int cuda_destroy(struct dev *dev, struct dev_extent *extent)
         if (r < 0 && r != -EINVAL && r != -ENODEV) /* those two: it is gone with its device */
                 return r;
         extent->fd = fd_close(extent->fd); /* it kept the memory as a mapping does */
+        dev->made -= dev->page_size << extent->order;
+        return 0;
+}
+
+/* All that we have and all that is free is what we could have. */
+static int cuda_missing(struct dev *dev, uint64_t *ret)
+{
+        uint64_t available;
+        int r = nvml_free_memory(dev, &available);
+
+        if (r < 0)
+                return r;
+        available += dev->made;
+        *ret = available < dev->capacity ? dev->capacity - available : 0;
         return 0;
 }
 
@@ -282,4 +318,5 @@ const struct dev_backend dev_backend_cuda = {
         .info = cuda_info,
         .create = cuda_create,
         .destroy = cuda_destroy,
+        .missing = cuda_missing,
 };

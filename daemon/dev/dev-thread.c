@@ -15,6 +15,8 @@
 
 #include "owner.h"
 
+#define LOOK_SECONDS 5 /* what is missing is looked at so often, should nothing else ask for it */
+
 struct job_list {
         struct dev_job *head, **tail;
 };
@@ -27,6 +29,8 @@ struct dev_thread {
         pthread_cond_t cond;
         struct job_list creates, destroys, done;
         bool stop;
+        bool look, news;  /* what is missing is to be looked at; it changed */
+        uint64_t missing; /* bytes */
         int event_fd;
 };
 
@@ -64,6 +68,43 @@ static void thread_run(struct dev_thread *t, struct dev_job *job)
                 job->status = t->backend->destroy(t->dev, &job->extent);
 }
 
+/* The loop would never hear of it otherwise. With the mutex held, as all that follow. */
+static void thread_tell(struct dev_thread *t)
+{
+        while (!t->done.head && !t->news && eventfd_write(t->event_fd, 1) < 0 && errno == EINTR)
+                ;
+}
+
+static void thread_look(struct dev_thread *t)
+{
+        uint64_t missing = 0;
+        int r;
+
+        t->look = false;
+        (void)pthread_mutex_unlock(&t->mutex);
+        r = t->backend->missing(t->dev, &missing);
+        (void)pthread_mutex_lock(&t->mutex);
+        if (r < 0 || missing == t->missing)
+                return;
+        thread_tell(t);
+        t->missing = missing;
+        t->news = true;
+}
+
+/* Until there is something to do, or it is time to look again. */
+static void thread_wait(struct dev_thread *t)
+{
+        struct timespec until;
+
+        if (!t->backend->missing) {
+                (void)pthread_cond_wait(&t->cond, &t->mutex);
+                return;
+        }
+        (void)clock_gettime(CLOCK_REALTIME, &until);
+        until.tv_sec += LOOK_SECONDS;
+        t->look = pthread_cond_timedwait(&t->cond, &t->mutex, &until) == ETIMEDOUT;
+}
+
 static void *thread_main(void *userdata)
 {
         struct dev_thread *t = userdata;
@@ -74,15 +115,19 @@ static void *thread_main(void *userdata)
                 job = job_list_pop(&t->creates);
                 if (!job)
                         job = job_list_pop(&t->destroys);
+                if (!job && t->look) {
+                        thread_look(t);
+                        continue;
+                }
                 if (!job) {
-                        (void)pthread_cond_wait(&t->cond, &t->mutex);
+                        thread_wait(t);
                         continue;
                 }
                 (void)pthread_mutex_unlock(&t->mutex);
                 thread_run(t, job);
                 (void)pthread_mutex_lock(&t->mutex);
-                while (!t->done.head && eventfd_write(t->event_fd, 1) < 0 && errno == EINTR)
-                        ; /* the loop would never hear of it */
+                t->look |= t->backend->missing && (job->kind == DEV_JOB_DESTROY || job->status < 0);
+                thread_tell(t);
                 job_list_append(&t->done, job);
         }
         (void)pthread_mutex_unlock(&t->mutex);
@@ -191,8 +236,26 @@ struct dev_job *dev_thread_collect(struct dev_thread *t, unsigned max)
                 job_list_append(&taken, job_list_pop(&t->done));
                 max--;
         }
-        if (!t->done.head)
+        if (!t->done.head && !t->news)
                 (void)eventfd_read(t->event_fd, &value);
         (void)pthread_mutex_unlock(&t->mutex);
         return taken.head;
+}
+
+bool dev_thread_missing(struct dev_thread *t, uint64_t *ret)
+{
+        eventfd_t value;
+        bool news;
+
+        assert(t && ret);
+
+        (void)pthread_mutex_lock(&t->mutex);
+        news = t->news && !t->done.head;
+        if (news) {
+                *ret = t->missing;
+                t->news = false;
+                (void)eventfd_read(t->event_fd, &value);
+        }
+        (void)pthread_mutex_unlock(&t->mutex);
+        return news;
 }

@@ -5,7 +5,7 @@
  * Jobs are the caller's memory: a job belongs to the thread from dev_thread_submit() until dev_thread_collect() gives
  * it back. So nothing is allocated, and the queue is as long as the caller has jobs. Creations go before destructions:
  * somebody may be waiting for them, and the pages that they use are free already by the core's account. Among
- * themselves each kind keeps its order.
+ * themselves each kind keeps its order. A backend whose memory may go missing is asked about that when all is done.
  */
 #ifndef DEV_THREAD_H
 #define DEV_THREAD_H
@@ -35,6 +35,10 @@ int dev_thread_free(struct dev_thread *thread, uint64_t timeout_usec);
 int dev_thread_fd(const struct dev_thread *thread);
 
 void dev_thread_submit(struct dev_thread *thread, struct dev_job *job);
+
+/* What the backend says is missing of the device's capacity, in bytes. True: it changed since the last call. Meant for when
+ * nothing is left to collect: it takes in all destructions up to then. */
+bool dev_thread_missing(struct dev_thread *thread, uint64_t *ret);
 
 /* Takes up to `max` finished jobs, in the order they finished, linked by `next`; NULL: none. */
 struct dev_job *dev_thread_collect(struct dev_thread *thread, unsigned max);

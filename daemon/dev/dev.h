@@ -56,6 +56,10 @@ struct dev_backend {
          * closes the fd. DEV_TAMPERED: ended as far as our account goes, but whoever held it saw to it that it cannot
          * be taken away from him. On failure the extent still stands and the call may be repeated. */
         int (*destroy)(struct dev *dev, struct dev_extent *extent);
+        /* Bytes of the capacity that cannot be had at the moment, because others use the device or because somebody keeps
+         * what was destroyed. NULL: that does not happen. Asked after destructions, after a failed creation, and now and
+         * then. */
+        int (*missing)(struct dev *dev, uint64_t *ret);
 };
 
 extern const struct dev_backend dev_backend_host, dev_backend_cuda;

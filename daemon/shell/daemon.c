@@ -178,10 +178,49 @@ static void daemon_device_done(struct daemon *d, const struct store_device *devi
         daemon_event(d, &event);
 }
 
+/* The workers whose memory was to come free by now, each once. */
+static void daemon_note_returner(struct store_device *device, const struct store_result *result)
+{
+        if (result->kind != DEV_JOB_DESTROY || result->status < 0 || result->worker == 0)
+                return;
+        for (uint32_t i = 0; i < device->n_returners; i++)
+                if (device->returners[i] == result->worker)
+                        return;
+        if (device->n_returners < STORE_RETURNERS)
+                device->returners[device->n_returners++] = result->worker;
+}
+
+/* What the device cannot give at the moment changed. Where it is more, whoever gave memory back just before may have kept it. */
+static void daemon_missing(struct daemon *d, uint32_t index, uint64_t bytes)
+{
+        struct store_device *device = &d->store.devices[index];
+        const bool more = bytes > device->missing;
+        struct core_event event;
+
+        device->missing = bytes;
+        core_event_init(&event, CORE_EV_DEVICE_MISSING, daemon_now_usec());
+        event.device_missing.device = index;
+        event.device_missing.pages = (uint32_t)((bytes + device->info.page_size - 1) / device->info.page_size);
+        daemon_event(d, &event);
+        notice_missing(d, index, bytes);
+        for (uint32_t i = 0; i < device->n_returners && more; i++) {
+                struct peer *peer = peers_find_worker(d, device->returners[i]);
+
+                core_event_init(&event, CORE_EV_SUSPECT, daemon_now_usec());
+                event.suspect.worker = device->returners[i];
+                event.suspect.device = index;
+                daemon_event(d, &event);
+                if (peer)
+                        notice_suspect(d, peer, index);
+        }
+        device->n_returners = 0;
+}
+
 static int daemon_on_device(sd_event_source *source, int fd, uint32_t events, void *userdata)
 {
         struct daemon *d = userdata;
         struct store_result results[COLLECT_MAX];
+        uint64_t missing;
         unsigned n;
 
         (void)source;
@@ -190,8 +229,12 @@ static int daemon_on_device(sd_event_source *source, int fd, uint32_t events, vo
                 if (dev_thread_fd(d->store.devices[i].thread) != fd)
                         continue;
                 n = store_collect(&d->store, i, results, COLLECT_MAX);
-                for (unsigned k = 0; k < n; k++)
+                for (unsigned k = 0; k < n; k++) {
+                        daemon_note_returner(&d->store.devices[i], &results[k]);
                         daemon_device_done(d, &d->store.devices[i], &results[k]);
+                }
+                if (dev_thread_missing(d->store.devices[i].thread, &missing))
+                        daemon_missing(d, i, missing);
         }
         daemon_settle(d);
         return 0;

@@ -42,6 +42,10 @@ void notice_refused(struct daemon *daemon, const struct peer *peer, const char *
 /* A device call came to its end with this status. */
 void notice_device(struct daemon *daemon, uint32_t device, int status, const char *what);
 
+/* So many bytes of the device's capacity cannot be had at the moment; a worker may have kept what it gave back. */
+void notice_missing(struct daemon *daemon, uint32_t device, uint64_t bytes);
+void notice_suspect(struct daemon *daemon, struct peer *peer, uint32_t device);
+
 /* A growth request of a worker failed. */
 void notice_request_failed(struct daemon *daemon, const struct peer *peer, enum wire_error_code error);
 

@@ -14,6 +14,8 @@
 #include "config.h"
 #include "dev-thread.h"
 
+#define STORE_RETURNERS 64u
+
 struct store_device {
         const struct dev_backend *backend;
         struct dev *dev;
@@ -21,6 +23,9 @@ struct store_device {
         struct dev_info info;
         char name[CONFIG_NAME_MAX];
         uint32_t virgin_pages;
+        uint64_t missing;                      /* bytes of its capacity, as was said last */
+        uint32_t returners[STORE_RETURNERS];   /* workers whose extents were destroyed since */
+        uint32_t n_returners;
 };
 
 struct store {

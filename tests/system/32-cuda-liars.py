@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: MIT
+"""Who keeps memory of a GPU that he gave back cannot be made to let go: what is missing is counted and sold to nobody, he is named and denied."""
+import os
+
+from box import Daemon, MIB, TESTS, temporary_folder, until
+from raw import *
+
+os.environ.update(KVP_STANDIN_STATE=os.path.join(temporary_folder(), "state"), KVP_STANDIN_MEMORY=str(128 * MIB))
+os.environ["LD_LIBRARY_PATH"] = ":".join(filter(None, [TESTS + "/standin", os.environ.get("LD_LIBRARY_PATH")]))
+daemon = Daemon("[device gpu]\nbackend = cuda\ncapacity = 128M\nvirgin-pages = 0\n"
+                "[tenant liar]\nmatch = any\n[tenant honest]\nmatch = any\n")
+operator = Raw(daemon.socket, greet=ADMIN)
+
+
+def missing():
+    return daemon.ctl("devices")["devices"][0]["missing_bytes"]
+
+
+def events(kind):
+    return [e for e in operator.past_events() if e.event == kind]
+
+
+honest = daemon.worker("honest")
+honest.create(tokens=200000)
+honest.seq = honest.acquire(20000)
+honest.grow(honest.seq, 20000)  # 40 MB
+honest.ok("fill", honest.seq, 3, 0, 20000)
+assert missing() == 0
+
+liar = Raw(daemon.socket, tenant=b"liar")
+cache = liar.cache(rows=4, row_pages=64)
+grants = liar.grow(cache, need=16)
+assert sum(1 << g.order for g in grants) == 16
+liar.round_trip()
+liar.give_back([grant.extent for grant in grants])  # and kept
+until(lambda: missing() == 32 * MIB, lambda: "what he keeps is missing: %d" % missing())
+until(lambda: events("worker_suspect"), "he is named")
+suspect = events("worker_suspect")[0]
+assert suspect.tenant == "liar" and suspect.pid == os.getpid(), suspect
+assert daemon.tenant("liar")["current_bytes"] == 0
+liar.ask(grow_item(cache, row=1), timeout_usec=1000000)
+assert liar.receive_failed()[0][2] == "DENIED"
+
+# Nobody is sold what is not there, and what was another's was never his.
+device = daemon.ctl("devices")["devices"][0]
+honest.grow(honest.seq, 40000)
+rc, _ = honest.step((honest.seq, 60000), timeout=200000)
+assert rc == "ENOMEM", rc
+honest.ok("check", honest.seq, 3, 0, 20000)
+daemon.check()
+
+# He lets go: all of it is there again, and he is served again.
+for grant in grants:
+    os.close(grant.fd)
+until(lambda: missing() == 0, "it is back", seconds=20)
+os.close(liar.grow(cache, row=1)[0].fd)
+honest.grow(honest.seq, 50000)
+liar.close()
+operator.close()
+honest.quit()
+until(daemon.empty, "everything came back")
+daemon.check()
+daemon.stop()
