@@ -324,6 +324,7 @@ int ctl_link_open(struct ctl_link *link, const char *path, uint64_t timeout_usec
         if (r < 0)
                 return r;
         const struct wire_welcome *welcome = view.fixed;
+        assert(welcome);
         if (welcome->version != WIRE_VERSION)
                 return link_fail_garbage(link, "it welcomes in another version");
         return 0;

@@ -75,7 +75,7 @@ static struct ctl_table *tenants_table(const struct ctl_list *list, const struct
 static struct ctl_table *workers_table(const struct ctl_list *list, const struct ctl_options *options)
 {
         static const struct ctl_column columns[] = {
-                { "PID", true },  { "TENANT", false }, { "UID", true },    { "CURRENT", true },  { "LIVE", true },
+                { "PID", true },  { "TENANT", false }, { "UID", true },    { "CURRENT", true }, { "LIVE", true },
                 { "IDLE", true }, { "UNACKED", true }, { "CACHES", true }, { "OVERDUE", true },
         };
         const struct wire_item_worker *workers = list->items;

@@ -433,7 +433,8 @@ Test(cli_commands, metrics)
         _cleanup_(outcome_done) struct outcome text = run("metrics", "--format=text", "--socket", daemon.path, NULL);
         ctl_daemon_stop(&daemon);
         cr_expect_eq(open.status, 0);
-        cr_expect(strstr(open.out, "\nkvpager_tenant_stall_seconds_total{tenant=\"green\"} 0.000018\n"), "%s", open.out);
+        cr_expect(strstr(open.out, "\nkvpager_tenant_stall_seconds_total{tenant=\"green\"} 0.000018\n"), "%s",
+                  open.out);
         cr_expect(strstr(open.out, "# EOF\n"));
         cr_expect_eq(text.status, 0);
         cr_expect(strstr(text.out, "# TYPE kvpager_revokes_total counter\n"), "%s", text.out);

@@ -329,23 +329,25 @@ Test(top_draw, workers_of_whom_one_is_overdue)
 /* Whatever the size: no line is too long, none is missing, nothing is written beside the canvas. */
 Test(top_draw, any_size)
 {
+        static const int widths[] = { 1, 2, 3, 8, 9, 10, 17, 30, 41, 42, 43, 60, 80, 100, 150, 250, 512 };
+        enum { N_WIDTHS = sizeof(widths) / sizeof(*widths) };
         struct moments m;
 
         moments_init(&m);
-        for (int view = 0; view < TOP_VIEWS; view++)
-                for (int width = 1; width < 300; width += width < 40 ? 1 : 13)
-                        for (int height = 1; height < 30; height += 4) {
-                                struct top_look look = look_at((enum top_view)view, true);
-                                struct top_model model = build(&m.at[0], &m.at[1], look.view, "", TOP_CURRENT, false);
-                                look.help = height % 8 == 1;
-                                look.selected = 2;
-                                _cleanup_(ctl_free) char *text = picture_of(&model, &look, width, height, true);
-                                int lines = 0;
-                                for (const char *line = text; *line; line = strchr(line, '\n') + 1, lines++)
-                                        cr_expect_leq(strcspn(line, "\n"), (size_t)width);
-                                cr_expect_eq(lines, height);
-                                top_model_done(&model);
-                        }
+        for (size_t i = 0; i < TOP_VIEWS * N_WIDTHS * 8; i++) {
+                const int width = widths[i / 8 % N_WIDTHS], height = 1 + 4 * (int)(i % 8);
+                struct top_look look = look_at(i < 8 * N_WIDTHS ? TOP_TENANTS : TOP_WORKERS, true);
+                struct top_model model = build(&m.at[0], &m.at[1], look.view, "", TOP_CURRENT, false);
+                int lines = 0;
+
+                look.help = height % 8 == 1;
+                look.selected = 2;
+                _cleanup_(ctl_free) char *text = picture_of(&model, &look, width, height, true);
+                for (const char *line = text; *line; line = strchr(line, '\n') + 1, lines++)
+                        cr_expect_leq(strcspn(line, "\n"), (size_t)width);
+                cr_expect_eq(lines, height);
+                top_model_done(&model);
+        }
 }
 
 Test(top_draw, bars_of_extremes)
