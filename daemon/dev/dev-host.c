@@ -37,13 +37,23 @@ struct dev {
         char warning[200];
 };
 
+static FILE *host_open_file(const char *path)
+{
+        FILE *f;
+
+        do
+                f = fopen(path, "re");
+        while (!f && errno == EINTR);
+        return f;
+}
+
 /* A field of /proc/meminfo, in bytes; 0: not there. */
 static uint64_t host_meminfo(const char *field)
 {
         char line[128];
         uint64_t kib = 0;
         size_t length = strlen(field);
-        FILE *f = fopen("/proc/meminfo", "re");
+        FILE *f = host_open_file("/proc/meminfo");
 
         if (!f)
                 return 0;
@@ -63,7 +73,7 @@ static int64_t host_free_hugepages(uint64_t page_size)
 
         (void)snprintf(path, sizeof(path), "/sys/kernel/mm/hugepages/hugepages-%" PRIu64 "kB/free_hugepages",
                        page_size >> 10);
-        f = fopen(path, "re");
+        f = host_open_file(path);
         if (!f)
                 return -1;
         if (fgets(line, sizeof(line), f))
@@ -203,10 +213,14 @@ static int host_set_capacity(struct dev *dev, const struct dev_options *options,
         capacity = host_capacity_asked(options, total);
         if (capacity == 0 && options->capacity_percent == 0)
                 capacity = options->hugepages ? huge_free : host_meminfo("MemAvailable") / 2;
+        if (capacity == 0) {
+                host_complain(&complaint, "capacity", "/proc/meminfo does not say what there is: set it in bytes");
+                return -EINVAL;
+        }
         if (host_check_capacity(capacity, dev->page_size, host_complain, &complaint) < 0)
                 return -EINVAL;
         capacity -= capacity % dev->page_size;
-        if (capacity > total)
+        if (total > 0 && capacity > total)
                 (void)snprintf(dev->warning, sizeof(dev->warning),
                                "its capacity of %" PRIu64 " MiB is more than the %" PRIu64
                                " MiB of %s that this machine has: workers may be killed for lack of memory",

@@ -15,8 +15,9 @@
 #include "log.h"
 #include "owner.h"
 
-#define ACCEPT_PER_TURN   16u
-#define ACCEPT_AGAIN_USEC UINT64_C(100000) /* after accept() ran out of something */
+#define ACCEPT_PER_TURN            16u
+#define ACCEPT_AGAIN_USEC          UINT64_C(100000) /* after accept() ran out of something */
+#define ACCEPT_AGAIN_ACCURACY_USEC UINT64_C(10000)
 
 struct peer *peers_find_cookie(const struct daemon *d, uint64_t cookie)
 {
@@ -134,7 +135,8 @@ int accept_start(struct daemon *d)
 
         if (r < 0)
                 return r;
-        r = sd_event_add_time(d->event, &d->listen_again, CLOCK_MONOTONIC, 0, 0, accept_on_again, d);
+        r = sd_event_add_time(d->event, &d->listen_again, CLOCK_MONOTONIC, 0, ACCEPT_AGAIN_ACCURACY_USEC,
+                              accept_on_again, d);
         if (r < 0)
                 return r;
         return sd_event_source_set_enabled(d->listen_again, SD_EVENT_OFF);
