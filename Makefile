@@ -257,7 +257,7 @@ $(UNIT_T): $(TESTS)/%: $(OBJ)/tests/unit/%.o $(UNIT_P) $(SIM_P) $(ALL_A)
 	$(link) -lcriterion $(TEST_LIBS) -pthread
 $(FAULTS_T): $(FAULTS_O)
 	@mkdir -p $(@D)
-	$(call quiet,LD)$(CC) -shared -Wl,-z,defs -Wl,-z,now $(LDFLAGS) -o $@ $(filter %.o,$^)
+	$(call quiet,LD)$(CC) -shared -Wl,-z,defs -Wl,-z,now $(filter --coverage,$(SANITIZE)) $(LDFLAGS) -o $@ $(filter %.o,$^)
 $(STANDIN_T): $(TESTS)/standin/lib%.so.1: $(OBJ)/tests/standin/lib%.o $(OBJ)/tests/standin/standin.o
 	@mkdir -p $(@D)
 	$(call quiet,LD)$(CC) -shared -Wl,-z,defs -Wl,-soname,$(@F) $(LDFLAGS) -o $@ $(filter %.o,$^) -pthread
@@ -306,7 +306,8 @@ check: ## builds and passes everything: gcc, clang, ASan+UBSan, TSan, simulation
 	+@$(MAKE) --no-print-directory $(JOBS) CC=$(CLANG) VARIANT=release tests
 	@tests/run --log build/log $(CHECK_JOBS)
 
-LONG_JOBS = $(CHECK_JOBS) $(addprefix valgrind:build/release:,$(call names,$(UNIT_T)))
+LONG_JOBS = $(CHECK_JOBS) $(addprefix valgrind:build/release:,$(call names,$(UNIT_T))) \
+            $(addprefix system:build/asan:,$(call scripts,system/[0-9]*-faults-*.py))
 check-long: export SIM_SEEDS = 100000
 check-long: export SIM_EVENTS = 2000
 check-long: export SIM_ASAN_SEEDS = 2000

@@ -211,9 +211,31 @@ WRAP_RETURNS(pthread_create,
              (thread, attributes, start, argument))
 WRAP_RETURNS(pthread_timedjoin_np, (pthread_t thread, void **value, const struct timespec *until),
              (thread, value, until))
-WRAP_RETURNS(pthread_cond_wait, (pthread_cond_t * condition, pthread_mutex_t *mutex), (condition, mutex))
-WRAP_RETURNS(pthread_cond_timedwait, (pthread_cond_t * condition, pthread_mutex_t *mutex, const struct timespec *until),
-             (condition, mutex, until))
+
+/* Waits that end for nothing let go of the mutex for a moment, and have their end in time all the same. */
+EXPORT int pthread_cond_wait(pthread_cond_t *condition, pthread_mutex_t *mutex)
+{
+        static const struct timespec long_ago;
+
+        if (FAULT(pthread_cond_wait) == 0)
+                return REAL(pthread_cond_wait)(condition, mutex);
+        (void)REAL(pthread_cond_timedwait)(condition, mutex, &long_ago);
+        return 0;
+}
+
+EXPORT int pthread_cond_timedwait(pthread_cond_t *condition, pthread_mutex_t *mutex, const struct timespec *until)
+{
+        static const struct timespec long_ago;
+        struct timespec now;
+
+        if (FAULT(pthread_cond_timedwait) == 0)
+                return REAL(pthread_cond_timedwait)(condition, mutex, until);
+        (void)REAL(pthread_cond_timedwait)(condition, mutex, &long_ago);
+        (void)clock_gettime(CLOCK_MONOTONIC, &now); /* the clock of all our conditions */
+        return now.tv_sec > until->tv_sec || (now.tv_sec == until->tv_sec && now.tv_nsec >= until->tv_nsec) ? ETIMEDOUT
+                                                                                                            : 0;
+}
+
 int __register_atfork(void (*prepare)(void), void (*parent)(void), void (*child)(void), void *object);
 WRAP_RETURNS(__register_atfork, (void (*prepare)(void), void (*parent)(void), void (*child)(void), void *object),
              (prepare, parent, child, object))

@@ -59,7 +59,7 @@
         {                                                                                                              \
                 const int error = FAULT(name);                                                                         \
                                                                                                                        \
-                return error == 0 ? REAL(name) arguments : error == FAULTS_SPURIOUS ? 0 : error;                       \
+                return error == 0 ? REAL(name) arguments : error;                                                      \
         }
 
 #endif

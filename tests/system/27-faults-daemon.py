@@ -7,6 +7,8 @@ what they were. What is harmless (EINTR and its like) nobody notices. A start th
 """
 import collections
 import errno
+import fcntl
+import re
 import resource
 import select
 import signal
@@ -20,7 +22,8 @@ import faults
 from box import *
 from raw import *
 
-PATIENCE = 3.0
+PATIENCE = 8.0  # more than anything takes on a busy machine, less than what waits for good
+GROW_USEC = 5000000
 SETTLED = 23
 Tenant = collections.namedtuple("Tenant", "name current max")
 
@@ -66,10 +69,10 @@ class Account(Raw):
 class Victim(Account):
     """A peer that must not be left waiting."""
 
-    def __init__(self, stage, greet=WORKER):
+    def __init__(self, stage, greet=WORKER, tenant=b""):
         self.fds = []
         stage.victims.append(self)
-        super().__init__(daemon.socket, greet=greet, timeout=stage.patience)
+        super().__init__(daemon.socket, greet=greet, tenant=tenant, timeout=stage.patience)
 
     def receive(self):
         reply = super().receive()
@@ -90,18 +93,44 @@ class Victim(Account):
             self.close()
 
 
+class Onlooker(Bystander):
+    """Has nothing to do with it, and answers when it is asked for memory: it has none to give."""
+
+    def check(self):
+        while select.select([self.raw.events], [], [], 0)[0]:
+            event = self.raw.events.recv(4096)
+            assert event, "the bystander was dropped"
+            if HEADER.unpack(event[:HEADER.size])[0] == REVOKE:
+                self.raw.send(REVOKED, event[HEADER.size:HEADER.size + 4] + bytes(4), request=0)
+        super().check()
+
+
 class Stage:
     """What a scenario uses, and leaves behind."""
 
     def __init__(self, patience=PATIENCE):
-        self.victims, self.patience = [], patience
+        self.victims, self.children, self.patience = [], [], patience
 
-    def worker(self):
-        return Victim(self)
+    def worker(self, tenant=b""):
+        return Victim(self, tenant=tenant)
+
+    def process(self, body):
+        """Runs body(stage) in a process of its own, until it is killed, at the end of the stage if nobody did before."""
+        child = os.fork()
+        if child == 0:
+            try:
+                body(Stage(self.patience))
+            finally:
+                os._exit(0)
+        self.children.append(child)
+        return child
 
     def leave(self):
         for victim in self.victims:
             victim.leave()
+        for child in self.children:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
 
 
 # ---- Scenarios ----
@@ -110,14 +139,14 @@ def growth(stage):
     """A worker comes, grows, shrinks, and leaves in good order; another dies with all it has."""
     one, two = stage.worker(), stage.worker()
     cache = one.cache(planes=2)
-    grants = one.grow(cache, need=8, timeout_usec=1000000)
+    grants = one.grow(cache, need=8, timeout_usec=GROW_USEC)
     for grant in grants:
         assert os.pread(grant.fd, 4, 0) == b"\0\0\0\0"
         os.pwrite(grant.fd, b"mine", 0)
     one.round_trip()
     one.give_back([grant.extent for grant in grants if grant.first >= 4])
-    one.grow(cache, first=4, need=4, timeout_usec=1000000)
-    two.grow(two.cache(), need=4, timeout_usec=1000000)
+    one.grow(cache, first=4, need=4, timeout_usec=GROW_USEC)
+    two.grow(two.cache(), need=4, timeout_usec=GROW_USEC)
     assert one.call(CACHE_DESTROY, struct.pack("<II", cache, 0))[0] == OK
 
 
@@ -125,10 +154,10 @@ def revoke(stage):
     """The device is full of idle rows, which somebody else wants."""
     one, two = stage.worker(), stage.worker()
     cache, other = one.cache(), two.cache()
-    extents = [g.extent for row in range(2) for g in one.grow(cache, row, need=16, timeout_usec=1000000)]
+    extents = [g.extent for row in range(2) for g in one.grow(cache, row, need=16, timeout_usec=GROW_USEC)]
     one.send(ROWS, struct.pack("<II", 2, 0) + b"".join(struct.pack("<IIII", cache, row, 0, 0) for row in range(2)), request=0)
     one.round_trip()
-    two.ask(grow_item(other, need=40), timeout_usec=1000000)
+    two.ask(grow_item(other, need=40), timeout_usec=GROW_USEC)
     while extents:
         ready = select.select([one.events, two.socket], [], [], stage.patience)[0]
         if not ready:
@@ -149,6 +178,46 @@ def revoke(stage):
         one.send(REVOKED, struct.pack("<II", struct.unpack("<I", event[24:28])[0], 0), request=0)
     while not two.take_grants(two.receive())[-1].flags & 1:
         pass
+
+
+def overdue(stage):
+    """Who does not give back idle rows in time is killed, where the configuration says so."""
+    def miser(stage):
+        os.setgroups([faults.STRICT_GROUP])
+        peer = stage.worker(b"strict")
+        cache = peer.cache()
+        peer.grow(cache, need=32, timeout_usec=GROW_USEC)
+        peer.send(ROWS, struct.pack("<II", 1, 0) + struct.pack("<IIII", cache, 0, 0, 0), request=0)
+        peer.round_trip()
+        os.write(writing, b"x")
+        signal.pause()
+
+    reading, writing = os.pipe()
+    try:
+        child = stage.process(miser)
+        os.close(writing)
+        if not os.read(reading, 1):
+            raise Ended
+        two = stage.worker()
+        two.grow(two.cache(), need=40, timeout_usec=2000000)  # in vain where the kill fails
+        assert os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT).si_status == signal.SIGKILL
+    finally:
+        os.close(reading)
+
+
+def seal(stage):
+    """A worker keeps what it was lent by sealing it: it has to go, and the account is right again."""
+    peer = stage.worker()
+    grant = peer.grow(peer.cache(), timeout_usec=GROW_USEC)[0]
+    fcntl.fcntl(grant.fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK)
+    peer.give_back([grant.extent])
+    try:
+        peer.receive()
+    except Ended:
+        pass
+    except Refused as error:
+        if error.args[0] != "TAMPERED":
+            raise
 
 
 def admin(stage):
@@ -191,7 +260,7 @@ def backlog(stage):
         asked += 1
     for _ in range(asked):
         assert peer.receive()[0] == 84
-    peer.grow(cache, timeout_usec=1000000)
+    peer.grow(cache, timeout_usec=GROW_USEC)
 
 
 def reload(stage):
@@ -201,12 +270,12 @@ def reload(stage):
     daemon.process.send_signal(signal.SIGHUP)
     until(lambda: sum(peer.reloads()) > sum(before), "a reload that ends", stage.patience)
     tenants = {t.name: t.max for t in peer.tenants()}
-    assert set(tenants) == {"t", "named"} and tenants["named"] == 2 << 20, tenants
+    assert set(tenants) == set(re.findall("tenant (\\w+)", faults.CONFIG)) and tenants["named"] == 2 << 20, tenants
     if peer.reloads()[1] > before[1]:
         raise Refused("reload")
 
 
-SCENARIOS = (growth, revoke, admin, junk, backlog, reload)
+SCENARIOS = (growth, revoke, seal, admin, junk, backlog, reload) + ((overdue,) if faults.MAY_KILL else ())
 
 
 # ---- What must hold afterwards ----
@@ -240,7 +309,7 @@ def calm(late=False):
     began = time.monotonic()
     bystander.check()
     took = time.monotonic() - began
-    assert took < 1.0, "the bystander waited for %.1f s" % took
+    assert took < 5.0, "the bystander waited for %.1f s" % took
     until(lambda: keeper.settled() and figures() == before, lambda: "figures %s, were %s" % (figures(), before))
     keeper.check()
 
@@ -264,7 +333,7 @@ def begin():
     area.clear()
     daemon = Daemon(config=faults.CONFIG, wrap=area.wrap(faults.DAEMON))
     keeper = Account(daemon.socket, greet=ADMIN)
-    bystander = Bystander(daemon.socket)
+    bystander = Onlooker(daemon.socket)
     bystander.check()
     alone = descriptors()[0]
     for _ in range(2):
@@ -315,6 +384,7 @@ def each_in_turn():
             except Exception as error:
                 report("%s: %s" % (scenario.__name__, fault), error)
     say("%d sites, %d faults, %d met" % (len(seen), ran, met))
+    assert len(seen) > 40 and met >= ran / 2, "the faults miss the daemon"
 
 
 def all_the_time():
@@ -356,11 +426,11 @@ def storm(seed, one_in):
     try:
         for i in range(8):
             area.arm_random(seed * 100 + i, one_in)
-            play((growth, revoke, admin, junk, backlog, hang_up)[i % 6], 5.0)
+            play((growth, revoke, admin, junk, backlog, hang_up)[i % 6], 3 * PATIENCE)
         keeper.close()
         bystander.close()
         keeper = Account(daemon.socket, greet=ADMIN)
-        bystander = Bystander(daemon.socket)
+        bystander = Onlooker(daemon.socket)
         calm(late=True)
     except Exception as why:
         report("storm %d, one in %d" % (seed, one_in), why)
@@ -376,8 +446,9 @@ area = faults.Area(os.environ["TMPDIR"] + "/area")
 begin()
 each_in_turn()
 all_the_time()
-at_the_limit()
-for seed in range(400 if faults.LONG else 8):
-    storm(seed, (10, 30, 100)[seed % 3])
+if not faults.ONLY:
+    at_the_limit()
+    for seed in range(400 if faults.LONG else 8):
+        storm(seed, (10, 30, 100)[seed % 3])
 assert failed == 0, "%d failed" % failed
 daemon.stop()

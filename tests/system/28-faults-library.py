@@ -16,7 +16,7 @@ import faults
 from box import *
 from raw import *
 
-SECONDS = 4.0
+SECONDS = 8.0  # less than the library's patience with a daemon that does not answer
 GEOMETRY = (4, 4096, 0, 2, 2, 64, 16)  # 4 planes, 256 tokens a page
 
 # What each command may fail with, as kvpager.h has it.
@@ -74,14 +74,14 @@ class FaultyWorker(Worker):
         self.do("connect")
         self.do("create", *GEOMETRY)
         a = int(self.do("acquire", 300)[4:])
-        self.do("step", 2000000, a, 300)
+        self.do("step", 5000000, a, 300)
         self.do("fill", a, 1, 0, 300)
         for tokens in range(500, 524):
-            self.do("step", 2000000, a, tokens)
+            self.do("step", 5000000, a, tokens)
         self.do("settle")
         self.do("fill", a, 2, 300, 523)
         b = int(self.do("acquire", 100)[4:])
-        self.do("step", 2000000, a, 523, b, 1500)
+        self.do("step", 5000000, a, 523, b, 1500)
         self.do("fork")
         self.do("check", a, 1, 0, 300)
         self.do("trim", a, 300)
@@ -91,20 +91,20 @@ class FaultyWorker(Worker):
         self.pressed()
         answer = self.tell("step", 0, a, 1200)
         self.do("settle")
-        self.do("step", 2000000, a, 1200)
+        self.do("step", 5000000, a, 1200)
         self.do("check", a, 1, 0, 300)
         self.do("stats")
         self.do("destroy")
         self.do("create", *GEOMETRY)
         c = int(self.do("acquire", 0)[4:])
-        self.do("step", 2000000, c, 100)
+        self.do("step", 5000000, c, 100)
         self.do("disconnect")
 
     def pressed(self):
         """Somebody else wants what the device has: idle rows go back."""
         other = Raw(daemon.socket, timeout=SECONDS)
         try:
-            request = other.ask(grow_item(other.cache(), need=56), timeout_usec=1000000)
+            request = other.ask(grow_item(other.cache(), need=56), timeout_usec=5000000)
             last = False
             while not last:
                 grants = other.take_grants(other.receive())
@@ -186,6 +186,7 @@ def each_in_turn():
         except Exception as error:
             report(fault, error)
     say("%d sites, %d faults, %d met" % (len(calls), ran, met))
+    assert len(calls) >= 20 and met >= ran / 2, "the faults miss the library"
 
 
 def under(hardship, relief):
@@ -194,19 +195,20 @@ def under(hardship, relief):
     worker.do("connect")
     worker.do("create", *GEOMETRY)
     a = int(worker.do("acquire", 300)[4:])
-    worker.do("step", 2000000, a, 300)
+    worker.do("step", 5000000, a, 2000)
     worker.do("fill", a, 1, 0, 300)
     hardship()
     began = time.monotonic()
+    worker.do("trim", a, 300)
     lost = False
-    for tokens in (800, 2000):
+    for tokens in (800, 3000):
         lost |= worker.attempt("step", 200000, a, tokens)[0] in LOST
     worker.do("trim", a, 300)
-    assert time.monotonic() - began < 1.5, "two steps of 0.2 s took %.1f s" % (time.monotonic() - began)
+    assert time.monotonic() - began < 5.0, "two steps of 0.2 s took %.1f s" % (time.monotonic() - began)
     relief()
     worker.do("check", a, 1, 0, 300)
     if not lost:
-        lost = worker.attempt("step", 2000000, a, 2000)[0] in LOST
+        lost = worker.attempt("step", 5000000, a, 2000)[0] in LOST
     worker.do("check", a, 1, 0, 300)
     worker.do("disconnect")
     calm()
@@ -231,24 +233,31 @@ def at_the_limit():
         resource.prlimit(worker.pid, which, (bound, limits[which][1]))
 
     limits = {which: resource.prlimit(worker.pid, which) for which in (resource.RLIMIT_NOFILE, resource.RLIMIT_AS)}
+    usual = limits[resource.RLIMIT_NOFILE][0]
     for more in range(8):
         try:
             limit(resource.RLIMIT_NOFILE, before["descriptors"] + more)
             error = worker.attempt("connect")[0]
             assert (error == "EMFILE") == (more < 4), "connect: %s" % error
-            limit(*(resource.RLIMIT_NOFILE, limits[resource.RLIMIT_NOFILE][0]))
+            limit(resource.RLIMIT_NOFILE, usual)
             if error == "0":
                 worker.do("disconnect")
             calm()
             under(lambda: limit(resource.RLIMIT_NOFILE, before["descriptors"] + 4 + more),
-                  lambda: limit(resource.RLIMIT_NOFILE, limits[resource.RLIMIT_NOFILE][0]))
+                  lambda: limit(resource.RLIMIT_NOFILE, usual))
         except Exception as why:
             report("%d descriptors left" % more, why)
+    if not faults.SANITIZED:
+        without_addresses(limit, limits[resource.RLIMIT_AS][0])
+
+
+def without_addresses(limit, usual):
+    """(A sanitizer could not do with so few.)"""
     try:
         worker.do("connect")
         limit(resource.RLIMIT_AS, 1 << 20)
         assert worker.attempt("create", *GEOMETRY)[0] == "ENOMEM"
-        limit(resource.RLIMIT_AS, limits[resource.RLIMIT_AS][0])
+        limit(resource.RLIMIT_AS, usual)
         worker.do("create", *GEOMETRY)
         worker.do("disconnect")
         calm()
@@ -283,9 +292,10 @@ daemon = Daemon(config=faults.CONFIG)
 begin()
 each_in_turn()
 all_the_time()
-at_the_limit()
-for seed in range(300 if faults.LONG else 6):
-    storm(seed, (30, 100, 300)[seed % 3])
+if not faults.ONLY:
+    at_the_limit()
+    for seed in range(300 if faults.LONG else 6):
+        storm(seed, (30, 100, 300)[seed % 3])
 assert failed == 0, "%d failed" % failed
 worker.quit()
 daemon.check()
