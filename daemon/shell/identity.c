@@ -130,11 +130,16 @@ static int process_start(pid_t pid, uint64_t *ret)
         return 0;
 }
 
-static bool pidfd_is_alive(int pidfd)
+/* 0; -ESRCH: it has ended. */
+static int pidfd_check_alive(int pidfd)
 {
         struct pollfd p = { .fd = pidfd, .events = POLLIN };
+        int r;
 
-        return poll(&p, 1, 0) == 0;
+        do
+                r = poll(&p, 1, 0);
+        while (r < 0 && errno == EINTR);
+        return r < 0 ? -errno : r > 0 ? -ESRCH : 0;
 }
 
 /* Before Linux 6.5: see identity.h. The number is the process's for as long as that lives, so what is read before it is
@@ -151,11 +156,11 @@ static int pidfd_by_number(pid_t pid, uint64_t now)
         if (pidfd < 0)
                 return -errno;
         r = process_start(pid, &start);
+        if (r == 0)
+                r = pidfd_check_alive(pidfd);
         if (r < 0)
                 return r;
-        if (!pidfd_is_alive(pidfd) || start > now)
-                return -ESRCH;
-        return TAKE_FD(pidfd);
+        return start > now ? -ESRCH : TAKE_FD(pidfd);
 }
 
 /* The process at the other end, as the kernel noted it when it connected. */
@@ -186,10 +191,11 @@ static int pidfd_cgroup_number(int pidfd, uint64_t *ret)
         struct pidfd_facts facts = { .mask = PIDFD_FACTS_CGROUP };
         bool told = ioctl(pidfd, PIDFD_FACTS, &facts) == 0 && (facts.mask & PIDFD_FACTS_CGROUP);
 
-        if (!pidfd_is_alive(pidfd))
-                return -ESRCH;
-        *ret = told ? facts.cgroup : 0;
-        return 0;
+        int r = pidfd_check_alive(pidfd);
+
+        if (r == 0)
+                *ret = told ? facts.cgroup : 0;
+        return r;
 }
 
 /* The path is read by the process's number, which is its own as long as it lives, so it has to live afterwards. One
@@ -236,6 +242,11 @@ int identity_cgroup_by_number(pid_t pid, uint64_t now, char **ret)
         assert(ret);
 
         return pidfd < 0 ? pidfd : pidfd_cgroup(pidfd, pid, ret);
+}
+
+bool identity_is_for_lack(int error)
+{
+        return error == -EMFILE || error == -ENFILE || error == -ENOMEM || error == -ENOBUFS;
 }
 
 /* ---- whose it is ---- */

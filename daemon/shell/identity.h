@@ -41,6 +41,9 @@ int identity_cgroup(int fd, pid_t pid, uint64_t now, char **ret);
 /* The same by the process's number alone, as before Linux 6.5. */
 int identity_cgroup_by_number(pid_t pid, uint64_t now, char **ret);
 
+/* Whether it could not be told for lack of memory or descriptors: then it is not to be taken for one that has none. */
+bool identity_is_for_lack(int error);
+
 /* The present, in ticks since boot, as processes' start times are. */
 uint64_t identity_now(void);
 

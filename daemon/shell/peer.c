@@ -396,7 +396,7 @@ int peer_new(struct daemon *d, uint32_t index, int fd, struct peer **ret)
         struct ucred credentials;
         socklen_t size = sizeof(credentials);
         struct peer *peer;
-        int r;
+        int r, cgroup = 0;
 
         assert(d && ret && index < d->max_peers && !d->peers[index]);
 
@@ -416,12 +416,12 @@ int peer_new(struct daemon *d, uint32_t index, int fd, struct peer **ret)
         peer->active_usec = daemon_now_usec();
         peer->accepted = identity_now();
         if (d->config->by_cgroup)
-                (void)identity_cgroup(peer->fd, peer->pid, peer->accepted, &peer->cgroup);
+                cgroup = identity_cgroup(peer->fd, peer->pid, peer->accepted, &peer->cgroup);
         peer->complaints = (struct ratelimit){ .interval_usec = 10000000, .burst = 5 };
         outbox_init(&peer->outbox, peer->fd, peer_extent_fd, peer);
         d->peers[index] = peer;
         d->n_greeting++;
-        r = peer_watch(peer);
+        r = identity_is_for_lack(cgroup) ? cgroup : peer_watch(peer); /* or it would be another tenant's */
         if (r < 0) {
                 peer_free(peer);
                 return r;
