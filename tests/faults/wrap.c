@@ -14,6 +14,7 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/file.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
@@ -116,7 +117,17 @@ EXPORT ssize_t recvmsg(int fd, struct msghdr *message, int flags)
 
 /* ---- descriptors ---- */
 
-WRAP(ssize_t, -1, read, (int fd, void *data, size_t size), (fd, data, size))
+/* Who may wait does not read "again". */
+EXPORT ssize_t read(int fd, void *data, size_t size)
+{
+        const int error = FAULT(read);
+
+        if (error == 0 || (error == EAGAIN && !(REAL(fcntl)(fd, F_GETFL) & O_NONBLOCK)))
+                return REAL(read)(fd, data, size);
+        errno = error;
+        return -1;
+}
+
 WRAP(ssize_t, -1, pread, (int fd, void *data, size_t size, off_t offset), (fd, data, size, offset))
 WRAP_DONE(int, -1, close, (int fd), (fd))
 WRAP(int, -1, close_range, (unsigned first, unsigned last, int flags), (first, last, flags))
@@ -171,6 +182,21 @@ EXPORT int fcntl(int fd, int command, ...)
         return -1;
 }
 
+EXPORT int ioctl(int fd, unsigned long request, ...)
+{
+        const int error = FAULT(ioctl);
+        va_list list;
+        void *argument;
+
+        va_start(list, request);
+        argument = va_arg(list, void *);
+        va_end(list);
+        if (error == 0)
+                return REAL(ioctl)(fd, request, argument);
+        errno = error;
+        return -1;
+}
+
 /* ---- files ---- */
 
 EXPORT int open(const char *path, int flags, ...)
@@ -182,7 +208,7 @@ EXPORT int open(const char *path, int flags, ...)
         va_start(list, flags);
         mode = flags & O_CREAT ? va_arg(list, unsigned) : 0;
         va_end(list);
-        if (error == 0)
+        if (error == 0 || (error == ENOSPC && !(flags & O_CREAT)))
                 return REAL(open)(path, flags, mode);
         errno = error;
         return -1;

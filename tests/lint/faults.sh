@@ -13,7 +13,8 @@ exempt() { # REASON NAME...
 {
         exempt 'enter no kernel and allocate nothing' \
                 memchr memcpy memmove memset snprintf strcasecmp strchr strcmp strcspn strerror strlen strncmp strnlen \
-                strrchr strsignal strspn strtok_r strtol strtoll strtoul strtoull getenv getopt_long feof \
+                strpbrk strrchr strsignal strspn strstr strtok_r strtol strtoll strtoul strtoull \
+                fnmatch getenv getopt_long feof \
                 sigaddset sigemptyset sigfillset \
                 __ctype_b_loc __errno_location __memcpy_chk __memset_chk __snprintf_chk __vsnprintf_chk
         exempt 'are no functions' optarg optind stderr stdout
@@ -21,7 +22,7 @@ exempt() { # REASON NAME...
                 __cxa_finalize __gmon_start__ __libc_start_main __stack_chk_fail __assert_fail \
                 _ITM_deregisterTMCloneTable _ITM_registerTMCloneTable
         exempt 'cannot fail with arguments that are valid' \
-                clock_gettime getpid geteuid umask isatty signal sigprocmask pthread_sigmask pthread_self prctl \
+                clock_gettime getpid geteuid umask isatty signal sigprocmask sysconf pthread_sigmask pthread_self prctl \
                 pthread_mutex_init pthread_mutex_lock pthread_mutex_unlock pthread_mutex_destroy \
                 pthread_mutexattr_init pthread_mutexattr_settype pthread_mutexattr_destroy \
                 pthread_cond_init pthread_cond_signal pthread_cond_broadcast pthread_cond_destroy \

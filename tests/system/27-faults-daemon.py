@@ -25,6 +25,7 @@ from raw import *
 PATIENCE = 8.0  # more than anything takes on a busy machine, less than what waits for good
 GROW_USEC = 5000000
 SETTLED = 23
+STRAY = "taken for one whose cgroup is not known"
 Tenant = collections.namedtuple("Tenant", "name current max")
 
 
@@ -73,6 +74,7 @@ class Victim(Account):
         self.fds = []
         stage.victims.append(self)
         super().__init__(daemon.socket, greet=greet, tenant=tenant, timeout=stage.patience)
+        stage.strays += self.tenant == "stray"
 
     def receive(self):
         reply = super().receive()
@@ -109,7 +111,7 @@ class Stage:
     """What a scenario uses, and leaves behind."""
 
     def __init__(self, patience=PATIENCE):
-        self.victims, self.children, self.patience = [], [], patience
+        self.victims, self.children, self.patience, self.strays = [], [], patience, 0
 
     def worker(self, tenant=b""):
         return Victim(self, tenant=tenant)
@@ -319,7 +321,7 @@ def play(scenario, patience=PATIENCE, forgive=()):
     stage = Stage(patience)
     try:
         scenario(stage)
-        return None
+        return STRAY if stage.strays else None
     except (Ended, Refused, ConnectionError, *forgive) as error:
         return "%s %s" % (type(error).__name__, error)
     finally:
@@ -352,6 +354,8 @@ def run(scenario, fault):
     # An event channel that takes nothing is that of a worker which does not read.
     assert (noticed is None or not fault.harmless or
             (scenario, fault.function, fault.way) == (revoke, "sendmsg", "EAGAIN")), "noticed: " + noticed
+    # Where /proc does not let us look, that is as it is.
+    assert noticed != STRAY or fault.way == "EACCES", "charged to the wrong tenant"
     calm()
     return met
 

@@ -40,6 +40,8 @@ populate = yes
 match = uid:nobody gid:nogroup unit:nobody.service
 memory.max = 50%
 [tenant t]
+match = cgroup:/
+[tenant stray]
 match = any
 """
 # Whoever may kill may set groups too: what `strict` is matched by.
