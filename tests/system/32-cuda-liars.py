@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Who keeps memory of a GPU that he gave back cannot be made to let go: what is missing is counted and sold to nobody, he is named and denied."""
+"""Who keeps memory of a GPU that he gave back: what is missing is counted and sold to nobody, and he is named and denied."""
 import os
 
 from box import Daemon, MIB, TESTS, temporary_folder, until
