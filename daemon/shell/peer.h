@@ -86,8 +86,11 @@ void peer_fail(struct peer *peer, uint32_t request, enum wire_error_code code, c
 /* Kills the process, and ends the connection, which others may share. */
 void peer_kill(struct peer *peer);
 
-/* The loop's: its socket is ready for these epoll events. */
+/* The loop's: its socket is ready for these epoll events. Reads one packet. */
 void peer_serve(struct peer *peer, uint32_t events);
+
+/* Reads more of what it has to say, at most so many packets. */
+void peer_serve_more(struct peer *peer, unsigned packets);
 
 /* Ends the connection without a word. */
 void peer_end(struct peer *peer);
