@@ -15,24 +15,21 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 
-#include "daemon.h"
 #include "fuzz.h"
 #include "inline-device.h"
 #include "packet.h"
+#include "real-daemon.h"
 
 #define CLIENTS     4u
 #define STRANGERS   80u /* connections that say nothing: more than may wait for their HELLO */
-#define TURNS_MAX   20000u
 #define SECOND_USEC UINT64_C(1000000)
 
 struct client {
@@ -43,19 +40,13 @@ struct client {
 };
 
 static struct daemon *d;
-static struct sockaddr_un address = { .sun_family = AF_UNIX };
+static struct sockaddr_un address;
 static struct client clients[CLIENTS], honest;
 static int strangers[STRANGERS];
 static unsigned n_strangers, fds_at_rest;
-static bool lazy;           /* the device works only when told to */
 static bool device_was_bad; /* in this input */
 static uint64_t clock_usec;
 static struct packet packet;
-
-static const char config_text[] = "[daemon]\nmax-workers = 5\nslow-reader-deadline = 1s\nlog-level = error\n"
-                                  "[device host]\nbackend = host\ncapacity = 4M\npage-size = 64K\nvirgin-pages = 8\n"
-                                  "[tenant default]\nmatch = any\nmemory.min = 256K\nreclaim-deadline = 200ms\n"
-                                  "[tenant small]\nmatch = any\nmemory.max = 100%\nmemory.high = 2M\nweight = 10\n";
 
 _Noreturn static void fail(const char *why)
 {
@@ -75,76 +66,14 @@ int clock_gettime(clockid_t id, struct timespec *ret)
         return 0;
 }
 
-/* ---- the daemon ---- */
-
-/* What loop_run() does, without waiting. False: nothing was ready. */
-static bool turn(void)
-{
-        struct epoll_event events[16];
-        int n = epoll_wait(d->epoll, events, 16, 0);
-        bool any = n > 0;
-
-        for (int i = 0; i < n; i++)
-                if (events[i].data.ptr)
-                        peer_serve(events[i].data.ptr, events[i].events);
-        daemon_settle(d);
-        any |= sd_event_run(d->event, 0) > 0;
-        while (!lazy && inline_device_work())
-                any = true;
-        return any;
-}
-
 static void run(void)
 {
-        unsigned turns = 0;
-
-        while (turn())
-                if (++turns == TURNS_MAX)
-                        fail("the loop does not come to rest");
+        real_daemon_run(d);
 }
 
 static void pass(uint64_t usec)
 {
         clock_usec += usec;
-        run();
-}
-
-static void complain(void *userdata, const char *sentence)
-{
-        (void)userdata;
-        fail(sentence);
-}
-
-static void stop(void)
-{
-        char folder[sizeof(address.sun_path)];
-
-        daemon_free(d);
-        (void)snprintf(folder, sizeof(folder), "%s", address.sun_path);
-        *strrchr(folder, '/') = '\0';
-        (void)rmdir(folder);
-}
-
-static void start(void)
-{
-        const char *tmp = getenv("TMPDIR");
-        FILE *file = fmemopen((void *)(uintptr_t)config_text, sizeof(config_text) - 1, "r");
-        struct config *config = NULL;
-        sigset_t before;
-
-        clock_usec = UINT64_C(1) << 50; /* no timerfd fires by itself before that */
-        (void)snprintf(address.sun_path, sizeof(address.sun_path), "%.80s/kvp-fuzz-XXXXXX", tmp ? tmp : "/tmp");
-        if (!file || !mkdtemp(address.sun_path))
-                fail("no folder for the socket");
-        (void)strcat(address.sun_path, "/s");
-        (void)setenv("KVPAGER_SOCKET", address.sun_path, 1);
-        (void)config_parse(file, "fuzz", complain, NULL, &config);
-        (void)fclose(file);
-        (void)sigprocmask(SIG_SETMASK, NULL, &before);
-        if (daemon_new(config, "", -1, &d) < 0)
-                fail("the daemon does not start");
-        (void)sigprocmask(SIG_SETMASK, &before, NULL); /* the fuzzer's signals are its own */
-        (void)atexit(stop);
         run();
 }
 
@@ -339,7 +268,8 @@ static void honest_insist(void)
 
         for (uint32_t i = 0; i < core_tenant_slots(d->core); i++)
                 if (core_tenant_info(d->core, i, &info) && strcmp(info.name, "default") == 0)
-                        guaranteed = info.current_bytes < info.min_bytes;
+                        guaranteed = info.current_bytes + REAL_DAEMON_PAGE <= info.min_bytes &&
+                                     info.current_bytes + REAL_DAEMON_PAGE <= info.max_bytes;
         if (honest_ask() != GRANTED && guaranteed && !device_was_bad)
                 fail("the honest worker's tenant was not given what it was guaranteed");
 }
@@ -427,13 +357,13 @@ static void do_device(struct script *script)
         const uint8_t b = script_byte(script);
 
         device_was_bad = true;
-        lazy = b & 1;
+        inline_device.lazy = b & 1;
         inline_device.error = errors[b >> 1 & 3];
         if (b & 0x08)
                 inline_device.fail_creates = b >> 4;
         else
                 inline_device.fail_destroys = b >> 4 & 3;
-        if (lazy)
+        if (inline_device.lazy)
                 for (unsigned i = 0; i < (unsigned)b >> 5; i++)
                         (void)inline_device_work();
 }
@@ -531,7 +461,8 @@ static void finish(void)
                 client_close(&clients[i]);
         while (n_strangers > 0)
                 drop(&strangers[--n_strangers]);
-        lazy = device_was_bad = false;
+        real_daemon_restore(d);
+        inline_device.lazy = device_was_bad = false;
         inline_device.fail_creates = inline_device.fail_destroys = 0;
         run();
         for (unsigned i = 0; !core_is_quiet(d->core) || honest_ask() != GRANTED; i++) {
@@ -556,7 +487,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                         clients[i] = (struct client){ .fd = -1, .events = -1, .extent = -1 };
                 honest = clients[0];
                 (void)packet_descriptor(0);
-                start();
+                clock_usec = UINT64_C(1) << 50; /* no timerfd fires by itself before that */
+                d = real_daemon_start(&address);
                 honest_start();
         }
         fds_at_rest = descriptors_count() - inline_device.alive; /* the fuzzer's own may change in between */

@@ -9,6 +9,7 @@
 #include <stdbool.h>
 
 struct inline_device {
+        bool lazy;                            /* works only when told to */
         unsigned fail_creates, fail_destroys; /* so many of the next jobs of that kind fail */
         int error;                            /* with this negative errno */
         unsigned alive;                       /* extents with an open fd */

@@ -7,8 +7,11 @@ once; nothing makes them anew.
 """
 
 import os
+import re
 
 HERE = os.path.dirname(os.path.abspath(__file__))
+with open(os.path.join(HERE, "../../client/proto/messages.h")) as table:
+    EVERY = re.findall(r"^ *X\((\w+), \d+,", table.read(), re.M)
 
 # ---- packets (packet.c) ----
 
@@ -19,7 +22,7 @@ def number(n):
 
 
 def bend(*fields, request=None, ack=None, size=None, flip=None, fds=None, honest_size=False):
-    """What is done to a packet. A field is (part, index, value): part 0 is the fixed part, 1... an item, 255 all items."""
+    """What is done to a packet. A field is (part, index, number or text): part 0 is the fixed part, 1... an item, 255 all items."""
     how, rest = len(fields), b""
     if request is not None:
         how |= 0x40
@@ -28,7 +31,7 @@ def bend(*fields, request=None, ack=None, size=None, flip=None, fds=None, honest
         how |= 0x80
         rest += number(ack)
     for part, index, value in fields:
-        rest += bytes([part, index]) + number(value)
+        rest += bytes([part, index]) + (number(len(value)) + value if isinstance(value, bytes) else number(value))
     if size is not None:  # so many bytes more, or fewer; 127: twice the packet
         how |= 0x04
         rest += bytes([2 * size if size >= 0 else -2 * size + 1])
@@ -61,6 +64,14 @@ def do(what, *more, who=0, hold=False, items=1, bent=b"\0"):
     return out + (bytes([items]) if what in WITH_ITEMS else b"") + bent
 
 
+def do_any(name, bent=b"\0", who=0):
+    return do("any", EVERY.index(name), bent, who=who)
+
+
+def tenant_set(tenant, key, value):
+    return do_any("TENANT_SET", bend((0, 2, tenant), (1, 0, key), (1, 1, value)))
+
+
 SECOND = 20  # 2^20 microseconds
 ADMIN = do("HELLO", bent=bend((0, 1, 2)))
 
@@ -74,6 +85,16 @@ def take(who, pages):
 CONN = {
     "hello": do("HELLO"),
     "admin-asks": ADMIN + b"".join(do(m) for m in MESSAGES[9:]) + do("DEVICE_GET"),
+    "operator-sets": ADMIN + tenant_set(b"small", b"memory.max", b"1M") + do("HELLO", who=2) + take(2, 20) +
+    tenant_set(b"small", b"memory.max", b"256K") + tenant_set(b"default", b"memory.min", b"1M") + do("honest"),
+    "operator-sets-nonsense": ADMIN + tenant_set(b"nobody", b"weight", b"1") + tenant_set(b"small", b"weight", b"0") +
+    tenant_set(b"small", b"match", b"any") + tenant_set(b"small", b"on-overdue", b"kill") + tenant_set(b"small", b"x", b"\x01"),
+    "operator-reloads": ADMIN + do_any("RELOAD"),
+    "operator-follows": ADMIN + do_any("EVENTS_GET", bend((0, 1, 1))) + do("begin", 3, who=1) + do("close", who=1) +
+    do_any("EVENTS_GET"),
+    "operator-follows-and-is-deaf": ADMIN + do_any("EVENTS_GET", bend((0, 1, 1))) + do("deaf", 1) +
+    (do("begin", 0, who=1) + do("raw", 1, b"x", who=1)) * 12 + do("pass", SECOND),
+    "worker-follows": do("begin", 0) + do_any("EVENTS_GET") + do_any("RELOAD") + do_any("TENANT_SET"),
     "worker-runs": do("begin", 3) + do("ROWS", items=4) + do("RETURN", items=4) + do("CACHE_DESTROY") + do("close"),
     "other-tenant-takes-all": do("HELLO", who=2) + take(2, 64) + do("honest") + do("begin", 3) + do("honest") + do("RETURN", who=2),
     "guarantee-and-revokes": do("HELLO", who=2) + take(2, 30) + do("HELLO", who=3) + take(3, 40) + do("honest") +
@@ -82,8 +103,8 @@ CONN = {
     "no-hello": do("STATUS_GET"),
     "admin-acts-as-worker": ADMIN + do("GROW"),
     "other-version": do("HELLO", bent=bend((0, 0, 2))),
-    "unknown-tenant": do("HELLO", bent=bend((0, 3, 0x7878))),
-    "wrong-direction": do("HELLO") + b"".join(do("any", i, b"\0") for i in range(17, 34)),
+    "unknown-tenant": do("HELLO", bent=bend((0, 3, b"nobody"))),
+    "wrong-direction": do("HELLO") + b"".join(do_any(m) for m in EVERY if m not in MESSAGES),
     "cut-header": do("HELLO", bent=bend(size=-100)),
     "cut": do("begin", 0) + do("GROW", items=3, bent=bend(size=-5)),
     "longer": do("begin", 0) + do("GROW", items=3, bent=bend(size=40, honest_size=True)),
@@ -199,7 +220,7 @@ LIB = {
     "welcome-bent": lib(BEGIN, bytes([BEND]) + bend((0, 0, 7))),
     "device-of-odd-pages": lib(BEGIN, bytes([OK, BEND]) + bend((0, 0, 12345))),
     "device-of-huge-pages": lib(BEGIN, bytes([OK, BEND]) + bend((0, 0, 1 << 40))),
-    "device-of-another-backend": lib(BEGIN, bytes([OK, BEND]) + bend((0, 3, 0x61647563))),
+    "device-of-another-backend": lib(BEGIN, bytes([OK, BEND]) + bend((0, 3, b"cuda"))),
     "grow-fails": lib(BEGIN + step(1, 3, 9), OPENED + bytes([0x20, 27, 0x20, 28, 0x20, 29])),
     "grow-later": lib(BEGIN + step(1, 3, 9) * 3, OPENED + bytes([0x20, 26, 0x20, 25, 0x20, 26])),
     "grow-timed-out": lib(BEGIN + step(1, 3, 9) * 3, OPENED + bytes([0x20, 29] * 3)),

@@ -29,6 +29,7 @@ struct field {
         size_t size;
         enum usual usual;
         uint64_t value;
+        const char *text;
 };
 
 #define FIELD_NUMBER(type, field) { .name = #field, .size = sizeof(WIRE_TYPE_##type) },
@@ -72,14 +73,27 @@ static const struct field usual_fields[] = {
         { .name = "error", .value = WIRE_E_BUSY },
 };
 
+/* The texts that somebody looks at. */
+static const char *usual_text(const char *name)
+{
+        static const char *const texts[][2] = { { "backend", "host" }, { "key", "weight" }, { "value", "7" } };
+
+        for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
+                if (strcmp(name, texts[i][0]) == 0)
+                        return texts[i][1];
+        return "";
+}
+
 static void fields_resolve(struct field *fields)
 {
-        for (struct field *f = fields; f->name; f++)
+        for (struct field *f = fields; f->name; f++) {
+                f->text = usual_text(f->name);
                 for (size_t i = 0; i < sizeof(usual_fields) / sizeof(usual_fields[0]); i++)
                         if (f->usual != USUAL_TEXT && strcmp(f->name, usual_fields[i].name) == 0) {
                                 f->usual = usual_fields[i].usual;
                                 f->value = usual_fields[i].value;
                         }
+        }
 }
 
 static void fields_resolve_all(void)
@@ -126,10 +140,12 @@ static void fill_usual(unsigned char *bytes, const struct field *fields, uint32_
         for (const struct field *f = fields; f->name; bytes += f->size, f++) {
                 uint64_t value = usual_value(f, index, recall);
 
-                if (f->usual != USUAL_TEXT)
+                if (f->usual == USUAL_TEXT) {
+                        memset(bytes, 0, f->size);
+                        memcpy(bytes, f->text, strlen(f->text));
+                } else {
                         memcpy(bytes, &value, f->size);
-                else /* the only text that matters to anybody is the backend's name */
-                        memset(mempcpy(bytes, "host", f->size == 16 ? 4 : 0), 0, f->size - (f->size == 16 ? 4 : 0));
+                }
         }
 }
 
@@ -167,13 +183,14 @@ enum wire_opcode packet_any_opcode(struct script *script)
 
 /* ---- bending ---- */
 
-/* Sets one field of the fixed part, of one item or of all of them. */
+/* Sets one field of the fixed part, of one item or of all of them. A text is its length and its bytes. */
 static void bend_field(struct packet *packet, const struct wire_message_info *info, struct script *script)
 {
         const uint8_t part = script_byte(script), which = script_byte(script);
         const uint64_t value = script_number(script);
         const struct field *fields = part == 0 ? fields_of[info->opcode].fixed : fields_of[info->opcode].item;
         size_t n = 0, at = sizeof(struct wire_header), offset = 0, stride = info->item_size;
+        unsigned char content[256] = { 0 };
 
         while (fields[n].name)
                 n++;
@@ -182,12 +199,17 @@ static void bend_field(struct packet *packet, const struct wire_message_info *in
         for (size_t i = 0; i < which % n; i++)
                 offset += fields[i].size;
         fields += which % n;
+        assert(fields->size <= sizeof(content));
         if (part > 0)
                 at += info->fixed_size + (part == 255 ? 0 : (part - 1u) * stride);
+        if (fields->usual == USUAL_TEXT)
+                (void)script_bytes(script, content, value < fields->size ? (size_t)value : fields->size);
+        else
+                memcpy(content, &value, sizeof(value));
         do {
                 if (at + offset + fields->size > packet->size)
                         break;
-                memcpy(packet->bytes + at + offset, &value, fields->size < 8 ? fields->size : 8);
+                memcpy(packet->bytes + at + offset, content, fields->size);
                 at += stride;
         } while (part == 255);
 }
@@ -248,7 +270,7 @@ void packet_bend(struct packet *packet, struct script *script)
 /* ---- descriptors ---- */
 
 #ifndef __SANITIZE_THREAD__ /* which has to see libc's */
-int close(int fd) /* NOLINT: libc's, made strict */
+int close(int fd)           /* NOLINT: libc's, made strict */
 {
         if (syscall(SYS_close, fd) == 0)
                 return 0;
