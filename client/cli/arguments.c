@@ -23,6 +23,7 @@ enum {
         OPTION_ASCII,
         OPTION_HTTP,
         OPTION_FORMAT,
+        OPTION_FOLLOW,
 };
 
 static const struct option known[] = {
@@ -36,6 +37,7 @@ static const struct option known[] = {
         { "ascii", no_argument, NULL, OPTION_ASCII },
         { "http", no_argument, NULL, OPTION_HTTP },
         { "format", required_argument, NULL, OPTION_FORMAT },
+        { "follow", no_argument, NULL, OPTION_FOLLOW },
         { "help", no_argument, NULL, 'h' },
         { "version", no_argument, NULL, OPTION_VERSION },
         { 0 },
@@ -46,7 +48,7 @@ static const struct {
         const char *name;
 } some[] = {
         { CTL_OPTION_ONCE, "once" }, { CTL_OPTION_INTERVAL, "interval" }, { CTL_OPTION_ASCII, "ascii" },
-        { CTL_OPTION_HTTP, "http" }, { CTL_OPTION_FORMAT, "format" },
+        { CTL_OPTION_HTTP, "http" }, { CTL_OPTION_FORMAT, "format" },     { CTL_OPTION_FOLLOW, "follow" },
 };
 
 int ctl_arguments_complain(FILE *err, const char *format, ...)
@@ -91,6 +93,9 @@ static int parse_some(struct ctl_options *options, int c, FILE *err)
                 return CTL_EXIT_OK;
         case OPTION_HTTP:
                 options->given |= CTL_OPTION_HTTP;
+                return CTL_EXIT_OK;
+        case OPTION_FOLLOW:
+                options->given |= CTL_OPTION_FOLLOW;
                 return CTL_EXIT_OK;
         default:
                 options->given |= CTL_OPTION_FORMAT;

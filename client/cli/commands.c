@@ -13,6 +13,7 @@
 
 #include "arguments.h"
 #include "link.h"
+#include "operate.h"
 #include "scrape.h"
 #include "snapshot.h"
 #include "top.h"
@@ -27,30 +28,72 @@ struct command {
         int (*run)(const struct command *command, const struct ctl_options *options, FILE *out, FILE *err);
         unsigned parts, json_parts; /* enum ctl_part, for command_show */
         unsigned takes;             /* enum ctl_option */
+        const char *words;          /* what follows the command's name; NULL: nothing */
+        size_t min_words;
 };
 
 static int command_show(const struct command *command, const struct ctl_options *options, FILE *out, FILE *err);
 static int command_check(const struct command *command, const struct ctl_options *options, FILE *out, FILE *err);
 static int command_top(const struct command *command, const struct ctl_options *options, FILE *out, FILE *err);
 static int command_metrics(const struct command *command, const struct ctl_options *options, FILE *out, FILE *err);
+static int command_set(const struct command *command, const struct ctl_options *options, FILE *out, FILE *err);
+static int command_reload(const struct command *command, const struct ctl_options *options, FILE *out, FILE *err);
+static int command_events(const struct command *command, const struct ctl_options *options, FILE *out, FILE *err);
 static int command_help(const struct command *command, const struct ctl_options *options, FILE *out, FILE *err);
 static int command_version(const struct command *command, const struct ctl_options *options, FILE *out, FILE *err);
 
 static const struct command commands[] = {
-        { "status", "the daemon, its devices and its tenants (the default)", command_show,
-          CTL_STATUS | CTL_DEVICES | CTL_TENANTS, CTL_ALL, 0 },
-        { "devices", "devices, and how much of their memory is in use", command_show, CTL_DEVICES, CTL_DEVICES, 0 },
-        { "tenants", "tenants, what they use and their limits", command_show, CTL_TENANTS, CTL_TENANTS, 0 },
-        { "workers", "connected processes and what they use", command_show, CTL_WORKERS, CTL_WORKERS, 0 },
-        { "caches", "caches, their rows and what backs them", command_show, CTL_CACHES, CTL_CACHES, 0 },
-        { "counters", "what the daemon has counted since its start", command_show, CTL_COUNTERS, CTL_COUNTERS, 0 },
-        { "top", "tenants and workers as they go, on the whole terminal", command_top, 0, 0,
-          CTL_OPTION_ONCE | CTL_OPTION_INTERVAL | CTL_OPTION_ASCII },
-        { "metrics", "all figures for Prometheus, as OpenMetrics text", command_metrics, 0, 0,
-          CTL_OPTION_HTTP | CTL_OPTION_FORMAT },
-        { "check", "let the daemon prove every invariant of its page table", command_check, 0, 0, 0 },
-        { "help", "this text", command_help, 0, 0, 0 },
-        { "version", "the version of this program", command_version, 0, 0, 0 },
+        { .name = "status",
+          .help = "the daemon, its devices and its tenants (the default)",
+          .run = command_show,
+          .parts = CTL_STATUS | CTL_DEVICES | CTL_TENANTS,
+          .json_parts = CTL_ALL },
+        { .name = "devices",
+          .help = "devices, and how much of their memory is in use",
+          .run = command_show,
+          .parts = CTL_DEVICES,
+          .json_parts = CTL_DEVICES },
+        { .name = "tenants",
+          .help = "tenants, what they use and their limits",
+          .run = command_show,
+          .parts = CTL_TENANTS,
+          .json_parts = CTL_TENANTS },
+        { .name = "workers",
+          .help = "connected processes and what they use",
+          .run = command_show,
+          .parts = CTL_WORKERS,
+          .json_parts = CTL_WORKERS },
+        { .name = "caches",
+          .help = "caches, their rows and what backs them",
+          .run = command_show,
+          .parts = CTL_CACHES,
+          .json_parts = CTL_CACHES },
+        { .name = "counters",
+          .help = "what the daemon has counted since its start",
+          .run = command_show,
+          .parts = CTL_COUNTERS,
+          .json_parts = CTL_COUNTERS },
+        { .name = "top",
+          .help = "tenants and workers as they go, on the whole terminal",
+          .run = command_top,
+          .takes = CTL_OPTION_ONCE | CTL_OPTION_INTERVAL | CTL_OPTION_ASCII },
+        { .name = "metrics",
+          .help = "all figures for Prometheus, as OpenMetrics text",
+          .run = command_metrics,
+          .takes = CTL_OPTION_HTTP | CTL_OPTION_FORMAT },
+        { .name = "events",
+          .help = "what happened, as far as the daemon remembers it",
+          .run = command_events,
+          .takes = CTL_OPTION_FOLLOW },
+        { .name = "set",
+          .help = "change limits of a tenant: set TENANT KEY=VALUE...",
+          .run = command_set,
+          .words = "TENANT KEY=VALUE...",
+          .min_words = 2 },
+        { .name = "reload", .help = "let the daemon read its configuration again", .run = command_reload },
+        { .name = "check", .help = "let the daemon prove every invariant of its page table", .run = command_check },
+        { .name = "help", .help = "this text", .run = command_help },
+        { .name = "version", .help = "the version of this program", .run = command_version },
 };
 
 #define N_COMMANDS (sizeof(commands) / sizeof(*commands))
@@ -59,18 +102,6 @@ int ctl_complain(FILE *err, const char *why)
 {
         (void)fprintf(err, "kvpagerctl: %s\n", why);
         return CTL_EXIT_FAILED;
-}
-
-/* Takes `json`, which may be NULL: no memory. */
-static int print_json(json_t *json, FILE *out, FILE *err)
-{
-        int r = json ? json_dumpf(json, out, JSON_INDENT(2) | JSON_ENSURE_ASCII) : -1;
-
-        json_decref(json);
-        if (r < 0)
-                return ferror(out) ? CTL_EXIT_FAILED : ctl_complain(err, "no memory for the answer.");
-        (void)fputc('\n', out);
-        return CTL_EXIT_OK;
 }
 
 static int open_link(struct ctl_link *link, const struct ctl_options *options, FILE *err)
@@ -90,7 +121,7 @@ static int command_show(const struct command *command, const struct ctl_options 
         if (ctl_snapshot_fetch(&snapshot, &link, options->json ? command->json_parts : command->parts) < 0)
                 return ctl_complain(err, ctl_link_why(&link));
         if (options->json)
-                return print_json(ctl_snapshot_json(&snapshot), out, err);
+                return ctl_json_print(ctl_snapshot_json(&snapshot), JSON_INDENT(2), out, err);
         if (ctl_snapshot_print(&snapshot, out, options) < 0)
                 return ctl_complain(err, "no memory for the answer.");
         return CTL_EXIT_OK;
@@ -111,8 +142,8 @@ static int command_check(const struct command *command, const struct ctl_options
         bool ok = checked->status == 0;
         int r = ok ? CTL_EXIT_OK : CTL_EXIT_FAILED;
         if (options->json) {
-                int printed = print_json(json_pack("{s:b, s:s?}", "ok", ok, "broken", ok ? NULL : checked->text), out,
-                                         err);
+                int printed = ctl_json_print(json_pack("{s:b, s:s?}", "ok", ok, "broken", ok ? NULL : checked->text),
+                                             JSON_INDENT(2), out, err);
                 return printed == CTL_EXIT_OK ? r : printed;
         }
         if (ok)
@@ -135,12 +166,31 @@ static int command_metrics(const struct command *command, const struct ctl_optio
         return ctl_scrape(options, out, err);
 }
 
+static int command_set(const struct command *command, const struct ctl_options *options, FILE *out, FILE *err)
+{
+        (void)command;
+        return ctl_set(options, out, err);
+}
+
+static int command_reload(const struct command *command, const struct ctl_options *options, FILE *out, FILE *err)
+{
+        (void)command;
+        return ctl_reload(options, out, err);
+}
+
+static int command_events(const struct command *command, const struct ctl_options *options, FILE *out, FILE *err)
+{
+        (void)command;
+        return ctl_events(options, out, err);
+}
+
 static int command_version(const struct command *command, const struct ctl_options *options, FILE *out, FILE *err)
 {
         (void)command;
         if (options->json)
-                return print_json(json_pack("{s:s, s:i}", "version", KVPAGER_VERSION, "protocol", (int)WIRE_VERSION),
-                                  out, err);
+                return ctl_json_print(
+                        json_pack("{s:s, s:i}", "version", KVPAGER_VERSION, "protocol", (int)WIRE_VERSION),
+                        JSON_INDENT(2), out, err);
         (void)fprintf(out, "kvpagerctl %s, protocol %u\n", KVPAGER_VERSION, WIRE_VERSION);
         return CTL_EXIT_OK;
 }
@@ -153,9 +203,11 @@ static int command_help(const struct command *command, const struct ctl_options 
                 for (size_t i = 0; i < N_COMMANDS; i++)
                         (void)json_array_append_new(
                                 list, json_pack("{s:s, s:s}", "name", commands[i].name, "help", commands[i].help));
-                return print_json(json_pack("{s:o}", "commands", list), out, err);
+                return ctl_json_print(json_pack("{s:o}", "commands", list), JSON_INDENT(2), out, err);
         }
-        (void)fputs("usage: kvpagerctl [OPTION...] [COMMAND]\n\nLooks at a running kvpagerd.\n\nCommands:\n", out);
+        (void)fputs("usage: kvpagerctl [OPTION...] [COMMAND [WORD...]]\n\n"
+                    "Looks at a running kvpagerd, and changes what it does.\n\nCommands:\n",
+                    out);
         for (size_t i = 0; i < N_COMMANDS; i++)
                 (void)fprintf(out, "  %-10s %s\n", commands[i].name, commands[i].help);
         (void)fputs("\nOptions:\n"
@@ -170,6 +222,7 @@ static int command_help(const struct command *command, const struct ctl_options 
                     "                  started, or with --interval of so long; also with --json\n"
                     "  --interval SPAN top: time between two pictures: 1s, the default, 500ms, 2min\n"
                     "  --ascii         top: no characters beyond ASCII\n"
+                    "  --follow        events: and those to come, until the daemon ends\n"
                     "  --format NAME   metrics: openmetrics, the default, or text, the older format\n"
                     "  --http          metrics: answers a request of HTTP from standard input\n"
                     "  -h, --help      this text\n"
@@ -212,8 +265,12 @@ int ctl_main(int argc, char **argv, FILE *out, FILE *err)
                 name = optind < argc ? argv[optind++] : "status";
                 if (!command_find(name))
                         return ctl_arguments_complain(err, "unknown command: %s", name);
-                if (optind < argc)
+                options.words = (const char *const *)argv + optind;
+                options.n_words = (size_t)(argc - optind);
+                if (options.n_words > 0 && !command_find(name)->words)
                         return ctl_arguments_complain(err, "%s takes no arguments: %s", name, argv[optind]);
+                if (options.n_words < command_find(name)->min_words)
+                        return ctl_arguments_complain(err, "%s needs %s", name, command_find(name)->words);
                 r = ctl_arguments_check(&options, command_find(name)->takes, name, err);
                 if (r != CTL_EXIT_OK)
                         return r;

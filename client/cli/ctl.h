@@ -32,6 +32,7 @@ enum ctl_option {
         CTL_OPTION_ASCII = 1 << 2,
         CTL_OPTION_HTTP = 1 << 3,
         CTL_OPTION_FORMAT = 1 << 4,
+        CTL_OPTION_FOLLOW = 1 << 5,
 };
 
 struct ctl_options {
@@ -45,6 +46,9 @@ struct ctl_options {
         unsigned given;         /* enum ctl_option */
         uint64_t interval_usec; /* top's */
         bool text_format;       /* metrics' */
+
+        const char *const *words; /* what follows the command */
+        size_t n_words;
 };
 
 /* Says why on `err`, and returns CTL_EXIT_FAILED. */

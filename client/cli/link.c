@@ -235,16 +235,11 @@ static int link_fail_refused(struct ctl_link *link, const struct wire_error *err
                              error->text[0] ? error->text : strerror(-status));
 }
 
-int ctl_link_call_items(struct ctl_link *link, enum wire_opcode opcode, const void *fixed, const void *items,
-                        uint32_t n_items, enum wire_opcode reply, struct wire_view *ret_reply)
+int ctl_link_next(struct ctl_link *link, enum wire_opcode reply, struct wire_view *ret_reply)
 {
         struct wire_view view = { 0 };
-        int r;
+        int r = link_receive(link, &view);
 
-        assert(link->fd >= 0);
-        r = link_send(link, opcode, fixed, items, n_items);
-        if (r >= 0)
-                r = link_receive(link, &view);
         if (r < 0)
                 return r;
         if (view.header.opcode == WIRE_ERROR)
@@ -253,6 +248,16 @@ int ctl_link_call_items(struct ctl_link *link, enum wire_opcode opcode, const vo
                 return link_fail_garbage(link, "it answered something that was not asked");
         *ret_reply = view;
         return 0;
+}
+
+int ctl_link_call_items(struct ctl_link *link, enum wire_opcode opcode, const void *fixed, const void *items,
+                        uint32_t n_items, enum wire_opcode reply, struct wire_view *ret_reply)
+{
+        int r;
+
+        assert(link->fd >= 0);
+        r = link_send(link, opcode, fixed, items, n_items);
+        return r < 0 ? r : ctl_link_next(link, reply, ret_reply);
 }
 
 int ctl_link_call(struct ctl_link *link, enum wire_opcode opcode, const void *fixed, enum wire_opcode reply,

@@ -70,6 +70,9 @@ int ctl_link_call(struct ctl_link *link, enum wire_opcode opcode, const void *fi
 int ctl_link_call_items(struct ctl_link *link, enum wire_opcode opcode, const void *fixed, const void *items,
                         uint32_t n_items, enum wire_opcode reply, struct wire_view *ret_reply);
 
+/* Waits for another reply to the last request, of a message that has several. */
+int ctl_link_next(struct ctl_link *link, enum wire_opcode reply, struct wire_view *ret_reply);
+
 /* All pages of a LIST_*. */
 int ctl_link_list(struct ctl_link *link, enum wire_opcode opcode, enum wire_opcode reply, struct ctl_list *ret_list);
 

@@ -100,6 +100,23 @@ ITEM(tenant, WIRE_ITEM_TENANT)
 ITEM(worker, WIRE_ITEM_WORKER)
 ITEM(cache, WIRE_ITEM_CACHE)
 ITEM(counter, WIRE_ITEM_COUNTER)
+ITEM(event, WIRE_ITEM_EVENT)
+
+json_t *ctl_json_event(const struct wire_item_event *event)
+{
+        return json_event(event);
+}
+
+int ctl_json_print(json_t *json, size_t flags, FILE *out, FILE *err)
+{
+        int r = json ? json_dumpf(json, out, flags | JSON_ENSURE_ASCII) : -1;
+
+        json_decref(json);
+        if (r < 0)
+                return ferror(out) ? CTL_EXIT_FAILED : ctl_complain(err, "no memory for the answer.");
+        (void)fputc('\n', out);
+        return CTL_EXIT_OK;
+}
 
 static json_t *json_list(const struct ctl_list *list, size_t size, json_t *(*item_json)(const void *item))
 {

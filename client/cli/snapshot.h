@@ -46,6 +46,13 @@ json_t *ctl_json_number(uint64_t value);
 /* JSON is UTF-8, a path on Linux is bytes: those that are not UTF-8 lose what is beyond ASCII. */
 json_t *ctl_json_text(const char *text);
 
+/* An event by the protocol's names. */
+json_t *ctl_json_event(const struct wire_item_event *event);
+
+/* Prints `json` and a newline, and takes it; NULL: there was no memory for it. `flags` as of json_dumpf(). Returns enum
+ * ctl_exit. */
+int ctl_json_print(json_t *json, size_t flags, FILE *out, FILE *err);
+
 /* The parts as tables; with CTL_STATUS, the daemon in a few lines and then the devices and tenants. 0 or -ENOMEM. */
 int ctl_snapshot_print(const struct ctl_snapshot *snapshot, FILE *stream, const struct ctl_options *options);
 

@@ -107,7 +107,7 @@ fields() { # LIST...: names of an item's fields in the protocol, which are its m
                         "$list" | gcc -E -P -Iclient/proto -x c - | grep -oE '@ ?[a-z0-9_]+ ?@' | tr -d '@ '
         done
 }
-fields WIRE_ITEM_DEVICE WIRE_ITEM_TENANT WIRE_ITEM_WORKER WIRE_ITEM_CACHE WIRE_ITEM_COUNTER >"$TMPDIR/fields"
+fields WIRE_ITEM_DEVICE WIRE_ITEM_TENANT WIRE_ITEM_WORKER WIRE_ITEM_CACHE WIRE_ITEM_COUNTER WIRE_ITEM_EVENT >"$TMPDIR/fields"
 for pair in kvpager-replay:client/replay/report.c kvpagerctl:client/cli/snapshot.c; do
         members "${pair#*:}" >"$TMPDIR/members" || fail "${pair#*:} is not understood"
         [ -s "$TMPDIR/members" ] && [ -s "$TMPDIR/fields" ] || fail "found no JSON member in ${pair#*:}"

@@ -10,7 +10,8 @@ from box import BIN, Daemon, temporary_folder, until
 
 NOBODY = 65534
 COMMANDS = ("status", "devices", "tenants", "workers", "caches", "counters", "check")
-PICTURES = (("metrics",), ("metrics", "--format=text"), ("top", "--once"), ("top", "--once", "--json"))
+PICTURES = (("metrics",), ("metrics", "--format=text"), ("top", "--once"), ("top", "--once", "--json"), ("set", "t", "weight=1"),
+            ("reload",), ("reload", "--json"), ("events",), ("events", "--follow", "--json"))
 
 
 def fails(*words, rc=1, socket=None, says=(), **how):
@@ -28,8 +29,8 @@ for command in COMMANDS:
 for words in PICTURES:
     fails(*words, says=("/nowhere/kvpager.sock", "no such socket", "systemctl status kvpagerd"))
 fails("status", "--socket", "/tmp/" + "x" * 200, says=("longer than 107 bytes",))
-for words in (("top", "--json"), ("set", "t", "memory.max=1G"), ("events",), ("metrics", "--json"), ("reload",), ("devices", "x"),
-              ("--color",)):
+for words in (("top", "--json"), ("set", "t"), ("set", "t", "weight"), ("events", "x"), ("metrics", "--json"), ("reload", "x"),
+              ("devices", "x"), ("devices", "--follow"), ("--color",)):
     fails(*words, rc=2, says=("kvpagerctl help",))
 
 # Not allowed: another user, in front of a folder that is its owner's alone.

@@ -108,10 +108,10 @@ other = "/system.slice/%s-other.service" % NAME
 for cgroup, uid, place in ((other, 0, "unit:%s-other.service" % NAME),
                            (other + "/%s-chat.service" % NAME, 1234, "unit:%s-other.service" % NAME),
                            ("/%s.own/ab" % NAME, 0, "cgroup:/%s.own/ab" % NAME),
-                           ("/user.slice/user-9.slice/user@9.service/app.slice/%s-chat.service" % NAME, 9, "unit:9/%s-chat.service" % NAME)):
+                           (USER.replace("4711", "9") + "/app.slice/%s-chat.service" % NAME, 9, "unit:9/%s-chat.service" % NAME)):
     answer, pid = tenant_of(cgroup, uid)
-    assert answer == ("NO_TENANT: no [tenant] of the configuration matches this process: pid %d, uid %d, %s: add uid:%d or %s to a match of %s"
-                      % (pid, uid, place, uid, place, daemon.config))[:250], answer
+    assert answer == ("NO_TENANT: no [tenant] of the configuration matches this process: pid %d, uid %d, %s: add uid:%d or %s "
+                      "to a match of %s" % (pid, uid, place, uid, place, daemon.config))[:250], answer
     assert daemon.config[:40] in answer
 answer, _ = tenant_of(other, wanted="unit")
 assert answer.startswith("WRONG_TENANT: no [tenant] of that name matches this process: unit, pid "), answer

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: MIT
 """Operators change tenants and have the configuration read again, and nobody else; limits hold at once or once memory was reclaimed."""
+import json
 import os
+import subprocess
 
 import cgroups
-from box import Daemon, MIB, until
+from box import BIN, Daemon, MIB, until
 from raw import ADMIN, EVENTS_GET, RELOAD, TENANT_SET, WORKER, Raw
 
 NOBODY, GROUP = 65534, 4242
@@ -70,21 +72,20 @@ def limits(name):
 
 before = limits("chat"), limits("batch")
 assert before == ((0, 0, None, 32 * MIB, 100), (16 * MIB, 0, None, None, 100)), before
+A_SIZE = "expected a size (bytes, 512M, 2G), a share (50%) or max"
+KEYS = "memory.min, memory.low, memory.high, memory.max, weight, reclaim-deadline, on-overdue"
 for pairs, expected in (
-        (["memory.max=4GG"], "BAD_SETTING: nothing was changed: memory.max = 4GG: not valid; expected a size (bytes, 512M, 2G), a share (50%) or max"),
-        (["weight=0"], "BAD_SETTING: nothing was changed: weight = 0: out of range; expected a number from 1 to 10000"),
-        (["memory.maximum=1G"], "BAD_SETTING: nothing was changed: unknown key memory.maximum: there are memory.min, memory.low, memory.high, "
-         "memory.max, weight, reclaim-deadline, on-overdue"),
-        (["match=any"], "BAD_SETTING: nothing was changed: unknown key match: there are memory.min, memory.low, memory.high, memory.max, "
-         "weight, reclaim-deadline, on-overdue"),
-        (["weight=7", "weight=8"], "BAD_SETTING: nothing was changed: weight stands a second time"),
-        (["weight=7", "memory.max=16M", "memory.low=x"], "BAD_SETTING: nothing was changed: memory.low = x: not valid; expected a size "
-         "(bytes, 512M, 2G), a share (50%) or max"),
-        (["memory.min=33M"], "BAD_SETTING: nothing was changed: memory.min: it is more than memory.max"),
-        (["memory.min=75%"], "BAD_SETTING: nothing was changed: memory.min: it is more than memory.max"),
-        (["memory.max=max", "memory.min=49M"], "BAD_SETTING: nothing was changed: memory.min of all tenants together is 65M (chat 49M, "
-         "batch 16M), and [device d] has 64M")):
-    assert admin.set("chat", *pairs) == expected, admin.set("chat", *pairs)
+        (["memory.max=4GG"], "memory.max = 4GG: not valid; " + A_SIZE),
+        (["weight=0"], "weight = 0: out of range; expected a number from 1 to 10000"),
+        (["memory.maximum=1G"], "unknown key memory.maximum: there are " + KEYS),
+        (["match=any"], "unknown key match: there are " + KEYS),
+        (["weight=7", "weight=8"], "weight stands a second time"),
+        (["weight=7", "memory.max=16M", "memory.low=x"], "memory.low = x: not valid; " + A_SIZE),
+        (["memory.min=33M"], "memory.min: it is more than memory.max"),
+        (["memory.min=75%"], "memory.min: it is more than memory.max"),
+        (["memory.max=max", "memory.min=49M"],
+         "memory.min of all tenants together is 65M (chat 49M, batch 16M), and [device d] has 64M")):
+    assert admin.set("chat", *pairs) == "BAD_SETTING: nothing was changed: " + expected, admin.set("chat", *pairs)
     assert (limits("chat"), limits("batch")) == before
 assert admin.set("nobody", "weight=1") == "UNKNOWN_TENANT: the configuration has no tenant of that name: nobody"
 
@@ -163,3 +164,43 @@ admin = Raw(daemon.socket, greet=ADMIN)
 assert admin.set("chat", "on-overdue=kill", "reclaim-deadline=20ms") == "applied"
 daemon.stop()
 
+
+# ---- The same by kvpagerctl ----
+daemon = Daemon(config=FILE)
+
+
+def ctl(*words, rc=0):
+    done = subprocess.run([BIN + "/kvpagerctl", *words], env=dict(os.environ, KVPAGER_SOCKET=daemon.socket), capture_output=True,
+                          text=True, timeout=20)
+    assert done.returncode == rc, (words, done)
+    return done.stdout if rc == 0 else done.stderr
+
+
+assert ctl("set", "chat", "memory.max=16M", "weight=7") == "applied; holds until the configuration is read again or kvpagerd is restarted\n"
+assert limits("chat") == (0, 0, None, 16 * MIB, 7)
+assert daemon.ctl("set", "chat", "memory.min=1M") == {"tenant": "chat", "result": "applied"}
+assert "refused: nothing was changed: memory.max = 4GG: not valid; " in ctl("set", "chat", "memory.max=4GG", "weight=8", rc=1)
+assert "refused: nothing was changed: unknown key size: there are " in ctl("set", "chat", "size=1", rc=1)
+assert limits("chat") == (1 * MIB, 0, None, 16 * MIB, 7)
+with open(daemon.config, "a") as f:
+    f.write("[tenant chat]\n")
+assert "%s:10: [tenant chat] stands a second time; the first is in line 4." % daemon.config in ctl("reload", rc=1)
+with open(daemon.config, "w") as f:
+    f.write(FILE)
+assert ctl("reload") == "the configuration is in force, and what was set by hand is not\n"
+assert limits("chat") == (0, 0, None, 32 * MIB, 100)
+names = [line.split()[2] for line in ctl("events").splitlines()]
+assert names == ["tenant_set", "tenant_set", "daemon_started", "tenant_set", "limits_applied", "tenant_set", "limits_applied",
+                 "reload_failed", "tenant_set", "limits_applied", "reloaded"], names
+follower = subprocess.Popen([BIN + "/kvpagerctl", "events", "--follow", "--json"], text=True, stdout=subprocess.PIPE,
+                            stderr=subprocess.PIPE, env=dict(os.environ, KVPAGER_SOCKET=daemon.socket))
+assert [json.loads(follower.stdout.readline())["event"] for _ in names] == names
+worker = daemon.worker("chat")
+event = json.loads(follower.stdout.readline())
+assert (event["event"], event["tenant"], event["pid"]) == ("worker_connected", "chat", worker.pid), event
+worker.quit()
+assert json.loads(follower.stdout.readline())["event"] == "worker_gone"
+daemon.stop()
+assert json.loads(follower.stdout.readline())["event"] == "daemon_stopping"
+rest, complaint = follower.communicate(timeout=20)
+assert follower.returncode == 1 and rest == "" and "the daemon is stopping" in complaint, (rest, complaint)

@@ -115,6 +115,65 @@ static size_t answer_counters(void *buffer, size_t size, const struct wire_view 
         return wire_encode(buffer, size, WIRE_COUNTERS, ask->header.request, 0, &page, counters, WIRE_COUNTER_MAX_ + 1);
 }
 
+/* Notes what was set. A value "later" is deferred. */
+static size_t answer_set(struct ctl_daemon *daemon, void *buffer, size_t size, const struct wire_view *ask)
+{
+        const struct wire_tenant_set *set = ask->fixed;
+        const struct wire_item_setting *items = ask->items;
+        struct wire_limits limits = { 0 };
+        size_t used = (size_t)snprintf(daemon->set, sizeof(daemon->set), "%s:", set->tenant);
+
+        for (uint32_t i = 0; i < ask->n_items; i++) {
+                used += (size_t)snprintf(daemon->set + used, sizeof(daemon->set) - used, " %s=%s", items[i].key,
+                                         items[i].value);
+                limits.deferred |= strcmp(items[i].value, "later") == 0;
+        }
+        return wire_encode(buffer, size, WIRE_LIMITS, ask->header.request, 0, &limits, NULL, 0);
+}
+
+/* Of 45 events, numbered from 101, 20 are in a reply; those from 121 to 125 were forgotten. */
+static size_t answer_events(void *buffer, size_t size, uint32_t request, uint64_t from)
+{
+        struct wire_item_event items[20] = { 0 };
+        struct wire_events page = { 0 };
+        uint32_t n = 0;
+
+        from = from < 101 ? 101 : from;
+        for (; n < 20 && from <= 145; from++) {
+                if (from >= 121 && from <= 125)
+                        continue;
+                items[n] = (struct wire_item_event){ .sequence = from,
+                                                     .time_usec = UINT64_C(1700000000123456) + from,
+                                                     .pid = from % 2 ? 4711 : 0,
+                                                     .bytes = from == 101 ? 3 * MIB : 0,
+                                                     .uid = 42,
+                                                     .worker = 7,
+                                                     .count = from == 102 ? 5 : 0 };
+                strcpy(items[n].event, from == 101 ? "worker_gone" : "of_a_later_version");
+                strcpy(items[n].tenant, from % 2 ? "green" : "");
+                strcpy(items[n].device, from == 103 ? "main" : "");
+                strcpy(items[n].text, "it is so");
+                n++;
+        }
+        page.next = from;
+        page.more = from <= 145;
+        return wire_encode(buffer, size, WIRE_EVENTS, request, 0, &page, items, n);
+}
+
+/* Whoever follows is told of all, without asking again, and then that the daemon ends. */
+static bool daemon_tell(int fd, const struct wire_view *ask)
+{
+        alignas(8) unsigned char buffer[WIRE_MAX_PACKET];
+        const uint64_t pages[] = { 1, 121, 146 };
+        struct wire_error error = { .error = WIRE_E_SHUTTING_DOWN, .status = -ENOTCONN };
+
+        for (size_t i = 0; i < 3; i++)
+                daemon_send(fd, buffer, answer_events(buffer, sizeof(buffer), ask->header.request, pages[i]), NULL, 0);
+        strcpy(error.text, wire_error_sentence(WIRE_E_SHUTTING_DOWN));
+        daemon_send(fd, buffer, wire_encode(buffer, sizeof(buffer), WIRE_ERROR, 0, 0, &error, NULL, 0), NULL, 0);
+        return false;
+}
+
 /* The right answer to `ask`. */
 static size_t answer(const struct ctl_daemon *daemon, void *buffer, size_t size, const struct wire_view *ask)
 {
@@ -165,6 +224,12 @@ static size_t answer(const struct ctl_daemon *daemon, void *buffer, size_t size,
         }
         case WIRE_LIST_COUNTERS:
                 return answer_counters(buffer, size, ask);
+        case WIRE_TENANT_SET:
+                return answer_set((struct ctl_daemon *)(uintptr_t)daemon, buffer, size, ask);
+        case WIRE_RELOAD:
+                return wire_encode(buffer, size, WIRE_OK, request, 0, NULL, NULL, 0);
+        case WIRE_EVENTS_GET:
+                return answer_events(buffer, size, request, ((const struct wire_events_get *)ask->fixed)->from);
         default:
                 abort(); /* kvpagerctl asks nothing else */
         }
@@ -180,6 +245,8 @@ static bool daemon_answer(struct ctl_daemon *daemon, int fd, const struct wire_v
         struct wire_view wrong = *ask;
         size_t size;
 
+        if (ask->header.opcode == WIRE_EVENTS_GET && ((const struct wire_events_get *)ask->fixed)->follow)
+                return daemon_tell(fd, ask);
         wrong.header.request += fault == FAULT_WRONG_REQUEST ? 7 : 0;
         size = answer(daemon, buffer, sizeof(buffer), &wrong);
         assert(size > 0);

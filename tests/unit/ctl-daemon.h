@@ -34,6 +34,7 @@ struct ctl_daemon {
         enum ctl_daemon_fault fault;
         int listener, stop; /* a socket; an eventfd */
         pthread_t thread;
+        char set[512]; /* what TENANT_SET said last: "tenant: key=value key=value" */
 };
 
 /* Listens at a fresh path in the temporary folder and serves connections one after the other. */
