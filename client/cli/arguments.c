@@ -10,6 +10,11 @@
 #include <string.h>
 
 #include "format.h"
+#include "metrics.h"
+
+static const char *const formats[] = {
+        [CTL_METRICS_COMMON] = "common", [CTL_METRICS_OPENMETRICS] = "openmetrics", [CTL_METRICS_TEXT] = "text"
+};
 
 enum {
         OPTION_SOCKET = 256,
@@ -99,10 +104,10 @@ static int parse_some(struct ctl_options *options, int c, FILE *err)
                 return CTL_EXIT_OK;
         default:
                 options->given |= CTL_OPTION_FORMAT;
-                options->text_format = strcmp(optarg, "text") == 0;
-                if (options->text_format || strcmp(optarg, "openmetrics") == 0)
-                        return CTL_EXIT_OK;
-                return ctl_arguments_complain(err, "--format=%s is neither openmetrics nor text.", optarg);
+                for (options->format = 0; options->format < sizeof(formats) / sizeof(formats[0]); options->format++)
+                        if (strcmp(optarg, formats[options->format]) == 0)
+                                return CTL_EXIT_OK;
+                return ctl_arguments_complain(err, "--format=%s is none of common, openmetrics, text.", optarg);
         }
 }
 

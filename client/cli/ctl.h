@@ -45,7 +45,7 @@ struct ctl_options {
 
         unsigned given;         /* enum ctl_option */
         uint64_t interval_usec; /* top's */
-        bool text_format;       /* metrics' */
+        uint32_t format;        /* metrics', enum ctl_metrics_format */
 
         const char *const *words; /* what follows the command */
         size_t n_words;

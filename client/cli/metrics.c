@@ -163,12 +163,15 @@ static void print_sample(FILE *stream, const struct ctl_metric *metric, const vo
 
 static void print_family(FILE *stream, const struct ctl_metric *metric, enum ctl_metrics_format format)
 {
-        /* The older format knows no families, only samples by their names. */
-        const char *suffix = metric->counter && format == CTL_METRICS_TEXT ? "_total" : "";
+        /* The older format knows no families, only samples by their names. A family of that name is of no type that OpenMetrics
+         * would call a counter. */
+        const char *suffix = metric->counter && format != CTL_METRICS_OPENMETRICS ? "_total" : "";
+        const bool typed = !metric->counter || format != CTL_METRICS_COMMON;
 
-        (void)fprintf(stream, "# TYPE " PREFIX "%s%s %s\n", metric->name, suffix,
-                      metric->counter ? "counter" : "gauge");
-        if (metric->unit && format == CTL_METRICS_OPENMETRICS)
+        if (typed)
+                (void)fprintf(stream, "# TYPE " PREFIX "%s%s %s\n", metric->name, suffix,
+                              metric->counter ? "counter" : "gauge");
+        if (typed && metric->unit && format != CTL_METRICS_TEXT)
                 (void)fprintf(stream, "# UNIT " PREFIX "%s %s\n", metric->name, metric->unit);
         (void)fprintf(stream, "# HELP " PREFIX "%s%s %s\n", metric->name, suffix, metric->help);
 }
@@ -214,6 +217,6 @@ void ctl_metrics_print(const struct ctl_snapshot *snapshot, FILE *stream, enum c
                         break;
                 }
         }
-        if (format == CTL_METRICS_OPENMETRICS)
+        if (format != CTL_METRICS_TEXT)
                 (void)fputs("# EOF\n", stream);
 }

@@ -122,7 +122,7 @@ int ctl_scrape(const struct ctl_options *options, FILE *out, FILE *err)
                 return r < 0 ? ctl_complain(err, strerror(-r)) : CTL_EXIT_OK;
         }
         r = scrape(&link, options->socket_path, options->timeout_usec,
-                   options->text_format ? CTL_METRICS_TEXT : CTL_METRICS_OPENMETRICS, &text, &size);
+                   (enum ctl_metrics_format)options->format, &text, &size);
         if (r < 0)
                 return ctl_complain(err, scrape_why(&link, r));
         (void)fwrite(text, 1, size, out);

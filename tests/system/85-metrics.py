@@ -36,7 +36,7 @@ def metrics(*options):
 
 
 # A daemon with nothing in it, and one with workers.
-Text(metrics())
+Text(metrics("--format=openmetrics"))
 worker, other = daemon.worker("a.b-c_d@e"), daemon.worker("x" * 63)
 for w in (worker, other):
     w.create(rows=4, tokens=16384, layout=2)
@@ -48,7 +48,7 @@ for w in (worker, other):
     w.ok("settle")
 row = other.acquire(16384)
 other.step((row, 16384), timeout=50000)  # 32 MiB, which it may not have: fails
-data = metrics()
+data = metrics("--format=openmetrics")
 text = Text(data)
 
 # The figures are those of the lists.
@@ -86,6 +86,14 @@ assert text.value("kvpager_tenant_live_bytes", tenant="a.b-c_d@e") > 5 * MIB > t
 # The older format has the same series, and counters by their whole name.
 older = Text(metrics("--format=text"), openmetrics=False)
 assert older.series.keys() == text.series.keys() and b"EOF" not in metrics("--format=text")
+
+# What is printed without being asked for a format is OpenMetrics too, and no less for readers of the older one, who take
+# no counter by the name of its family.
+common = metrics()
+assert Text(common, typed=False).series.keys() == text.series.keys()
+assert not [line for line in common.splitlines() if line.startswith(b"# TYPE") and line.endswith(b"counter")]
+lines = [line for line in common.splitlines() if not line.startswith((b"# UNIT", b"# EOF"))]
+assert Text(b"\n".join(lines) + b"\n", openmetrics=False, typed=False).series.keys() == text.series.keys()
 
 # The reader would have seen it: each of these makes the text wrong.
 BREAKS = [(b"# EOF\n", b""), (b"# EOF\n", b"# EOF\n\n"), (b"# EOF\n", b"\n# EOF\n"), (b"kvpager_workers 2\n", b"kvpager_workers 2\r\n"),

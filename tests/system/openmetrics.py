@@ -67,9 +67,10 @@ class Family:
 
 
 class Text:
-    """families: by name, in their order. `openmetrics` False: the older format."""
+    """families: by name, in their order. `openmetrics` False: the older format. `typed` False: those that count have no type."""
 
-    def __init__(self, data, openmetrics=True):
+    def __init__(self, data, openmetrics=True, typed=True):
+        self.typed = typed
         self.families, self.openmetrics, self.series = {}, openmetrics, {}
         text = data.decode("utf-8")
         need("\r" not in text and text.endswith("\n"), "lines end with a newline")
@@ -140,6 +141,9 @@ class Text:
         """What can be told at the end only."""
         taken = {}
         for family in self.families.values():
+            if not self.typed and family.type is None:
+                need(family.name.endswith("_total"), "%s has no TYPE" % family.name)
+                family.type = "unknown" if self.openmetrics else "counter"
             need(family.type and family.help, "%s has no TYPE or no HELP" % family.name)
             names = {family.name}
             if self.openmetrics:

@@ -18,7 +18,7 @@ set -l set '__fish_seen_subcommand_from set'
 complete -c kvpagerctl -n $set -a 'memory.min= memory.low= memory.high= memory.max= weight= reclaim-deadline=' -d limit
 complete -c kvpagerctl -n $set -a 'on-overdue=deny on-overdue=kill' -d limit
 set -l metrics '__fish_seen_subcommand_from metrics'
-complete -c kvpagerctl -n $metrics -l format -x -a 'openmetrics text' -d 'which text'
+complete -c kvpagerctl -n $metrics -l format -x -a 'common openmetrics text' -d 'which text'
 complete -c kvpagerctl -n $metrics -l http -d 'answer a request of HTTP from standard input'
 complete -c kvpagerctl -s h -l help -d 'a summary'
 complete -c kvpagerctl -l version -d 'the version'
