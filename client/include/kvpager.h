@@ -158,7 +158,7 @@ int kvp_set_pressure_handler(struct kvp_conn *conn, kvp_pressure_fn *handler, vo
  * -ENOTCONN. */
 int kvp_cache_create(struct kvp_conn *conn, const struct kvp_geometry *geometry, struct kvp_cache **ret_cache);
 
-/* NULL takes the fence away. */
+/* NULL takes the fence away: then the context of a cache on a GPU is synchronised. */
 int kvp_cache_set_fence(struct kvp_cache *cache, kvp_fence_fn *fence, void *userdata);
 
 /* Unmaps, returns the memory and frees the cache. NULL is fine. No other call on it may be under way. */
