@@ -58,6 +58,32 @@ static uint64_t crew_bound(const struct crew *crew, uint64_t bytes)
         return crew->capacity > 0 && bytes > crew->capacity ? crew->capacity : bytes;
 }
 
+/* Worker i has reported: what its tenant's workers have, and what it itself had at its peak. The others may have had to
+ * give something. */
+static void crew_look_at_tenants(struct crew *crew, uint32_t i)
+{
+        const struct report *report = &crew->members[i].report;
+
+        for (uint32_t t = 0; t < crew->n_tenants; t++) {
+                struct crew_tenant *tenant = &crew->tenants[t];
+                uint64_t live = 0, idle = 0;
+
+                for (uint32_t k = t; k < crew->n; k += crew->n_tenants) {
+                        live += crew->members[k].report.stats.live_bytes;
+                        idle += crew->members[k].report.stats.idle_bytes;
+                }
+                if (t == i % crew->n_tenants) {
+                        const uint64_t peak = live - report->stats.live_bytes + report->peak_live_bytes;
+
+                        timeline_record(&tenant->live, report->now_usec, crew_bound(crew, peak));
+                        if (peak > tenant->peak_live_bytes)
+                                tenant->peak_live_bytes = crew_bound(crew, peak);
+                }
+                timeline_record(&tenant->live, report->now_usec, crew_bound(crew, live));
+                timeline_record(&tenant->idle, report->now_usec, crew_bound(crew, idle));
+        }
+}
+
 /* Worker i has reported: its peaks came on top of what the others have mapped. */
 static void crew_look(struct crew *crew, uint32_t i)
 {
@@ -81,7 +107,22 @@ static void crew_look(struct crew *crew, uint32_t i)
         timeline_record(&crew->idle, report->now_usec, crew_bound(crew, idle + report->stats.idle_bytes));
         if (report->now_usec > crew->end_usec)
                 crew->end_usec = report->now_usec;
+        crew_look_at_tenants(crew, i);
         crew_show(crew, false);
+}
+
+/* Every tenant has requests that wait. */
+static bool crew_all_wait(const struct crew *crew)
+{
+        for (uint32_t t = 0; t < crew->n_tenants; t++) {
+                uint64_t waiting = 0;
+
+                for (uint32_t k = t; k < crew->n; k += crew->n_tenants)
+                        waiting += crew->members[k].report.n_waiting;
+                if (waiting == 0)
+                        return false;
+        }
+        return true;
 }
 
 static int crew_turn(struct crew *crew, uint32_t i, enum turn_kind kind, uint64_t horizon_usec,
@@ -132,25 +173,27 @@ static bool crew_is_stuck(const struct crew *crew)
 
 int crew_run_virtual(struct crew *crew, struct complaint *complaint)
 {
+        uint32_t chosen, begun = 1;
         uint64_t horizon;
-        uint32_t chosen;
         int r;
 
         assert(crew->n > 0);
 
         while ((chosen = crew_next(crew, &horizon)) != UINT32_MAX) {
                 const struct report *report = &crew->members[chosen].report;
+                bool look;
 
-                if (report->n_stalled >= STALLED_ROUNDS && crew_is_stuck(crew)) {
+                if (report->n_stalled >= STALLED_ROUNDS && crew_is_stuck(crew))
                         r = crew_turn(crew, chosen, TURN_REJECT, 0, complaint);
-                        if (r < 0)
-                                return r;
-                        continue;
-                }
-                r = crew_turn(crew, chosen, TURN_RUN, horizon, complaint);
+                else
+                        r = crew_turn(crew, chosen, TURN_RUN, horizon, complaint);
                 if (r < 0)
                         return r;
-                for (uint32_t i = 0; report->asked_for_memory && i < crew->n; i++) {
+                /* Others may have had to give memory, or have something to do that they did not know of. */
+                look = report->asked_for_memory || (crew->bursts && crew->bursts->begun != begun);
+                if (crew->bursts)
+                        begun = crew->bursts->begun;
+                for (uint32_t i = 0; look && i < crew->n; i++) {
                         if (i == chosen)
                                 continue;
                         r = crew_turn(crew, i, TURN_LOOK, 0, complaint);
@@ -158,6 +201,9 @@ int crew_run_virtual(struct crew *crew, struct complaint *complaint)
                                 return r;
                 }
                 crew_look(crew, chosen);
+                r = crew->watch ? watch_look(crew->watch, report->now_usec, crew_all_wait(crew), complaint) : 0;
+                if (r < 0)
+                        return r;
         }
         crew_show(crew, true);
         return 0;

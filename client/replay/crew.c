@@ -208,14 +208,17 @@ static int member_start(struct crew *crew, uint32_t i, struct worker_setup *setu
         return 0;
 }
 
-int crew_start(struct crew *crew, struct worker_setup *setups, uint32_t n, struct complaint *complaint)
+int crew_start(struct crew *crew, struct worker_setup *setups, uint32_t n, uint32_t n_tenants,
+               struct complaint *complaint)
 {
-        assert(crew && n > 0);
+        assert(crew && n > 0 && n_tenants > 0);
         assert(crew->n == 0);
 
         crew->members = calloc(n, sizeof(*crew->members));
-        if (!crew->members)
+        crew->tenants = calloc(n_tenants, sizeof(*crew->tenants));
+        if (!crew->members || !crew->tenants)
                 return complain(complaint, -ENOMEM, "no memory for %u workers", n);
+        crew->n_tenants = n_tenants;
         crew->n = n;
         for (uint32_t i = 0; i < n; i++) {
                 crew->members[i].fd = -1;
@@ -226,10 +229,9 @@ int crew_start(struct crew *crew, struct worker_setup *setups, uint32_t n, struc
 
                 if (r < 0)
                         return complain(complaint, r, "cannot start worker %u: %s", i, strerror(-r));
-        }
-        for (uint32_t i = 0; i < n; i++) {
-                int r = crew_wait(crew, i, REPORT_READY, false, complaint);
-
+                /* One after the other: the daemon asks them for memory in the order in which they came, where nothing
+                 * else tells them apart. */
+                r = crew_wait(crew, i, REPORT_READY, false, complaint);
                 if (r < 0)
                         return r;
         }
@@ -277,6 +279,8 @@ void crew_clear(struct crew *crew)
                         (void)close(crew->members[i].fd);
         }
         free(crew->members);
+        free(crew->tenants);
         crew->members = NULL;
+        crew->tenants = NULL;
         crew->n = 0;
 }

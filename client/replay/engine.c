@@ -54,16 +54,30 @@ void engine_clear(struct engine *engine)
         *engine = (struct engine){ 0 };
 }
 
+static uint64_t engine_arrival(const struct engine *engine)
+{
+        const struct request *request = &engine->requests[engine->n_arrived];
+
+        if (engine->n_arrived == engine->n_requests)
+                return UINT64_MAX;
+        return engine->bursts ? bursts_arrival(engine->bursts, request) : request->arrival_usec;
+}
+
 uint64_t engine_next(const struct engine *engine, uint64_t now)
 {
         uint64_t arrival;
 
         if (engine->n_running > 0 || engine_waiting(engine) > 0)
                 return now;
-        if (engine->n_arrived == engine->n_requests)
-                return UINT64_MAX;
-        arrival = engine->requests[engine->n_arrived].arrival_usec;
+        arrival = engine_arrival(engine);
         return arrival > now ? arrival : now;
+}
+
+/* The request needs nothing more. */
+static void engine_end(struct engine *engine, const struct request *request)
+{
+        if (engine->bursts)
+                bursts_done(engine->bursts, request, engine->clock_usec);
 }
 
 static bool sequence_is_done(const struct sequence *sequence)
@@ -157,7 +171,7 @@ static bool engine_front(struct engine *engine, struct sequence *ret_sequence)
                 return true;
         }
         while (engine->n_admitted < engine->n_arrived && engine->requests[engine->n_admitted].impossible) {
-                engine->n_admitted++;
+                engine_end(engine, &engine->requests[engine->n_admitted++]);
                 engine->rejected++;
         }
         if (engine->n_admitted == engine->n_arrived)
@@ -246,6 +260,7 @@ int engine_complete(struct engine *engine)
                 r = engine_remove(engine, i);
                 if (r < 0)
                         return r;
+                engine_end(engine, request);
                 engine->completed++;
                 engine->tokens += (uint64_t)request->prompt_tokens + request->generated_tokens;
         }
@@ -261,7 +276,8 @@ int engine_iterate(struct engine *engine, uint64_t now, struct engine_iteration 
         assert(engine);
         assert(ret_iteration);
 
-        while (engine->n_arrived < engine->n_requests && engine->requests[engine->n_arrived].arrival_usec <= now)
+        engine->clock_usec = now;
+        while (engine_arrival(engine) <= now)
                 engine->n_arrived++;
 
         grown = engine_grow(engine, &preempted);
@@ -283,6 +299,7 @@ int engine_iterate(struct engine *engine, uint64_t now, struct engine_iteration 
         iteration.stalled = grown == 0 || (engine->n_running == 0 && engine_waiting(engine) > 0);
         iteration.duration_usec = ITERATION_USEC + iteration.kv_tokens * USEC_PER_1000_KV_TOKENS / 1000 +
                                   iteration.prefill_tokens * USEC_PER_PREFILL_TOKEN;
+        engine->clock_usec = now + iteration.duration_usec;
         engine->n_stalled = iteration.stalled ? engine->n_stalled + 1 : 0;
         *ret_iteration = iteration;
         return 0;
@@ -294,6 +311,7 @@ bool engine_reject_front(struct engine *engine)
 
         if (!engine_front(engine, &sequence))
                 return false;
+        engine_end(engine, sequence.request);
         engine_pop(engine, engine->n_preempted);
         engine->rejected++;
         return true;

@@ -25,6 +25,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "bursts.h"
 #include "ledger.h"
 #include "trace.h"
 
@@ -59,14 +60,16 @@ struct engine {
         const struct memory_ops *ops;
         void *memory;
         struct ledger *ledger;
+        struct bursts *bursts;                    /* NULL: requests arrive by the clock alone */
         const struct request *requests;           /* this engine's share, by arrival */
         size_t n_requests, n_arrived, n_admitted; /* admitted or rejected, of those that arrived */
         struct sequence *running;                 /* oldest admission first */
         size_t n_running, max_running;
         struct sequence *preempted; /* waiting before all others; the front is the last */
         size_t n_preempted;
-        uint32_t n_stalled; /* iterations in a row in which nothing could be done */
-        uint32_t n_embargo; /* iterations to come without admission */
+        uint64_t clock_usec; /* the end of the iteration under way, or of the last one */
+        uint32_t n_stalled;  /* iterations in a row in which nothing could be done */
+        uint32_t n_embargo;  /* iterations to come without admission */
         uint64_t completed, rejected, tokens;
         uint64_t preemptions, given_up; /* all; those of them that engine_give_up() made */
 };
@@ -79,13 +82,13 @@ struct engine_iteration {
         bool stalled;       /* there was work and none of it could be done */
 };
 
-/* `requests` and `ledger` must outlive the engine. -ENOMEM. */
+/* `requests` and `ledger` must outlive the engine; who has bursts, sets them afterwards. -ENOMEM. */
 int engine_init(struct engine *engine, const struct memory_ops *ops, void *memory, struct ledger *ledger,
                 const struct request *requests, size_t n_requests, size_t max_running);
 void engine_clear(struct engine *engine);
 
 /* When the next iteration can begin, for one whose clock shows `now`: `now`, the next arrival, or UINT64_MAX: all is
- * done. */
+ * done, or will be once a burst begins of which nobody knows when. */
 uint64_t engine_next(const struct engine *engine, uint64_t now);
 
 /* One iteration at time `now`, up to where it holds most. 0, or what the memory said if that was no shortage. */

@@ -5,6 +5,9 @@
  * The shape is that of a code-completion service: a few requests a second that come in bursts; prompts around 2,000
  * tokens, from a few dozen to 8,000; answers of some tens of tokens with a long, thin tail. Integer arithmetic only, so
  * that a seed gives the same load on every machine.
+ *
+ * A load of bursts is a chat's: what an answer of some hundred tokens takes is memory, and time that is shared by all
+ * that run at once, so how fast it is served depends on how many fit.
  */
 #include <assert.h>
 #include <errno.h>
@@ -13,7 +16,8 @@
 #include "hash.h"
 #include "trace.h"
 
-#define MEAN_GAP_USEC UINT64_C(400000)
+#define MEAN_GAP_USEC  UINT64_C(400000)
+#define BURST_GAP_USEC UINT64_C(4000)
 
 static uint64_t draw(uint64_t *state)
 {
@@ -71,6 +75,34 @@ int trace_make_up(uint64_t seed, uint64_t n_requests, struct trace *ret_trace)
                         .id = (uint32_t)i,
                         .prompt_tokens = draw_prompt(&state),
                         .generated_tokens = draw_generated(&state),
+                };
+        }
+        *ret_trace = (struct trace){ .requests = requests, .n = n_requests, .format = "synthetic" };
+        return 0;
+}
+
+int trace_make_bursts(uint64_t seed, uint64_t n_requests, uint32_t n_bursts, struct trace *ret_trace)
+{
+        uint64_t state = hash_mix(seed), clock = 0;
+        struct request *requests;
+
+        assert(ret_trace);
+
+        if (n_requests == 0 || n_requests > UINT32_MAX || n_bursts == 0 || n_bursts > n_requests)
+                return -EINVAL;
+        requests = calloc(n_requests, sizeof(*requests));
+        if (!requests)
+                return -ENOMEM;
+        for (uint64_t i = 0; i < n_requests; i++) {
+                uint32_t burst = (uint32_t)(i * n_bursts / n_requests);
+
+                clock = i > 0 && burst == requests[i - 1].burst ? clock + draw_below(&state, BURST_GAP_USEC) : 0;
+                requests[i] = (struct request){
+                        .arrival_usec = clock,
+                        .id = (uint32_t)i,
+                        .prompt_tokens = (uint32_t)(50 + draw_below(&state, 200)),
+                        .generated_tokens = (uint32_t)(200 + draw_below(&state, 200)),
+                        .burst = burst,
                 };
         }
         *ret_trace = (struct trace){ .requests = requests, .n = n_requests, .format = "synthetic" };

@@ -15,6 +15,29 @@
 
 #define EXIT_USAGE 2
 
+/* What came of it, on stdout and in a picture, and what is wrong with it, on stderr. Returns the exit status. */
+static int conclude(const struct outcome *outcome)
+{
+        const struct options *options = outcome->options;
+        struct complaint complaint = { 0 };
+        int r = options->json ? report_print_json(outcome, stdout) : report_print_table(outcome, stdout);
+
+        if (r >= 0 && options->plot)
+                r = plot_write(outcome, options->plot, &complaint);
+        if (r < 0) {
+                (void)fprintf(stderr, "kvpager-replay: %s\n",
+                              complaint.text[0] ? complaint.text : "cannot write the report");
+                return EXIT_FAILURE;
+        }
+        if (outcome->mismatches > 0)
+                (void)fprintf(stderr, "kvpager-replay: %ju mismatches; the first: %s\n", (uintmax_t)outcome->mismatches,
+                              outcome->first_mismatch);
+        else if (!outcome_is_good(outcome))
+                (void)fprintf(stderr, "kvpager-replay: %ju requests were lost\n",
+                              (uintmax_t)(outcome->requests - outcome->completed - outcome->rejected));
+        return outcome_is_good(outcome) ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
 int main(int argc, char **argv)
 {
         _cleanup_(cleanup_free) struct outcome *outcome = calloc(1, sizeof(*outcome)); /* too large for a stack */
@@ -36,20 +59,11 @@ int main(int argc, char **argv)
         }
 
         r = replay_run(&options, outcome, &complaint);
-        if (r >= 0)
-                r = options.json ? report_print_json(outcome, stdout) : report_print_table(outcome, stdout);
-        if (r >= 0 && options.plot)
-                r = plot_write(outcome, options.plot, &complaint);
         if (r < 0) {
-                (void)fprintf(stderr, "kvpager-replay: %s\n",
-                              complaint.text[0] ? complaint.text : "cannot write the report");
-                return r == -EINTR ? 128 + SIGINT : EXIT_FAILURE;
-        }
-        if (outcome->mismatches > 0)
-                (void)fprintf(stderr, "kvpager-replay: %ju mismatches; the first: %s\n", (uintmax_t)outcome->mismatches,
-                              outcome->first_mismatch);
-        else if (!outcome_is_good(outcome))
-                (void)fprintf(stderr, "kvpager-replay: %ju requests were lost\n",
-                              (uintmax_t)(outcome->requests - outcome->completed - outcome->rejected));
-        return outcome_is_good(outcome) ? EXIT_SUCCESS : EXIT_FAILURE;
+                (void)fprintf(stderr, "kvpager-replay: %s\n", complaint.text);
+                r = r == -EINTR ? 128 + SIGINT : EXIT_FAILURE;
+        } else
+                r = conclude(outcome);
+        outcome_clear(outcome);
+        return r;
 }

@@ -30,6 +30,10 @@ enum option_id {
         OPTION_CAPACITY,
         OPTION_PAGE_SIZE,
         OPTION_SPARE,
+        OPTION_SCENARIO,
+        OPTION_FIXED_SPLIT,
+        OPTION_WEIGHTS,
+        OPTION_MINS,
         OPTION_VERIFY,
         OPTION_NO_COMPUTE,
         OPTION_COLD,
@@ -69,6 +73,13 @@ static const struct {
           OPTION_CAPACITY },
         { "page-size", "SIZE", "of the private kvpagerd (default 2M)", OPTION_PAGE_SIZE },
         { "spare", "PERCENT", "of the capacity that admission keeps free for growth (default 5)", OPTION_SPARE },
+        { "scenario", "NAME",
+          "bursts: tenants peak by turns; hungry: all requests wait from the\n"
+          "start. On the virtual clock, each tenant with its own books",
+          OPTION_SCENARIO },
+        { "fixed-split", NULL, "the private kvpagerd gives each tenant an equal part and no more", OPTION_FIXED_SPLIT },
+        { "weights", "N,N,...", "of the tenants of the private kvpagerd", OPTION_WEIGHTS },
+        { "mins", "SIZE,...", "their memory.min; 0 for none", OPTION_MINS },
         { "verify", NULL, "compare attention bit for bit with the same over plain memory", OPTION_VERIFY },
         { "no-compute", NULL, "mark and check a few bytes of each page, on a virtual clock", OPTION_NO_COMPUTE },
         { "cold", NULL, "give a row's pages back when its request ends", OPTION_COLD },
@@ -160,6 +171,61 @@ static int parse_percent(const char *name, const char *text, uint64_t *ret_perce
         return 0;
 }
 
+static const char *const scenarios[] = { [SCENARIO_BURSTS] = "bursts", [SCENARIO_HUNGRY] = "hungry" };
+
+#define N_SCENARIOS (sizeof(scenarios) / sizeof(scenarios[0]))
+
+const char *scenario_name(enum scenario scenario)
+{
+        return scenarios[scenario];
+}
+
+static int parse_scenario(const char *name, const char *text, enum scenario *ret_scenario, struct complaint *complaint)
+{
+        for (size_t i = SCENARIO_NONE + 1; i < N_SCENARIOS; i++)
+                if (strcmp(text, scenarios[i]) == 0) {
+                        *ret_scenario = (enum scenario)i;
+                        return 0;
+                }
+        return complain(complaint, -EINVAL, "--%s: '%s' is neither bursts nor hungry", name, text);
+}
+
+/* Calls `take` for each part between commas. */
+static int parse_list(struct options *options, const char *name, const char *text,
+                      int (*take)(struct options *, const char *, const char *, struct complaint *),
+                      struct complaint *complaint)
+{
+        const char *end;
+        char part[32];
+        int r;
+
+        do {
+                end = text + strcspn(text, ",");
+                (void)snprintf(part, sizeof(part), "%.*s", (int)(end - text), text);
+                r = take(options, name, part, complaint);
+                text = end + 1;
+        } while (r >= 0 && *end == ',');
+        return r;
+}
+
+static int take_weight(struct options *options, const char *name, const char *text, struct complaint *complaint)
+{
+        if (options->n_weights == OPTIONS_TENANTS_MAX)
+                return complain(complaint, -EINVAL, "--%s: for at most %u tenants", name, OPTIONS_TENANTS_MAX);
+        return parse_count32(name, text, 10000, &options->weights[options->n_weights++], complaint);
+}
+
+static int take_min(struct options *options, const char *name, const char *text, struct complaint *complaint)
+{
+        if (options->n_mins == OPTIONS_TENANTS_MAX)
+                return complain(complaint, -EINVAL, "--%s: for at most %u tenants", name, OPTIONS_TENANTS_MAX);
+        if (strcmp(text, "0") == 0) {
+                options->mins[options->n_mins++] = 0;
+                return 0;
+        }
+        return parse_size(name, text, &options->mins[options->n_mins++], complaint);
+}
+
 static int option_take(struct options *options, enum option_id id, const char *name, const char *text,
                        struct complaint *complaint)
 {
@@ -194,6 +260,17 @@ static int option_take(struct options *options, enum option_id id, const char *n
                 return parse_page_size(name, text, &options->page_size, complaint);
         case OPTION_SPARE:
                 return parse_percent(name, text, &options->spare_percent, complaint);
+        case OPTION_SCENARIO:
+                return parse_scenario(name, text, &options->scenario, complaint);
+        case OPTION_FIXED_SPLIT:
+                options->fixed_split = true;
+                return 0;
+        case OPTION_WEIGHTS:
+                options->n_weights = 0;
+                return parse_list(options, name, text, take_weight, complaint);
+        case OPTION_MINS:
+                options->n_mins = 0;
+                return parse_list(options, name, text, take_min, complaint);
         case OPTION_VERIFY:
                 options->verify = true;
                 return 0;
@@ -216,8 +293,28 @@ static int option_take(struct options *options, enum option_id id, const char *n
         return -EINVAL;
 }
 
+/* What is said of each tenant says how many there are. */
+static int options_count_tenants(struct options *options, struct complaint *complaint)
+{
+        const uint32_t n = options->n_weights ? options->n_weights : options->n_mins;
+
+        if (options->tenants == 0)
+                options->tenants = n ? n : options->scenario != SCENARIO_NONE ? 2 : 1;
+        if (options->n_weights && options->n_weights != options->tenants)
+                return complain(complaint, -EINVAL, "--weights: %u of them for %u tenants", options->n_weights,
+                                options->tenants);
+        if (options->n_mins && options->n_mins != options->tenants)
+                return complain(complaint, -EINVAL, "--mins: %u of them for %u tenants", options->n_mins,
+                                options->tenants);
+        return 0;
+}
+
 static int options_check(const struct options *options, struct complaint *complaint)
 {
+        if (options->scenario != SCENARIO_NONE && (options->trace || options->speed > 0))
+                return complain(complaint, -EINVAL, "--scenario makes up its load: without --trace and --speed");
+        if (options->fixed_split && options->n_mins)
+                return complain(complaint, -EINVAL, "--fixed-split says what each tenant has, and so does --mins");
         if (options->verify && options->no_compute)
                 return complain(complaint, -EINVAL, "--verify compares attention, and --no-compute computes none");
         if ((uint64_t)options->tenants * options->workers > WORKERS_MAX)
@@ -227,7 +324,7 @@ static int options_check(const struct options *options, struct complaint *compla
 
 int options_parse(int argc, char **argv, struct options *ret_options, struct complaint *complaint)
 {
-        struct options options = { .tenants = 1, .workers = 1, .max_seqs = 128, .seed = 1, .spare_percent = 5 };
+        struct options options = { .workers = 1, .max_seqs = 128, .seed = 1, .spare_percent = 5 };
         struct option longopts[N_OPTIONS + 1] = { 0 };
         int index = 0, id, r;
 
@@ -253,8 +350,7 @@ int options_parse(int argc, char **argv, struct options *ret_options, struct com
         }
         if (optind < argc)
                 return complain(complaint, -EINVAL, "'%s' is no option; see --help", argv[optind]);
-        r = options_check(&options, complaint);
-        if (r < 0)
+        if ((r = options_count_tenants(&options, complaint)) < 0 || (r = options_check(&options, complaint)) < 0)
                 return r;
         *ret_options = options;
         return 0;

@@ -13,6 +13,14 @@
 #include "complaint.h"
 #include "geometry.h"
 
+#define OPTIONS_TENANTS_MAX 64u /* of those that --weights and --mins say something of */
+
+enum scenario {
+        SCENARIO_NONE,
+        SCENARIO_BURSTS, /* tenants peak by turns */
+        SCENARIO_HUNGRY, /* all requests wait from the start */
+};
+
 struct options {
         const char *trace;         /* NULL: a made-up load */
         const char *plot;          /* NULL: none */
@@ -25,10 +33,24 @@ struct options {
         uint64_t max_tokens;    /* 0: the longest of the trace */
         uint64_t spare_percent; /* of the capacity, kept free at admission */
         double speed;           /* 0: not given */
+        enum scenario scenario;
+        uint32_t n_weights, n_mins;            /* 0: not given; else one for each tenant */
+        uint32_t weights[OPTIONS_TENANTS_MAX]; /* of the private daemon's tenants */
+        uint64_t mins[OPTIONS_TENANTS_MAX];    /* bytes */
+        bool fixed_split;
         struct geometry geometry;
         enum kvp_layout layout;
         bool verify, no_compute, cold, json, help, version;
 };
+
+/* One engine runs at a time, and keeps time by the cost model. */
+static inline bool options_virtual_clock(const struct options *options)
+{
+        return options->no_compute || options->scenario != SCENARIO_NONE;
+}
+
+/* NULL: none. */
+const char *scenario_name(enum scenario scenario);
 
 /* -EINVAL, and the complaint names the option. */
 int options_parse(int argc, char **argv, struct options *ret_options, struct complaint *complaint);

@@ -7,6 +7,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdlib.h>
 
 #include "complaint.h"
 #include "histogram.h"
@@ -14,6 +15,14 @@
 #include "pager.h"
 #include "simulate.h"
 #include "trace.h"
+
+/* What one tenant did and had. */
+struct outcome_tenant {
+        char name[16];
+        uint64_t completed, preemptions, given_up, tokens, peak_live_bytes;
+        double hungry_bytes; /* that the daemon charged it for, in the mean while all tenants were hungry */
+        struct timeline live, idle;
+};
 
 struct outcome {
         const struct options *options;
@@ -31,6 +40,8 @@ struct outcome {
         struct histogram wait_nsec;
         uint64_t peak_live_bytes, peak_idle_bytes;
         struct timeline live, idle;
+        struct outcome_tenant *tenants; /* options->tenants of them; outcome_clear() frees them */
+        double hungry_seconds;          /* in which all tenants had requests that waited, and the device was full */
         double wall_seconds, trace_seconds;
         /* The yardsticks. */
         struct simulation simulation;
@@ -44,6 +55,20 @@ static inline uint64_t outcome_paged16_bytes(const struct outcome *outcome, uint
 static inline uint64_t outcome_reserved_bytes(const struct outcome *outcome, uint64_t running)
 {
         return running * outcome->max_tokens * geometry_token_bytes(&outcome->options->geometry);
+}
+
+static inline void outcome_clear(struct outcome *outcome)
+{
+        free(outcome->tenants);
+        outcome->tenants = NULL;
+}
+
+/* By the clock that engines keep by the cost model; 0 where they do not. */
+static inline double outcome_virtual_rate(const struct outcome *outcome)
+{
+        return options_virtual_clock(outcome->options) && outcome->trace_seconds > 0
+                       ? (double)outcome->tokens / outcome->trace_seconds
+                       : 0;
 }
 
 /* Nothing was lost and nothing was wrong. */

@@ -8,12 +8,43 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "cleanup.h"
+
+/* Of the mean length, at a time: in bursts all of the device; in a hungry crowd a tenant's part, if all are alike. */
+#define BURSTS_SEQUENCES 16u
+#define HUNGRY_SEQUENCES 48u
+
+uint32_t plan_bursts(const struct options *options, uint64_t n_requests)
+{
+        uint64_t n = (uint64_t)options->tenants * BURSTS_A_TENANT;
+
+        if (options->scenario != SCENARIO_BURSTS)
+                return 0;
+        if (n > BURSTS_MAX)
+                n = BURSTS_MAX;
+        return (uint32_t)(n < n_requests ? n : n_requests);
+}
+
+/* The worker that gets the next request; `next` is what each tenant's next one is, the first one's where all workers
+ * take turns. */
+static uint32_t deal(const struct options *options, const struct request *request, uint32_t *next)
+{
+        const uint32_t n_workers = options->tenants * options->workers;
+        uint32_t tenant, worker;
+
+        if (options->scenario != SCENARIO_BURSTS)
+                return next[0]++ % n_workers;
+        tenant = request->burst % options->tenants;
+        worker = next[tenant]++ % options->workers;
+        return worker * options->tenants + tenant;
+}
 
 int plan_deal(const struct options *options, const struct trace *trace, double speed, struct plan *ret_plan)
 {
         struct plan plan = { .n_workers = options->tenants * options->workers };
+        _cleanup_(cleanup_free) uint32_t *next = calloc(options->tenants, sizeof(*next));
 
         assert(trace->n > 0 && speed > 0);
         assert(plan.n_workers > 0);
@@ -21,23 +52,38 @@ int plan_deal(const struct options *options, const struct trace *trace, double s
         plan.max_tokens = options->max_tokens ? options->max_tokens : trace_longest_tokens(trace);
         plan.shares = calloc(plan.n_workers, sizeof(*plan.shares));
         plan.n_shares = calloc(plan.n_workers, sizeof(*plan.n_shares));
-        for (uint32_t i = 0; plan.shares && plan.n_shares && i < plan.n_workers; i++) {
-                plan.n_shares[i] = trace->n / plan.n_workers + (i < trace->n % plan.n_workers);
-                plan.shares[i] = calloc(plan.n_shares[i] + 1, sizeof(**plan.shares));
-        }
-        for (uint32_t i = 0; i < plan.n_workers; i++)
-                if (!plan.shares || !plan.n_shares || !plan.shares[i]) {
+        for (size_t i = 0; plan.shares && plan.n_shares && next && i < trace->n; i++)
+                plan.n_shares[deal(options, &trace->requests[i], next)]++;
+        for (uint32_t i = 0; i < plan.n_workers; i++) {
+                if (plan.shares && plan.n_shares && next)
+                        plan.shares[i] = calloc(plan.n_shares[i] + 1, sizeof(**plan.shares));
+                if (!plan.shares || !plan.n_shares || !next || !plan.shares[i]) {
                         plan_clear(&plan);
                         return -ENOMEM;
                 }
+                plan.n_shares[i] = 0;
+        }
+        memset(next, 0, options->tenants * sizeof(*next));
         for (size_t i = 0; i < trace->n; i++) {
-                struct request *request = &plan.shares[i % plan.n_workers][i / plan.n_workers];
+                const uint32_t worker = deal(options, &trace->requests[i], next);
+                struct request *request = &plan.shares[worker][plan.n_shares[worker]++];
 
                 *request = trace->requests[i];
                 request->arrival_usec = (uint64_t)((double)request->arrival_usec / speed);
         }
         *ret_plan = plan;
         return 0;
+}
+
+void plan_fill_bursts(const struct plan *plan, uint32_t n_bursts, struct bursts *bursts)
+{
+        assert(n_bursts > 0 && n_bursts <= BURSTS_MAX);
+
+        bursts->n = n_bursts;
+        for (uint32_t i = 0; i < plan->n_workers; i++)
+                for (size_t k = 0; k < plan->n_shares[i]; k++)
+                        bursts->burst[plan->shares[i][k].burst].requests++;
+        bursts_rewind(bursts);
 }
 
 void plan_clear(struct plan *plan)
@@ -91,6 +137,24 @@ static uint64_t largest_request_pages(const struct plan *plan, const struct opti
         return most;
 }
 
+/* As many sequences of the mean length as the scenario wants to see at a time. */
+static void scenario_capacity(struct plan *plan, const struct options *options, uint64_t least)
+{
+        const uint64_t sequences = options->scenario == SCENARIO_BURSTS ? BURSTS_SEQUENCES
+                                                                        : (uint64_t)HUNGRY_SEQUENCES * options->tenants;
+        uint64_t pages = 0, n = 0;
+
+        for (uint32_t i = 0; i < plan->n_workers; i++)
+                for (size_t k = 0; k < plan->n_shares[i]; k++) {
+                        pages += geometry_pages(&options->geometry, options->layout, plan->page_size,
+                                                request_tokens(&plan->shares[i][k]));
+                        n++;
+                }
+        pages = sequences * pages / n;
+        least *= options->fixed_split ? options->tenants : 1;
+        plan->capacity = (pages > least ? pages : least) * plan->page_size;
+}
+
 /* The yardstick's peak in blocks, and what sequences leave half empty in the last page of each plane. On the virtual
  * clock ample, so that a run without --capacity shows what the load takes. With attention computed hardly more than
  * that: the device fills up, so that rows are trimmed, revoked and reclaimed while outputs are verified. */
@@ -103,6 +167,11 @@ int plan_capacity(struct plan *plan, const struct options *options, uint64_t ava
 
         assert(plan->page_size > 0);
 
+        least = largest_request_pages(plan, options) + 2 * planes;
+        if (options->scenario != SCENARIO_NONE) {
+                scenario_capacity(plan, options, least);
+                return 0;
+        }
         r = run_yardstick(plan, options, &bytes, &running);
         if (r < 0)
                 return r;
@@ -114,7 +183,6 @@ int plan_capacity(struct plan *plan, const struct options *options, uint64_t ava
         if (!options->no_compute && limit > 0 && bytes > limit)
                 bytes = limit;
         pages = bytes / plan->page_size;
-        least = largest_request_pages(plan, options) + 2 * planes;
         plan->capacity = (pages > least ? pages : least) * plan->page_size;
         return 0;
 }

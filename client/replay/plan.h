@@ -6,13 +6,14 @@
 #ifndef KVPAGER_REPLAY_PLAN_H
 #define KVPAGER_REPLAY_PLAN_H
 
+#include "bursts.h"
 #include "options.h"
 #include "simulate.h"
 #include "trace.h"
 
 struct plan {
-        uint32_t n_workers;      /* all tenants */
-        struct request **shares; /* each worker's, by arrival, dealt in turn */
+        uint32_t n_workers;      /* all tenants; worker i is of tenant i modulo their number */
+        struct request **shares; /* each worker's, by arrival, dealt in turn, in a load of bursts within the tenant */
         size_t *n_shares;
         uint64_t max_tokens;
         uint64_t page_size, capacity; /* bytes; the capacity in whole pages */
@@ -20,12 +21,19 @@ struct plan {
         bool unconstrained; /* the capacity is not asked for but what the load needs: the yardstick has no limit */
 };
 
+/* How many bursts the load has; 0: it has none. */
+uint32_t plan_bursts(const struct options *options, uint64_t n_requests);
+
+/* Counts the requests of each burst, none of which has begun but the first. */
+void plan_fill_bursts(const struct plan *plan, uint32_t n_bursts, struct bursts *bursts);
+
 /* Deals the trace's requests, with the trace's clock times `speed`. -ENOMEM. */
 int plan_deal(const struct options *options, const struct trace *trace, double speed, struct plan *ret_plan);
 
-/* The capacity that lets the load run without shortage: by the yardstick's peak where no memory is really filled, else
- * the largest requests of each worker at once, within half of `available` bytes (a quarter where a shadow of all is
- * kept). */
+/* In a scenario so many sequences of the mean length as show what it is about: less than a burst, or all that wait,
+ * would like. Else the capacity that lets the load run without shortage: by the yardstick's peak where no memory is
+ * really filled, else the largest requests of each worker at once, within half of `available` bytes (a quarter where a
+ * shadow of all is kept). */
 int plan_capacity(struct plan *plan, const struct options *options, uint64_t available);
 
 /* The capacity is `device` bytes, of which tenant i can ever hold limits[i] (one for each tenant of the options; they

@@ -3,6 +3,8 @@
  * plot.c -- bytes over time as an SVG that any browser shows: kvpager's live and idle memory, a 16-token block
  * allocator's, and what reserving ahead would take. Written by hand: a plot of four lines needs no library.
  *
+ * Of a scenario each tenant's memory is drawn instead (plot-bands.c).
+ *
  * On the virtual clock all lines share its seconds. Where attention was computed, kvpager ran on the wall clock and the
  * yardsticks on the virtual one; each line is then drawn over its own run, from start to end.
  */
@@ -13,14 +15,8 @@
 
 #include "cleanup.h"
 #include "number.h"
-#include "outcome.h"
+#include "plot-inside.h"
 
-#define WIDTH       960.0
-#define HEIGHT      500.0
-#define LEFT        84.0
-#define RIGHT       24.0
-#define TOP         84.0
-#define BOTTOM      56.0
 #define N_SERIES    4u
 #define CLIP_FACTOR 3.0 /* reserve-ahead may be out of all proportion: what is far beyond the others is cut */
 
@@ -32,21 +28,17 @@ struct series {
         bool filled;
 };
 
-struct axes {
-        double seconds, bytes; /* at the far ends */
-        bool share;            /* the x axis is a share of each run */
-};
-
-static double x_of(const struct axes *axes, double seconds)
+double plot_x(const struct axes *axes, double seconds)
 {
-        return LEFT + seconds / axes->seconds * (WIDTH - LEFT - RIGHT);
+        return PLOT_LEFT +
+               (seconds < axes->seconds ? seconds / axes->seconds : 1) * (PLOT_WIDTH - PLOT_LEFT - PLOT_RIGHT);
 }
 
-static double y_of(const struct axes *axes, double bytes)
+double plot_y(const struct axes *axes, double bytes)
 {
         double share = bytes > axes->bytes ? 1 : bytes / axes->bytes;
 
-        return HEIGHT - BOTTOM - share * (HEIGHT - TOP - BOTTOM);
+        return PLOT_HEIGHT - PLOT_BOTTOM - share * (PLOT_HEIGHT - PLOT_TOP - PLOT_BOTTOM);
 }
 
 /* 1, 2 or 5 times a power of `base`... of ten, so that about five of them make `range`. */
@@ -63,6 +55,7 @@ static void draw_frame(FILE *file, const struct axes *axes, const struct outcome
 {
         const struct options *options = outcome->options;
         const char *slash = options->trace ? strrchr(options->trace, '/') : NULL;
+        const char *scenario = options->scenario ? scenario_name(options->scenario) : NULL;
 
         (void)fprintf(
                 file,
@@ -71,12 +64,16 @@ static void draw_frame(FILE *file, const struct axes *axes, const struct outcome
                 "<rect width=\"100%%\" height=\"100%%\" fill=\"#fff\"/>\n"
                 "<text x=\"%.0f\" y=\"24\" font-size=\"16\" font-weight=\"bold\">KV cache memory over time</text>\n"
                 "<text x=\"%.0f\" y=\"24\" text-anchor=\"end\" fill=\"#777\">",
-                WIDTH, HEIGHT, WIDTH, HEIGHT, LEFT, WIDTH - RIGHT);
-        for (const char *c = slash ? slash + 1 : options->trace ? options->trace : "made-up load"; *c; c++)
+                PLOT_WIDTH, PLOT_HEIGHT, PLOT_WIDTH, PLOT_HEIGHT, PLOT_LEFT, PLOT_WIDTH - PLOT_RIGHT);
+        for (const char *c = slash            ? slash + 1
+                             : options->trace ? options->trace
+                             : scenario       ? scenario
+                                              : "made-up load";
+             *c; c++)
                 (void)fputc(strchr("<>&\"", *c) || (unsigned char)*c < ' ' ? '_' : *c, file);
         (void)fprintf(file, ", %s, %s</text>\n", options->geometry.name, layout_name(options->layout));
         (void)fprintf(file, "<text x=\"%.0f\" y=\"%.0f\" text-anchor=\"middle\">%s</text>\n",
-                      (LEFT + WIDTH - RIGHT) / 2, HEIGHT - 12,
+                      (PLOT_LEFT + PLOT_WIDTH - PLOT_RIGHT) / 2, PLOT_HEIGHT - 12,
                       axes->share ? "share of the run (%)" : "time of the trace (s)");
 }
 
@@ -90,8 +87,8 @@ static void draw_ticks(FILE *file, const struct axes *axes)
                 (void)fprintf(file,
                               "<line x1=\"%.1f\" x2=\"%.1f\" y1=\"%.1f\" y2=\"%.1f\" stroke=\"#333\"/>"
                               "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"middle\">%g</text>\n",
-                              x_of(axes, at), x_of(axes, at), HEIGHT - BOTTOM, HEIGHT - BOTTOM + 5, x_of(axes, at),
-                              HEIGHT - BOTTOM + 20, at);
+                              plot_x(axes, at), plot_x(axes, at), PLOT_HEIGHT - PLOT_BOTTOM,
+                              PLOT_HEIGHT - PLOT_BOTTOM + 5, plot_x(axes, at), PLOT_HEIGHT - PLOT_BOTTOM + 20, at);
         for (size_t i = 0; i < sizeof(names) / sizeof(names[0]) && axes->bytes >= ldexp(1, (int)i * 10); i++) {
                 unit = ldexp(1, (int)i * 10);
                 name = names[i];
@@ -101,8 +98,14 @@ static void draw_ticks(FILE *file, const struct axes *axes)
                 (void)fprintf(file,
                               "<line x1=\"%.1f\" x2=\"%.1f\" y1=\"%.1f\" y2=\"%.1f\" stroke=\"%s\"/>"
                               "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"end\">%g %s</text>\n",
-                              LEFT, WIDTH - RIGHT, y_of(axes, at), y_of(axes, at), at > 0 ? "#e4e4e4" : "#333",
-                              LEFT - 8, y_of(axes, at) + 4, at / unit, name);
+                              PLOT_LEFT, PLOT_WIDTH - PLOT_RIGHT, plot_y(axes, at), plot_y(axes, at),
+                              at > 0 ? "#e4e4e4" : "#333", PLOT_LEFT - 8, plot_y(axes, at) + 4, at / unit, name);
+}
+
+void plot_begin(FILE *file, const struct axes *axes, const struct outcome *outcome)
+{
+        draw_frame(file, axes, outcome);
+        draw_ticks(file, axes);
 }
 
 static void draw_series(FILE *file, const struct axes *axes, const struct series *series)
@@ -119,22 +122,21 @@ static void draw_series(FILE *file, const struct axes *axes, const struct series
                 "<path fill=\"%s\"%s stroke=\"%s\" stroke-width=\"1.6\" stroke-linejoin=\"round\"%s%s%s d=\"M%.1f %.1f",
                 series->filled ? series->colour : "none", series->filled ? " fill-opacity=\"0.15\"" : "",
                 series->colour, series->dash ? " stroke-dasharray=\"" : "", series->dash ? series->dash : "",
-                series->dash ? "\"" : "", x_of(axes, 0), y_of(axes, 0));
+                series->dash ? "\"" : "", plot_x(axes, 0), plot_y(axes, 0));
         for (uint64_t i = 0; i < n; i++) {
                 double from = (double)(i * timeline->bucket_usec) * scale;
                 double to = (double)((i + 1) * timeline->bucket_usec) * scale;
 
-                (void)fprintf(file, "L%.1f %.1fH%.1f", x_of(axes, from < axes->seconds ? from : axes->seconds),
-                              y_of(axes, (double)timeline->values[i] * series->factor),
-                              x_of(axes, to < axes->seconds ? to : axes->seconds));
+                (void)fprintf(file, "L%.1f %.1fH%.1f", plot_x(axes, from),
+                              plot_y(axes, (double)timeline->values[i] * series->factor), plot_x(axes, to));
         }
-        (void)fprintf(file, "V%.1f\"/>\n", y_of(axes, 0));
+        (void)fprintf(file, "V%.1f\"/>\n", plot_y(axes, 0));
 }
 
 static void draw_legend(FILE *file, const struct axes *axes, const struct series *series)
 {
         for (uint32_t i = 0; i < N_SERIES; i++) {
-                double x = LEFT + i * (WIDTH - LEFT - RIGHT) / N_SERIES;
+                double x = PLOT_LEFT + i * (PLOT_WIDTH - PLOT_LEFT - PLOT_RIGHT) / N_SERIES;
                 char size[32];
 
                 (void)fprintf(
@@ -149,10 +151,9 @@ static void draw_legend(FILE *file, const struct axes *axes, const struct series
         }
 }
 
-int plot_write(const struct outcome *outcome, const char *path, struct complaint *complaint)
+static void plot_curves(FILE *file, const struct outcome *outcome)
 {
         const struct simulation *simulation = &outcome->simulation;
-        _cleanup_(cleanup_file) FILE *file = NULL;
         const struct series series[N_SERIES] = {
                 { "kvpager, live", "#0072b2", NULL, &outcome->live, 1, outcome->peak_live_bytes, true },
                 { "kvpager, idle", "#56b4e9", "5 3", &outcome->idle, 1, outcome->peak_idle_bytes, false },
@@ -161,10 +162,8 @@ int plot_write(const struct outcome *outcome, const char *path, struct complaint
                 { "reserve ahead", "#8a8a8a", "2 3", &simulation->running, (double)outcome_reserved_bytes(outcome, 1),
                   outcome_reserved_bytes(outcome, simulation->peak_running), false },
         };
-        struct axes axes = { .share = !outcome->options->no_compute, .seconds = 1 };
+        struct axes axes = { .share = !options_virtual_clock(outcome->options), .seconds = 1 };
         double others = 1, all = 1;
-
-        assert(path);
 
         for (uint32_t i = 0; i < N_SERIES; i++) {
                 double end = (double)series[i].timeline->end_usec / 1e6, peak = (double)series[i].peak;
@@ -178,14 +177,25 @@ int plot_write(const struct outcome *outcome, const char *path, struct complaint
                 axes.seconds = 100;
         axes.bytes = (all > CLIP_FACTOR * others ? CLIP_FACTOR * others : all) * 1.05;
 
-        file = fopen(path, "we");
-        if (!file)
-                return complain(complaint, -errno, "%s: %s", path, strerror(errno));
-        draw_frame(file, &axes, outcome);
-        draw_ticks(file, &axes);
+        plot_begin(file, &axes, outcome);
         for (uint32_t i = N_SERIES; i-- > 0;)
                 draw_series(file, &axes, &series[i]);
         draw_legend(file, &axes, series);
+}
+
+int plot_write(const struct outcome *outcome, const char *path, struct complaint *complaint)
+{
+        _cleanup_(cleanup_file) FILE *file = NULL;
+
+        assert(path);
+
+        file = fopen(path, "we");
+        if (!file)
+                return complain(complaint, -errno, "%s: %s", path, strerror(errno));
+        if (outcome->options->scenario != SCENARIO_NONE)
+                plot_bands(file, outcome);
+        else
+                plot_curves(file, outcome);
         (void)fputs("</svg>\n", file);
         if (fflush(file) != 0 || ferror(file))
                 return complain(complaint, -EIO, "%s: cannot write: %s", path, strerror(errno));

@@ -48,8 +48,17 @@ static int config_write(const struct private_daemon_options *options, int *ret_f
                 return -errno;
         (void)fprintf(file, "[daemon]\n\n[device gpu0]\nbackend = host\ncapacity = %ju\npage-size = %ju\n",
                       (uintmax_t)options->capacity, (uintmax_t)options->page_size);
-        for (uint32_t i = 0; i < options->n_tenants; i++)
+        for (uint32_t i = 0; i < options->n_tenants; i++) {
+                const struct private_daemon_tenant *tenant = &options->tenants[i];
+
                 (void)fprintf(file, "\n[tenant t%u]\nmatch = any\n", i);
+                if (tenant->weight)
+                        (void)fprintf(file, "weight = %u\n", tenant->weight);
+                if (tenant->min)
+                        (void)fprintf(file, "memory.min = %ju\n", (uintmax_t)tenant->min);
+                if (tenant->most)
+                        (void)fprintf(file, "memory.max = %ju\n", (uintmax_t)tenant->most);
+        }
         if (fflush(file) != 0)
                 return -errno;
         *ret_fd = take_fd(&fd);
@@ -214,7 +223,7 @@ int private_daemon_start(const struct private_daemon_options *options, struct pr
         char notify[32];
         int r;
 
-        assert(options->n_tenants > 0);
+        assert(options->n_tenants > 0 && options->tenants);
         assert(daemon);
 
         *daemon = (struct private_daemon){ .log_fd = memfd_create("log", MFD_CLOEXEC), .socket_fd = -1 };

@@ -11,9 +11,15 @@
 
 #include "complaint.h"
 
+struct private_daemon_tenant {
+        uint32_t weight;    /* 0: the daemon's default */
+        uint64_t min, most; /* bytes: its memory.min and memory.max; 0: none */
+};
+
 struct private_daemon_options {
         uint64_t capacity, page_size; /* bytes */
         uint32_t n_tenants;           /* t0, t1, ... */
+        const struct private_daemon_tenant *tenants;
 };
 
 struct private_daemon {

@@ -9,7 +9,8 @@
 #include "outcome.h"
 
 /* Reads the trace, finds or starts a daemon, runs the workers. `options` must outlive the outcome. On failure the
- * complaint says what went wrong and everything that was started is gone; -EINTR: a signal asked to stop. */
+ * complaint says what went wrong and everything that was started is gone; -EINTR: a signal asked to stop. The outcome
+ * is to be cleared whatever this returns. */
 int replay_run(const struct options *options, struct outcome *ret_outcome, struct complaint *complaint);
 
 #endif

@@ -74,12 +74,36 @@ static void set_counters(json_t *object, const struct outcome *outcome)
         set_real(object, "round_trips_per_cold_prompt", ratio(pager->cold_prompt_round_trips, pager->cold_prompts));
 }
 
+static void set_tenants(json_t *object, const struct outcome *outcome)
+{
+        json_t *list = json_array();
+
+        for (uint32_t i = 0; i < outcome->options->tenants; i++) {
+                const struct outcome_tenant *tenant = &outcome->tenants[i];
+                json_t *item = json_object();
+
+                json_object_set_new(item, "name", json_string(tenant->name));
+                set_number(item, "requests_completed", tenant->completed);
+                set_number(item, "tokens", tenant->tokens);
+                set_number(item, "preemptions", tenant->preemptions);
+                set_number(item, "preemptions_pressure", tenant->given_up);
+                set_number(item, "peak_live_bytes", tenant->peak_live_bytes);
+                set_number(item, "hungry_bytes", (uint64_t)tenant->hungry_bytes);
+                json_array_append_new(list, item);
+        }
+        json_object_set_new(object, "by_tenant", list);
+        set_real(object, "hungry_seconds", outcome->hungry_seconds);
+}
+
 static void set_setting(json_t *object, const struct outcome *outcome)
 {
         const struct options *options = outcome->options;
 
         json_object_set_new(object, "trace", options->trace ? json_string(options->trace) : json_null());
         json_object_set_new(object, "format", json_string(outcome->format));
+        json_object_set_new(object, "scenario",
+                            options->scenario ? json_string(scenario_name(options->scenario)) : json_null());
+        json_object_set_new(object, "fixed_split", json_boolean(options->fixed_split));
         set_number(object, "tenants", options->tenants);
         set_number(object, "workers", options->workers);
         set_number(object, "max_seqs", options->max_seqs);
@@ -96,6 +120,7 @@ static void set_setting(json_t *object, const struct outcome *outcome)
         set_real(object, "virtual_seconds", outcome->trace_seconds);
         set_real(object, "tokens_per_second",
                  outcome->wall_seconds > 0 ? (double)outcome->tokens / outcome->wall_seconds : 0);
+        set_real(object, "tokens_per_virtual_second", outcome_virtual_rate(outcome));
 }
 
 int report_print_json(const struct outcome *outcome, FILE *file)
@@ -123,6 +148,7 @@ int report_print_json(const struct outcome *outcome, FILE *file)
         }
         if (outcome->first_mismatch[0])
                 json_object_set_new(object, "first_mismatch", json_string(outcome->first_mismatch));
+        set_tenants(object, outcome);
         set_setting(object, outcome);
         r = json_dumpf(object, file, JSON_INDENT(2) | JSON_REAL_PRECISION(6));
         json_decref(object);
@@ -135,9 +161,11 @@ static void print_head(const struct outcome *outcome, FILE *file)
         char page[32], capacity[32];
 
         (void)fprintf(file, "%s: %ju requests (%s), %u tenant%s x %u worker%s, up to %u sequences each\n",
-                      options->trace ? options->trace : "made-up load", (uintmax_t)outcome->requests, outcome->format,
-                      options->tenants, options->tenants == 1 ? "" : "s", options->workers,
-                      options->workers == 1 ? "" : "s", options->max_seqs);
+                      options->trace      ? options->trace
+                      : options->scenario ? scenario_name(options->scenario)
+                                          : "made-up load",
+                      (uintmax_t)outcome->requests, outcome->format, options->tenants, options->tenants == 1 ? "" : "s",
+                      options->workers, options->workers == 1 ? "" : "s", options->max_seqs);
         (void)fprintf(file, "%s, %s, pages of %s, %s kvpagerd with %s; %s\n\n", options->geometry.name,
                       layout_name(options->layout), size_format(outcome->page_size, page, sizeof(page)),
                       outcome->external ? "the running" : "a private",
@@ -186,8 +214,10 @@ static void print_work(const struct outcome *outcome, FILE *file)
                 print_count(file, outcome->options->verify ? "verify mismatches" : "mark mismatches",
                             outcome->mismatches, outcome->first_mismatch);
         print_real(file, "wall time", outcome->wall_seconds, "s");
-        print_real(file, outcome->options->no_compute ? "virtual time" : "time of the trace", outcome->trace_seconds,
-                   "s");
+        print_real(file, options_virtual_clock(outcome->options) ? "virtual time" : "time of the trace",
+                   outcome->trace_seconds, "s");
+        if (options_virtual_clock(outcome->options))
+                print_real(file, "tokens a virtual second", outcome_virtual_rate(outcome), "");
 }
 
 static void print_memory(const struct outcome *outcome, FILE *file)
@@ -219,6 +249,25 @@ static void print_paging(const struct outcome *outcome, FILE *file)
         print_count(file, "sequences grown after prefill", pager->grown_after_prefill, "");
 }
 
+/* In a scenario: who had what. */
+static void print_tenants(const struct outcome *outcome, FILE *file)
+{
+        if (outcome->options->scenario == SCENARIO_NONE)
+                return;
+        (void)fputs("\ntenants\n", file);
+        for (uint32_t i = 0; i < outcome->options->tenants; i++) {
+                const struct outcome_tenant *tenant = &outcome->tenants[i];
+                char note[96], hungry[32];
+
+                (void)snprintf(note, sizeof(note), "at its peak; %ju preemptions%s%s", (uintmax_t)tenant->preemptions,
+                               outcome->hungry_seconds > 0 ? ", while all were hungry " : "",
+                               outcome->hungry_seconds > 0
+                                       ? size_format((uint64_t)tenant->hungry_bytes, hungry, sizeof(hungry))
+                                       : "");
+                print_bytes(file, tenant->name, tenant->peak_live_bytes, note);
+        }
+}
+
 int report_print_table(const struct outcome *outcome, FILE *file)
 {
         assert(file);
@@ -226,6 +275,7 @@ int report_print_table(const struct outcome *outcome, FILE *file)
         print_head(outcome, file);
         print_work(outcome, file);
         print_memory(outcome, file);
+        print_tenants(outcome, file);
         print_paging(outcome, file);
         return fflush(file) == 0 ? 0 : -EIO;
 }

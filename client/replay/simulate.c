@@ -12,10 +12,18 @@
 
 #define STALLED_MAX UINT64_C(1000000) /* iterations in a row in which nothing could be done */
 
+/* A part of the memory, and the books of those that it is for. */
+struct part {
+        struct paged16 pool;
+        struct ledger ledger;
+};
+
 struct fleet {
         struct engine *engines;
         uint64_t *clocks;
         size_t n;
+        struct part *parts;
+        uint32_t n_parts;
 };
 
 static void fleet_clear(struct fleet *fleet)
@@ -24,6 +32,49 @@ static void fleet_clear(struct fleet *fleet)
                 engine_clear(&fleet->engines[i]);
         free(fleet->engines);
         free(fleet->clocks);
+        free(fleet->parts);
+}
+
+static int fleet_init(struct fleet *fleet, const struct simulation_options *options,
+                      const struct request *const *shares, const size_t *n_shares)
+{
+        const bool unlimited = options->capacity_blocks == UINT64_MAX;
+
+        fleet->n = options->n_engines;
+        fleet->n_parts = options->n_parts ? options->n_parts : 1;
+        fleet->engines = calloc(fleet->n, sizeof(*fleet->engines));
+        fleet->clocks = calloc(fleet->n, sizeof(*fleet->clocks));
+        fleet->parts = calloc(fleet->n_parts, sizeof(*fleet->parts));
+        if (!fleet->engines || !fleet->clocks || !fleet->parts)
+                return -ENOMEM;
+        for (uint32_t i = 0; i < fleet->n_parts; i++) {
+                struct part *part = &fleet->parts[i];
+
+                part->pool.capacity_blocks = unlimited ? UINT64_MAX : options->capacity_blocks / fleet->n_parts;
+                part->ledger.capacity = part->pool.capacity_blocks;
+                part->ledger.spare = options->spare_blocks / fleet->n_parts;
+        }
+        if (options->bursts)
+                bursts_rewind(options->bursts);
+        for (size_t i = 0; i < fleet->n; i++) {
+                struct part *part = &fleet->parts[i % fleet->n_parts];
+                int r = engine_init(&fleet->engines[i], &paged16_ops, &part->pool, &part->ledger, shares[i],
+                                    n_shares[i], options->max_seqs);
+
+                if (r < 0)
+                        return r;
+                fleet->engines[i].bursts = options->bursts;
+        }
+        return 0;
+}
+
+static uint64_t fleet_blocks(const struct fleet *fleet)
+{
+        uint64_t blocks = 0;
+
+        for (uint32_t i = 0; i < fleet->n_parts; i++)
+                blocks += fleet->parts[i].pool.used_blocks;
+        return blocks;
 }
 
 /* The engine to run next and when; SIZE_MAX: all are done. */
@@ -44,9 +95,9 @@ static size_t fleet_next(const struct fleet *fleet, uint64_t *ret_usec)
         return chosen;
 }
 
-static int fleet_run(struct fleet *fleet, const struct paged16 *pool, struct simulation *simulation)
+static int fleet_run(struct fleet *fleet, struct simulation *simulation)
 {
-        uint64_t now, n_stalled = 0, running = 0;
+        uint64_t now, n_stalled = 0, running = 0, blocks;
         size_t i;
 
         while ((i = fleet_next(fleet, &now)) != SIZE_MAX) {
@@ -70,7 +121,10 @@ static int fleet_run(struct fleet *fleet, const struct paged16 *pool, struct sim
                 if (running > simulation->peak_running)
                         simulation->peak_running = running;
                 timeline_record(&simulation->running, now, running);
-                timeline_record(&simulation->blocks, now, pool->used_blocks);
+                blocks = fleet_blocks(fleet);
+                if (blocks > simulation->peak_blocks)
+                        simulation->peak_blocks = blocks;
+                timeline_record(&simulation->blocks, now, blocks);
 
                 before = engine->n_running;
                 r = engine_complete(engine);
@@ -84,33 +138,26 @@ static int fleet_run(struct fleet *fleet, const struct paged16 *pool, struct sim
 int simulate_paged16(const struct simulation_options *options, const struct request *const *shares,
                      const size_t *n_shares, struct simulation *ret_simulation)
 {
-        _cleanup_(fleet_clear) struct fleet fleet = { .n = options->n_engines };
+        _cleanup_(fleet_clear) struct fleet fleet = { 0 };
         _cleanup_(cleanup_free) struct simulation *simulation = NULL;
-        struct paged16 pool = { .capacity_blocks = options->capacity_blocks };
-        struct ledger ledger = { .capacity = options->capacity_blocks, .spare = options->spare_blocks };
         int r;
 
         assert(options->n_engines > 0 && options->max_seqs > 0);
         assert(ret_simulation);
 
         simulation = calloc(1, sizeof(*simulation)); /* 16 KiB: too much for a stack */
-        fleet.engines = calloc(fleet.n, sizeof(*fleet.engines));
-        fleet.clocks = calloc(fleet.n, sizeof(*fleet.clocks));
-        if (!simulation || !fleet.engines || !fleet.clocks)
+        if (!simulation)
                 return -ENOMEM;
-        for (size_t i = 0; i < fleet.n; i++) {
-                r = engine_init(&fleet.engines[i], &paged16_ops, &pool, &ledger, shares[i], n_shares[i],
-                                options->max_seqs);
-                if (r < 0)
-                        return r;
-        }
-
-        r = fleet_run(&fleet, &pool, simulation);
+        r = fleet_init(&fleet, options, shares, n_shares);
+        if (r >= 0)
+                r = fleet_run(&fleet, simulation);
         if (r < 0)
                 return r;
-        assert(pool.used_blocks == 0 && ledger.booked == 0);
+        for (uint32_t i = 0; i < fleet.n_parts; i++)
+                assert(fleet.parts[i].pool.used_blocks == 0 && fleet.parts[i].ledger.booked == 0);
 
-        simulation->peak_blocks = pool.peak_blocks;
+        if (fleet.n_parts == 1)
+                simulation->peak_blocks = fleet.parts[0].pool.peak_blocks; /* in the middle of an iteration, too */
         for (size_t i = 0; i < fleet.n; i++) {
                 simulation->completed += fleet.engines[i].completed;
                 simulation->rejected += fleet.engines[i].rejected;

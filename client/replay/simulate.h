@@ -15,6 +15,8 @@ struct simulation_options {
         size_t max_seqs;          /* rows of an engine */
         uint64_t capacity_blocks; /* UINT64_MAX: without end */
         uint64_t spare_blocks;
+        uint32_t n_parts; /* of the memory, all alike: engine i has part i modulo this one for itself; 0: one part */
+        struct bursts *bursts; /* NULL: none; all will have begun in the end */
 };
 
 struct simulation {

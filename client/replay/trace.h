@@ -19,10 +19,11 @@
         (UINT32_C(1) << 28) /* of a prompt or an answer: far beyond any model, far below any overflow */
 
 struct request {
-        uint64_t arrival_usec;     /* since the first request of the trace */
+        uint64_t arrival_usec;     /* since the first request of the trace, or since its burst began */
         uint32_t id;               /* place in the trace, from 0 */
         uint32_t prompt_tokens;    /* at least 1 */
         uint32_t generated_tokens; /* 0: done after prefill */
+        uint32_t burst;            /* which it is of, in a load of bursts */
         bool impossible;           /* can never fit; set by who knows the memory */
 };
 
@@ -43,6 +44,10 @@ int trace_read_file(FILE *file, const char *name, uint64_t max_requests, struct 
 /* A load of the code-completion kind: bursts of arrivals, prompts around 2,000 tokens with a long tail, short answers.
  * The same seed gives the same requests. */
 int trace_make_up(uint64_t seed, uint64_t n_requests, struct trace *ret_trace);
+
+/* A load of `n_bursts` bursts of about as many requests each, at most n_requests: those of a burst come within a
+ * moment, with short prompts and answers of some hundred tokens. Seeded as above. */
+int trace_make_bursts(uint64_t seed, uint64_t n_requests, uint32_t n_bursts, struct trace *ret_trace);
 
 void trace_clear(struct trace *trace);
 

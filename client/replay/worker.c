@@ -61,6 +61,7 @@ static int worker_send(struct worker *worker, enum report_kind kind)
 
         report->kind = kind;
         report->n_running = (uint32_t)worker->engine.n_running;
+        report->n_waiting = engine_waiting(&worker->engine);
         report->next_usec = engine_next(&worker->engine, worker->now_usec);
         report->now_usec = worker->now_usec;
         report->completed = worker->engine.completed;
@@ -228,6 +229,7 @@ static int worker_live(struct worker *worker)
                         setup->pager.max_seqs);
         if (r < 0)
                 return r;
+        worker->engine.bursts = setup->bursts;
         r = pressure_begin(&worker->pressure, &worker->engine, &worker->pager);
         if (r < 0)
                 return r;

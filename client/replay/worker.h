@@ -42,6 +42,7 @@ enum report_kind {
 struct report {
         uint32_t kind;
         uint32_t n_running;
+        uint64_t n_waiting;                        /* arrived, and not running */
         uint64_t next_usec;                        /* when the engine can go on; UINT64_MAX: it is done */
         uint64_t now_usec;                         /* its clock */
         uint64_t iterations;                       /* so far */
@@ -61,6 +62,7 @@ struct worker_setup {
         const struct request *requests; /* by arrival */
         size_t n_requests;
         struct ledger *ledger; /* shared */
+        struct bursts *bursts; /* shared; NULL: none */
         bool in_turns;         /* the coordinator lets one engine run at a time, on the virtual clock */
         double speed;          /* else: of the wall's clock against the trace's; 0: each engine by its cost model */
         int fd;                /* to the coordinator */

@@ -101,17 +101,16 @@ class FaultyWorker(Worker):
         self.do("disconnect")
 
     def pressed(self):
-        """Somebody else wants what the device has: idle rows go back. He gives it back in good order."""
+        """Somebody else wants what the device has: idle rows go back."""
         other = Raw(daemon.socket, timeout=SECONDS)
         try:
-            other.ask(grow_item(other.cache(), need=56), timeout_usec=5000000)
-            grants = []
-            while not grants or not grants[-1].flags & 1:
-                grants += other.take_grants(other.receive())
-            for grant in grants:
-                os.close(grant.fd)
-            other.give_back([grant.extent for grant in grants])
-            other.round_trip()
+            request = other.ask(grow_item(other.cache(), need=56), timeout_usec=5000000)
+            last = False
+            while not last:
+                grants = other.take_grants(other.receive())
+                last = grants[-1].flags & 1
+                for grant in grants:
+                    os.close(grant.fd)
         finally:
             other.close()
 
@@ -160,8 +159,7 @@ def begin():
     worker = FaultyWorker(daemon, None, area.wrap("libkvpager") + ["MALLOC_ARENA_MAX=1"], "connected")
     worker.tell("disconnect")
     for _ in range(3):
-        noticed = play()
-        assert not noticed, noticed
+        assert play() == []
     before = figures()
 
 
@@ -177,8 +175,7 @@ def report(what, error):
 def each_in_turn():
     """Each site that a session reaches, in each way."""
     calls = area.calls()
-    noticed = play()
-    assert not noticed, noticed
+    assert play() == []
     calls = faults.difference(area.calls(), calls)
     calm()
     ran = met = 0
@@ -282,8 +279,7 @@ def storm(seed, one_in):
             area.disarm()
             worker.storming = False
             worker.tell("disconnect")
-        noticed = play()
-        assert not noticed, noticed
+        assert play() == []
         before["mappings"] = figures()["mappings"]
         calm()
     except Exception as why:

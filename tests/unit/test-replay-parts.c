@@ -146,19 +146,61 @@ Test(replay_parts, takes_its_options)
         cr_assert(options.capacity == UINT64_C(2) << 30 && options.page_size == 65536 && options.spare_percent == 0);
         cr_assert(options.no_compute && options.cold && options.json && !options.verify);
         cr_assert_eq(options.layout, KVP_LAYOUT_TOKEN_MAJOR_FUSED);
+        cr_assert_not(options_virtual_clock(&(struct options){ 0 }));
+        cr_assert(options_virtual_clock(&options));
+
+        cr_assert_eq(parse(&options, &complaint, "--scenario bursts --fixed-split"), 0, "%s", complaint.text);
+        cr_assert(options.scenario == SCENARIO_BURSTS && options.fixed_split && options.tenants == 2);
+        cr_assert(options_virtual_clock(&options));
+        cr_assert_eq(parse(&options, &complaint, "--scenario hungry --weights 1,2,10000 --mins 0,64M,1.5G"), 0, "%s",
+                     complaint.text);
+        cr_assert(options.scenario == SCENARIO_HUNGRY && options.tenants == 3 && options.n_weights == 3);
+        cr_assert(options.weights[0] == 1 && options.weights[2] == 10000 && options.n_mins == 3);
+        cr_assert(options.mins[0] == 0 && options.mins[1] == UINT64_C(64) << 20 &&
+                  options.mins[2] == UINT64_C(3) << 29);
+        cr_assert_eq(parse(&options, &complaint, "--scenario bursts --tenants 5 --weights 3,3,3,3,3"), 0);
+        cr_assert_eq(options.tenants, 5);
 }
 
 Test(replay_parts, names_the_option_that_is_wrong)
 {
         static const char *const bad[] = {
-                "--tenants 0",       "--tenants x",     "--workers -1",
-                "--workers 99999",   "--requests 0",    "--speed 0",
-                "--speed nan",       "--speed fast",    "--geometry huge",
-                "--layout flat",     "--max-seqs 0",    "--max-tokens 0",
-                "--capacity 0",      "--capacity lots", "--page-size 63K",
-                "--page-size 32768", "--spare 91",      "--verify --no-compute",
-                "--unknown",         "--trace",         "--json=yes",
-                "surplus",           "--seed 0x",       "-v",
+                "--tenants 0",
+                "--tenants x",
+                "--workers -1",
+                "--workers 99999",
+                "--requests 0",
+                "--speed 0",
+                "--speed nan",
+                "--speed fast",
+                "--geometry huge",
+                "--layout flat",
+                "--max-seqs 0",
+                "--max-tokens 0",
+                "--capacity 0",
+                "--capacity lots",
+                "--page-size 63K",
+                "--page-size 32768",
+                "--spare 91",
+                "--verify --no-compute",
+                "--unknown",
+                "--trace",
+                "--json=yes",
+                "surplus",
+                "--seed 0x",
+                "-v",
+                "--scenario quiet",
+                "--weights 0",
+                "--weights 1,,2",
+                "--weights 1,",
+                "--weights 10001",
+                "--weights 1,2 --tenants 3",
+                "--mins -1",
+                "--mins 1M,some",
+                "--mins 1M --tenants 2",
+                "--fixed-split --mins 1M",
+                "--scenario bursts --trace x",
+                "--scenario hungry --speed 2",
         };
         struct options options = { .tenants = 4711 };
         struct complaint complaint;
@@ -275,6 +317,57 @@ Test(replay_parts, plan_deals_and_sizes)
         for (uint32_t i = 0; i < 10; i++)
                 cr_assert_eq(plan.shares[i % 3][i / 3].impossible, 100 * (i + 1) + 5 > 640, "%u", i);
         plan_clear(&plan);
+}
+
+/* Eight bursts by turns, each dealt to the workers of its tenant alone. */
+Test(replay_parts, plan_deals_bursts_by_tenant)
+{
+        static struct bursts bursts;
+        struct complaint complaint;
+        struct options options;
+        struct trace trace;
+        struct plan plan;
+
+        cr_assert_eq(parse(&options, &complaint, "--scenario bursts --workers 3 --layout token-major-fused"), 0);
+        cr_assert_eq(plan_bursts(&options, 100), 8);
+        cr_assert_eq(plan_bursts(&options, 5), 5, "none is empty");
+        cr_assert_eq(trace_make_bursts(1, 100, 8, &trace), 0);
+        cr_assert_eq(plan_deal(&options, &trace, 1.0, &plan), 0);
+        plan_fill_bursts(&plan, 8, &bursts);
+        cr_assert(bursts.n == 8 && bursts.begun == 1);
+        for (uint32_t b = 0; b < 8; b++)
+                cr_assert(bursts.burst[b].requests == 12 || bursts.burst[b].requests == 13);
+        for (uint32_t i = 0; i < 6; i++) {
+                cr_assert(plan.n_shares[i] >= 16 && plan.n_shares[i] <= 18, "%zu", plan.n_shares[i]);
+                for (size_t k = 0; k < plan.n_shares[i]; k++) {
+                        cr_assert_eq(plan.shares[i][k].burst % 2, i % 2);
+                        cr_assert(k == 0 || plan.shares[i][k - 1].burst <= plan.shares[i][k].burst);
+                }
+        }
+        plan.page_size = 65536;
+        cr_assert_eq(plan_capacity(&plan, &options, 0), 0);
+        cr_assert_not(plan.unconstrained);
+        cr_assert(plan.capacity / 65536 > 16 * 10 && plan.capacity / 65536 < 16 * 18,
+                  "sixteen of 250 to 650 tokens, 32 a page");
+        plan_clear(&plan);
+        trace_clear(&trace);
+}
+
+Test(replay_parts, a_burst_begins_when_most_of_the_last_one_is_done)
+{
+        static struct bursts bursts = { .n = 2, .burst = { { .requests = 16 }, { .requests = 1 } } };
+        const struct request first = { .burst = 0 }, second = { .arrival_usec = 30, .burst = 1 };
+
+        for (int round = 0; round < 2; round++) {
+                bursts_rewind(&bursts);
+                cr_assert_eq(bursts_arrival(&bursts, &first), 0);
+                for (uint64_t i = 1; i <= 16; i++) {
+                        cr_assert_eq(bursts_arrival(&bursts, &second), i <= 14 ? UINT64_MAX : 1400 + 30);
+                        bursts_done(&bursts, &first, 100 * i);
+                }
+                cr_assert_eq(bursts.begun, 2);
+                bursts_done(&bursts, &second, 5000);
+        }
 }
 
 Test(replay_parts, plan_knows_what_a_tenant_can_never_hold)

@@ -93,10 +93,10 @@ Test(replay_pressure, a_visitor_is_let_in_at_the_next_yield)
 /* ---- the handler ---- */
 
 static const struct request requests[] = {
-        { 0, 0, 700, 20, false },    { 0, 1, 40, 90, false },      { 10, 2, 1100, 12, false },
-        { 20, 3, 5, 30, false },     { 30000, 4, 300, 40, false }, { 30000, 5, 513, 7, false },
-        { 50000, 6, 512, 0, false }, { 60000, 7, 90, 60, false },  { 400000, 8, 800, 30, false },
-        { 900000, 9, 1, 50, false },
+        { 0, 0, 700, 20, 0, false },    { 0, 1, 40, 90, 0, false },      { 10, 2, 1100, 12, 0, false },
+        { 20, 3, 5, 30, 0, false },     { 30000, 4, 300, 40, 0, false }, { 30000, 5, 513, 7, 0, false },
+        { 50000, 6, 512, 0, 0, false }, { 60000, 7, 90, 60, 0, false },  { 400000, 8, 800, 30, 0, false },
+        { 900000, 9, 1, 50, 0, false },
 };
 
 #define N_REQUESTS (sizeof(requests) / sizeof(requests[0]))

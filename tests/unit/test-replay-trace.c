@@ -305,6 +305,32 @@ Test(replay_trace, makes_up_the_same_load_from_the_same_seed)
 }
 
 /* The figures of the folder's own README. */
+Test(replay_trace, makes_up_bursts)
+{
+        struct trace first, second, other;
+
+        cr_assert_eq(trace_make_bursts(7, 100, 8, &first), 0);
+        cr_assert_eq(trace_make_bursts(7, 100, 8, &second), 0);
+        cr_assert_eq(trace_make_bursts(8, 100, 8, &other), 0);
+        cr_assert(first.n == 100 && memcmp(first.requests, second.requests, 100 * sizeof(*first.requests)) == 0);
+        cr_assert_neq(memcmp(first.requests, other.requests, 100 * sizeof(*first.requests)), 0);
+        for (size_t i = 0; i < 100; i++) {
+                const struct request *request = &first.requests[i];
+
+                cr_assert_eq(request->id, i);
+                cr_assert_eq(request->burst, i * 8 / 100);
+                if (i > 0 && request[-1].burst == request->burst)
+                        cr_assert_geq(request->arrival_usec, request[-1].arrival_usec);
+                else
+                        cr_assert_eq(request->arrival_usec, 0);
+        }
+        cr_assert_eq(trace_make_bursts(7, 3, 8, &other), -EINVAL);
+        cr_assert_eq(trace_make_bursts(7, 0, 0, &other), -EINVAL);
+        trace_clear(&first);
+        trace_clear(&second);
+        trace_clear(&other);
+}
+
 Test(replay_trace, reads_the_public_traces)
 {
         const char *folder = getenv("KVPAGER_TRACES");
