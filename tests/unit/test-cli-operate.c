@@ -29,6 +29,7 @@ Test(cli_operate, set)
         _cleanup_(outcome_done) struct outcome odd = run("set", "blue", "x==y", "--socket", daemon.path, NULL);
         cr_expect_str_eq(daemon.set, "blue: x==y", "what it means is the daemon's to say");
         ctl_daemon_stop(&daemon);
+        cr_expect_eq(odd.status, 0, "%s", odd.err);
         cr_expect_eq(applied.status, 0, "%s", applied.err);
         cr_expect_str_eq(applied.out, "applied" UNTIL);
         cr_expect_str_eq(deferred.out, "deferred until enough memory was reclaimed" UNTIL);
