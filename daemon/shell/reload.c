@@ -121,7 +121,7 @@ static void reload_remove(struct daemon *d, const struct tenants *plan)
                 if (core_tenant_info(d->core, index, &info))
                         events_add(d, WIRE_EVENT_tenant_removed,
                                    &(struct events_facts){ .tenant = info.name, .bytes = info.current_bytes },
-                                   "its last %" PRIu32 " workers may stay", info.workers);
+                                   "it takes no more workers, and has %" PRIu32, info.workers);
                 core_event_init(&event, CORE_EV_TENANT_REMOVE, daemon_now_usec());
                 event.tenant_remove.tenant = index;
                 daemon_event(d, &event);
