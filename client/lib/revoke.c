@@ -163,6 +163,9 @@ void revoke_answer(struct kvp_conn *conn, const struct wire_revoke *revoke)
                 taken += revoke_slack(conn, wanted - taken);
         if (taken < wanted && revoke->level >= WIRE_REVOKE_LIVE &&
             tell_application(conn, revoke->device, wanted - taken, deadline)) {
+                /* What was released is idle from now on, the part too that is not wanted yet: before the answer, or the
+                 * next one who wants some would have the application pressed once more. */
+                mapper_tell_now(conn, deadline);
                 taken += revoke_idle(conn, wanted - taken);
                 if (taken < wanted)
                         (void)revoke_slack(conn, wanted - taken);

@@ -213,6 +213,45 @@ Test(revoke, live_level_asks_the_application)
         box_close(&box);
 }
 
+struct told {
+        uint32_t row;
+        atomic_int held; /* when REVOKED came; -1: it has not come */
+};
+
+static enum fake_verdict on_answer(struct fake *fake, const struct wire_view *message, void *userdata)
+{
+        struct told *told = userdata;
+
+        if (message->info->opcode == WIRE_REVOKED)
+                atomic_store(&told->held, fake_row_is_held(fake, told->row));
+        return FAKE_HANDLE;
+}
+
+/* Or the next one who wants some would press the application again. */
+Test(revoke, what_the_application_released_is_told_before_the_answer)
+{
+        struct pressed pressed = { 0 };
+        struct told told = { .held = -1 };
+        struct box box;
+
+        box_open(&box, NULL, NULL);
+        pressed.box = &box;
+        pressed.release = box_acquire(&box, 0);
+        pressed.trim = box_acquire(&box, 0);
+        cr_assert_eq(box_step(&box, pressed.release, 2040, NULL), 0); /* in two extents */
+        cr_assert_eq(box_step(&box, pressed.trim, 10, NULL), 0);
+        box_settle(&box);
+        told.row = pressed.release;
+        cr_assert(fake_row_is_held(box.fake, told.row));
+        cr_assert_eq(kvp_set_pressure_handler(box.conn, on_pressure, &pressed), 0);
+        fake_set_hook(box.fake, on_answer, &told);
+        cr_assert_lt(revoke(&box, WIRE_REVOKE_LIVE, 40), 128, "half of it stays for now");
+        cr_assert_eq(pressed.calls, 1);
+        cr_assert_eq(told.held, 0);
+        fake_set_hook(box.fake, NULL, NULL);
+        box_close(&box);
+}
+
 struct waiting {
         struct box *box;
         struct kvp_seq_step steps[2];
