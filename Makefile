@@ -68,14 +68,13 @@ FORTIFY := -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=3
 OPT_release := -O2 -g $(FORTIFY) $(REPRODUCIBLE)
 OPT_asan := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all $(REPRODUCIBLE)
 OPT_tsan := -O1 -g -fno-omit-frame-pointer -fsanitize=thread $(REPRODUCIBLE)
-# Without the optimiser gcc knows less of lengths, and warns of what cannot be.
-OPT_cov := -O0 -g --coverage -fprofile-update=atomic -Wno-format-truncation
+OPT_cov := -O0 -g -fprofile-arcs -ftest-coverage -fprofile-update=atomic
 OPT_fuzz := -O1 -g -fno-omit-frame-pointer -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
 OPT_afl := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
 ifeq ($(origin OPT_$(VARIANT)),undefined)
 $(error VARIANT=$(VARIANT) is none of: release asan tsan cov fuzz afl)
 endif
-SANITIZE := $(filter -fsanitize=% --coverage,$(OPT_$(VARIANT)))
+SANITIZE := $(filter -fsanitize=% -fprofile-arcs,$(OPT_$(VARIANT)))
 
 # _GNU_SOURCE is defined empty, so that a file which defines it for itself agrees.
 BASE_CFLAGS := -std=gnu17 -D_GNU_SOURCE= -DKVPAGER_VERSION='"$(VERSION)"' $(WARN) -fstack-protector-strong \
@@ -105,9 +104,10 @@ $(OBJ)/client/replay/%: FLAGS := -fPIE -pthread $(CLIENT_I) -Iclient/cli -Iclien
 $(OBJ)/kernels/ref/%: FLAGS := -fPIE -Ikernels/ref
 $(OBJ)/man/%: FLAGS := -fPIE -Iclient/proto -Iclient/cli
 $(OBJ)/tests/%: FLAGS := -fPIE -pthread $(TEST_I)
-# What is loaded into other programs defines what libc defines, and is not looked into by sanitizers.
-$(OBJ)/tests/faults/%: FLAGS := -fPIC -fvisibility=hidden -fno-builtin -fno-sanitize=all -U_FORTIFY_SOURCE -Itests/faults
-$(OBJ)/tests/standin/%: FLAGS := -fPIC -fvisibility=hidden -fno-sanitize=all -Iclient/proto
+# What is loaded into other programs defines what libc defines, and is not looked into by sanitizers nor counted.
+UNWATCHED := -fno-sanitize=all -fno-profile-arcs -fno-test-coverage
+$(OBJ)/tests/faults/%: FLAGS := -fPIC -fvisibility=hidden -fno-builtin $(UNWATCHED) -U_FORTIFY_SOURCE -Itests/faults
+$(OBJ)/tests/standin/%: FLAGS := -fPIC -fvisibility=hidden $(UNWATCHED) -Iclient/proto
 
 # ---- What there is to build ------------------------------------------------------------------------------------------
 
@@ -328,9 +328,9 @@ tsan-programs: $(TSAN_T) $(TESTS)/fuzz-lib
 check-unit: $(UNIT_T) ## the unit tests of one variant alone
 	@tests/run --log $(O)/log $(addprefix unit:$(O):,$(call names,$(UNIT_T)))
 
-# What takes a few seconds; nothing that counts the whole machine's memory.
+# What takes a few seconds; nothing that counts the whole machine's memory or makes system calls fail.
 COVERAGE_JOBS = \
-	$(addprefix system:build/cov:,$(call scripts,system/2*.py system/4[1-9]*.py system/5*.py)) \
+	$(addprefix system:build/cov:,$(call scripts,system/2[0-6]*.py system/4[1-9]*.py system/5*.py system/8*.py)) \
 	$(addprefix sim:build/cov:,$(call names,$(SIM_T)) golden) \
 	$(addprefix fuzz:build/cov:,$(call names,$(FUZZ_T))) \
 	$(addprefix unit:build/cov:,$(call names,$(UNIT_T)))
@@ -338,7 +338,7 @@ coverage: export SIM_SEEDS = 100
 coverage: ## lines and branches that the tests reach, held to their bars; pages in build/cov/coverage
 	+@$(MAKE) --no-print-directory $(JOBS) CC=gcc VARIANT=cov tests
 	@find build/cov/obj -name '*.gcda' -delete
-	@tests/run --log build/cov/log $(COVERAGE_JOBS)
+	@tests/run --log build/cov/log --long $(COVERAGE_JOBS)
 	@tests/coverage/report.py build/cov
 
 # How many mutants of core and codec, and which.

@@ -136,9 +136,9 @@ typedef void kvp_pressure_fn(struct kvp_conn *conn, uint64_t bytes, uint64_t dea
 
 /* Connects and starts the mapper thread. -ENOENT: no socket there; -ECONNREFUSED: no daemon behind it; -EACCES: the
  * socket or every tenant refuses this user; -ESRCH: no tenant of that name matches; -EPROTO: not a kvpagerd, or a
- * version it does not speak, or it hung up without a word; -ENAMETOOLONG: a socket path of more than 107 bytes; -EINVAL:
- * bad options; -EUSERS: too many workers; -ETIMEDOUT: no answer; -ENOMEM, -EMFILE, -ENFILE, -EAGAIN: this process has no
- * memory, descriptor or thread left. */
+ * version it does not speak, or it hung up without a word; -ENAMETOOLONG: a socket path of more than 107 bytes;
+ * -EINVAL: bad options; -EUSERS: too many workers; -ETIMEDOUT: no answer; -ENOMEM, -EMFILE, -ENFILE, -EAGAIN: this
+ * process has no memory, descriptor or thread left. */
 int kvp_connect(const struct kvp_connect_options *options, struct kvp_conn **ret_conn);
 
 /* Gives everything back and ends the mapper thread; caches that still exist are destroyed. NULL is fine. */
@@ -158,7 +158,7 @@ int kvp_set_pressure_handler(struct kvp_conn *conn, kvp_pressure_fn *handler, vo
  * -ENOTCONN. */
 int kvp_cache_create(struct kvp_conn *conn, const struct kvp_geometry *geometry, struct kvp_cache **ret_cache);
 
-/* NULL takes the fence away. */
+/* NULL takes the fence away: then the context of a cache on a GPU is synchronised. */
 int kvp_cache_set_fence(struct kvp_cache *cache, kvp_fence_fn *fence, void *userdata);
 
 /* Unmaps, returns the memory and frees the cache. NULL is fine. No other call on it may be under way. */

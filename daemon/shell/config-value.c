@@ -279,7 +279,7 @@ int config_value_backend(const char *text, void *field)
 {
         if (dev_backend_find(text))
                 return value_text(text, field, sizeof(((struct config_device *)0)->backend));
-        return strcmp(text, "cuda") == 0 ? -EOPNOTSUPP : -EINVAL;
+        return -EINVAL;
 }
 
 int config_value_uuid(const char *text, void *field)

@@ -46,7 +46,7 @@ static const struct key keys[] = {
         {SECTION_DAEMON, "max-workers", config_value_workers, DAEMON(max_workers), "a number from 1 to 60000"},
         {SECTION_DAEMON, "log-level", config_value_level, DAEMON(log_level), "error, warning, notice, info or debug"},
         {SECTION_DAEMON, "slow-reader-deadline", config_value_duration, DAEMON(slow_reader_deadline_usec), A_DURATION},
-        {SECTION_DEVICE, "backend", config_value_backend, DEVICE(backend), "host"},
+        {SECTION_DEVICE, "backend", config_value_backend, DEVICE(backend), "host or cuda"},
         {SECTION_DEVICE, "uuid", config_value_uuid, DEVICE(uuid), "a device's uuid, up to 47 characters"},
         {SECTION_DEVICE, "capacity", config_value_capacity, DEVICE(capacity), "a size (bytes, 512M, 2G) or a share (50%), not 0"},
         {SECTION_DEVICE, "page-size", config_value_size, DEVICE(page_size), "a size (64K, 2M)"},
@@ -339,11 +339,10 @@ static char *parser_read(char *str, int num, void *stream)
 
 static const char *value_why(int error)
 {
-        return error == -ERANGE       ? "out of range"
-               : error == -ENOENT     ? "unknown to this machine"
-               : error == -EOPNOTSUPP ? "not supported yet"
-               : error == -ENOMEM     ? "out of memory"
-                                      : "not valid";
+        return error == -ERANGE   ? "out of range"
+               : error == -ENOENT ? "unknown to this machine"
+               : error == -ENOMEM ? "out of memory"
+                                  : "not valid";
 }
 
 static void parser_complain_value(struct parser *p, const struct key *key, const char *value, int error)

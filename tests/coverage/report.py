@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 """What the tests reached: lines and branches of each part, held to its bar.
 
-    report.py BUILD        reads the counts that gcc's --coverage left in BUILD/obj, writes BUILD/coverage/index.html
+    report.py BUILD        reads the counts that gcc's coverage left in BUILD/obj, writes BUILD/coverage/index.html
 
 A branch is one way out of a decision, so `a && b` has four. What an assertion would do if it failed is not counted: it
 cannot be reached while the code is right. All else counts, also what nothing but a broken invariant could reach. The exit

@@ -127,6 +127,14 @@ class Body:
             i -= 1
         return False
 
+    def is_first_value(self, i):
+        """The zero that a variable is declared with, `= 0` or `= { 0 }`: often there for the compiler alone. Loops aside."""
+        if self.tokens[i].text != "0" or self.tokens[i + 1].text not in (",", ";", "}") or i < self.for_header_end:
+            return False
+        while self.tokens[i - 1].text not in (";", "}") and not self.begins_statement(i):
+            i -= 1
+        return self.tokens[i].text in KEYWORDS or self.tokens[i + 1].kind == "name"
+
     def walk(self):
         i = self.first
         while i < self.last:
@@ -153,7 +161,7 @@ class Body:
             if token.kind == "name" and token.text in WORDS:
                 i = self.statement_end(i)
                 continue
-            if token.kind == "number":
+            if token.kind == "number" and not self.is_first_value(i):
                 for number in number_variants(token.text):
                     self.add(token.at, token.end, number, "off by one")
             if token.kind == "punct":

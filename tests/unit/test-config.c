@@ -192,8 +192,8 @@ Test(config, values)
         bad("[device d]\ncapacity = 0\n",
             "a.conf:2: [device d] capacity = 0: out of range; expected a size (bytes, 512M, 2G) or "
             "a share (50%), not 0\n");
-        bad("[device d]\nbackend = cuda\n", "a.conf:2: [device d] backend = cuda: not supported yet; expected host\n");
-        bad("[device d]\nbackend = gpu\n", "a.conf:2: [device d] backend = gpu: not valid; expected host\n");
+        free(good("[device d]\nbackend = cuda\n"));
+        bad("[device d]\nbackend = gpu\n", "a.conf:2: [device d] backend = gpu: not valid; expected host or cuda\n");
         bad("[device d]\npopulate = maybe\n", "a.conf:2: [device d] populate = maybe: not valid; expected yes or no\n");
         bad("[daemon]\nsocket-mode = 1777\n",
             "a.conf:2: [daemon] socket-mode = 1777: out of range; expected an octal mode such as 0660\n");

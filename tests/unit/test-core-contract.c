@@ -184,6 +184,23 @@ Test(core_contract, a_bad_request_fails_at_once_and_says_why)
         cr_expect_eq(current_of(0), 6 * 2 * MEBIBYTE, "nothing is charged for what was there already");
 }
 
+Test(core_contract, a_row_that_is_not_there_is_an_error_and_one_without_pages_is_not)
+{
+        uint32_t worker = add_worker(0), other = add_worker(0), cache = add_cache(worker, 2, 1, 100);
+
+        hold(worker, cache, 1, false);
+        cr_expect_eq(answers(), 0);
+        hold(worker, cache, 2, false);
+        cr_assert_not_null(answer(CORE_ACT_REPLY_ERROR));
+        cr_expect_eq(answer(CORE_ACT_REPLY_ERROR)->reply.error, CORE_E_BAD_RANGE);
+        cr_expect_eq(answer(CORE_ACT_REPLY_ERROR)->reply.request, 0);
+        cr_expect_eq(answer(CORE_ACT_REPLY_ERROR)->worker, worker);
+        hold(other, cache, 1, false);
+        cr_assert_not_null(answer(CORE_ACT_REPLY_ERROR));
+        cr_expect_eq(answer(CORE_ACT_REPLY_ERROR)->reply.error, CORE_E_NO_CACHE);
+        cr_expect_eq(answer(CORE_ACT_REPLY_ERROR)->worker, other);
+}
+
 Test(core_contract, more_than_there_can_ever_be_is_not_waited_for)
 {
         uint32_t worker = add_worker(0), cache = add_cache(worker, 2, 2, 4096);

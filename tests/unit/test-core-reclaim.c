@@ -87,6 +87,49 @@ Test(core_reclaim, what_is_on_its_way_counts)
         cr_expect_eq(core_counter(world.core, CORE_COUNT_PAGES_REVOKED), 1);
 }
 
+Test(core_reclaim, within_memory_max_only_ones_own_counts)
+{
+        struct party own, other;
+
+        limit(1, (struct limits){ .weight = 1 });
+        own = party(0);
+        other = party(1);
+        take(&own, 0, 4);
+        take(&own, 1, 4);
+        take(&other, 0, 4);
+        set_tenant(0, 8 * PAGE);
+        give_back(other.worker, grant_of(other.worker, 1));
+        cr_expect_eq(want(&own, 2, 4), CORE_E_NONE);
+        ASKED(&own, 1, 4);
+        give_back(own.worker, grant_of(own.worker, 1));
+        give_back(own.worker, grant_of(own.worker, 2));
+        shrug(&own, 1);
+        NOT_ASKED(); /* all eight are coming */
+        cr_expect_eq(want(&own, 3, 4), CORE_E_NONE);
+        NOT_ASKED();
+        device_answer_all(&world);
+        cr_expect_eq(core_n_waiting(world.core), 0);
+        cr_expect_eq(current_of(0), 8 * PAGE);
+}
+
+Test(core_reclaim, all_that_is_on_its_way_counts_within_memory_max)
+{
+        struct party own = party(0);
+
+        take(&own, 0, 4);
+        take(&own, 1, 4);
+        set_tenant(0, 8 * PAGE);
+        give_back(own.worker, grant_of(own.worker, 1));
+        give_back(own.worker, grant_of(own.worker, 2));
+        cr_expect_eq(want(&own, 2, 8), CORE_E_NONE);
+        NOT_ASKED();
+        cr_expect_null(answer(CORE_ACT_GROW_FAILED));
+        device_answer(&world, 0);
+        cr_expect_eq(core_n_waiting(world.core), 1);
+        device_answer_all(&world);
+        cr_expect_eq(core_n_waiting(world.core), 0);
+}
+
 Test(core_reclaim, below_memory_low_idle_rows_are_left_alone)
 {
         struct party own, guarded, open;
@@ -155,6 +198,35 @@ Test(core_reclaim, another_is_asked_as_well_after_a_tenth_of_a_second)
         world.now = began + 100 * MSEC;
         world_tick(&world);
         ASKED(&second, 0, 100);
+}
+
+Test(core_reclaim, the_next_is_asked_though_the_first_is_still_silent)
+{
+        struct party own, silent, empty, next;
+        uint64_t began;
+
+        set_tenant(1, UINT64_MAX);
+        own = party(0);
+        silent = party(1);
+        empty = party(1);
+        next = party(1);
+        take(&silent, 0, 500);
+        take(&empty, 0, 300);
+        take(&next, 0, 224);
+        hold(silent.worker, silent.cache, 0, false);
+        hold(empty.worker, empty.cache, 0, false);
+        hold(next.worker, next.cache, 0, false);
+        cr_expect_eq(want(&own, 0, 900), CORE_E_NONE);
+        ASKED(&silent, 0, 500);
+        began = world.now;
+        world.now = began + 100 * MSEC;
+        world_tick(&world);
+        ASKED(&empty, 0, 300);
+        shrug(&empty, 1);
+        NOT_ASKED();
+        world.now = began + 200 * MSEC;
+        world_tick(&world);
+        ASKED(&next, 0, 224);
 }
 
 Test(core_reclaim, while_one_who_was_asked_may_answer_nothing_is_hopeless)

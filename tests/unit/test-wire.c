@@ -306,6 +306,42 @@ Test(wire, counts)
         }
 }
 
+Test(wire, the_last_values_in_their_range)
+{
+        const struct wire_hello worker = { .version = WIRE_VERSION, .role = WIRE_ROLE_WORKER },
+                                admin = { .version = WIRE_VERSION, .role = WIRE_ROLE_ADMIN };
+        const struct wire_return refused = { .reason = 1 };
+        const struct wire_revoke live = { .level = 2 };
+        const struct wire_events_get follow = { .follow = 1 };
+        const struct wire_limits deferred = { .deferred = 1 };
+        const struct wire_events more = { .more = 1 };
+        const struct wire_item_grow optional = { .flags = 1 };
+        const struct wire_item_row held = { .held = 1 };
+        const struct wire_item_grant flags = { .flags = 3 };
+        const uint64_t extent = 1;
+        const struct {
+                enum wire_opcode opcode;
+                enum wire_direction direction;
+                const void *fixed, *items;
+                uint32_t n_items, fds;
+        } cases[] = {
+                { WIRE_HELLO, WIRE_C2D, &worker, NULL, 0, 0 },      { WIRE_HELLO, WIRE_C2D, &admin, NULL, 0, 0 },
+                { WIRE_RETURN, WIRE_C2D, &refused, &extent, 1, 0 }, { WIRE_REVOKE, WIRE_EVT, &live, NULL, 0, 0 },
+                { WIRE_EVENTS_GET, WIRE_C2D, &follow, NULL, 0, 0 }, { WIRE_LIMITS, WIRE_D2C, &deferred, NULL, 0, 0 },
+                { WIRE_EVENTS, WIRE_D2C, &more, NULL, 0, 0 },       { WIRE_GROW, WIRE_C2D, NULL, &optional, 1, 0 },
+                { WIRE_ROWS, WIRE_C2D, NULL, &held, 1, 0 },         { WIRE_GRANT, WIRE_D2C, NULL, &flags, 1, 1 },
+        };
+        struct wire_view view;
+
+        for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+                size_t size = wire_encode(packet, WIRE_MAX_PACKET, cases[i].opcode, 0, 0, cases[i].fixed,
+                                          cases[i].items, cases[i].n_items);
+
+                cr_assert(size > 0);
+                cr_expect_eq(wire_decode(packet, size, cases[i].fds, cases[i].direction, &view), WIRE_E_NONE, "%zu", i);
+        }
+}
+
 Test(wire, values_outside_their_range)
 {
         struct wire_view view;
