@@ -37,7 +37,7 @@ static void dispatch_refuse(struct peer *peer, const struct identity *identity, 
                             enum wire_error_code code)
 {
         const struct daemon *d = peer->daemon;
-        char group[96] = "", place[320], detail[256];
+        char group[96] = "", place[320], detail[400];
 
         if (identity->cgroup)
                 (void)snprintf(group, sizeof(group), "%s", cgroup_describe(identity->cgroup, place, sizeof(place)));
