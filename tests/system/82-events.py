@@ -207,3 +207,20 @@ daemon.process.send_signal(signal.SIGTERM)
 following_events("daemon_stopping")
 follower.receive_error("SHUTTING_DOWN")
 assert daemon.process.wait(20) == 0
+
+# ---- One that is slow is not dropped: it finds numbers missing where it came too late ----
+daemon = Daemon(config=CONFIG.replace("300ms", "30s"))
+admin = Raw(daemon.socket, greet=ADMIN)
+slow = Raw(daemon.socket, greet=ADMIN)
+told, _, _ = slow.follow()
+for n in range(2000):
+    assert admin.set("b", "weight=%d" % (1 + n)) == "applied"
+last = admin.past_events()[-1].sequence
+while told[-1].sequence < last:
+    told += slow.events_of(slow.receive())[0]
+numbers = [e.sequence for e in told]
+gaps = [b - a - 1 for a, b in zip(numbers, numbers[1:]) if b != a + 1]
+assert last == 4003 and numbers[0] == 1 and numbers == sorted(set(numbers)) and len(gaps) == 1, (last, gaps)
+assert len(numbers) + gaps[0] == last and len(numbers) >= 1024
+daemon.check()
+daemon.stop()
