@@ -5,12 +5,8 @@
  * sd-event dispatches one source a turn and asks the kernel for all that are ready each time: among many workers that
  * ask at once the work would be quadratic, and for a single one its timers and priorities are half of what a request
  * costs. So sd-event's turn comes only when its fd is readable, or when loop_changed() says that a timer of its was set
- * outside of it. However much sd-event has to do, peers have a turn before each of its own: what a dead worker leaves
- * behind takes many.
- *
- * A turn reads one packet of each peer that has one. Where several have, one that was answered may ask again before its
- * turn is over, because an answer often lets its worker run at once on this CPU; then a few more are read, while all
- * that this takes is still in the cache. One peer alone is not looked at a second time: that is what epoll is for.
+ * outside of it. A turn reads one packet of each peer that has one. However much sd-event has to do, peers have a turn
+ * before each of its own: what a dead worker leaves behind takes many.
  */
 #include <assert.h>
 #include <errno.h>
@@ -19,8 +15,7 @@
 #include "daemon.h"
 #include "owner.h"
 
-#define LOOP_EVENTS     16
-#define LOOP_PACKETS    8u /* of one peer, in a turn that others share */
+#define LOOP_EVENTS     64
 #define LOOP_AGAIN_MSEC 10
 
 int loop_open(struct daemon *d)
@@ -75,17 +70,11 @@ static int loop_serve_peers(struct daemon *d, int timeout_msec)
 
                 if (n < 0 && errno != EINTR)
                         return -errno;
-                for (int i = 0; i < n; i++) {
-                        struct peer *peer = events[i].data.ptr;
-
-                        if (!peer) {
+                for (int i = 0; i < n; i++)
+                        if (events[i].data.ptr)
+                                peer_serve(events[i].data.ptr, events[i].events);
+                        else
                                 others = true;
-                                continue;
-                        }
-                        peer_serve(peer, events[i].events);
-                        if (n > 1)
-                                peer_serve_more(peer, LOOP_PACKETS - 1);
-                }
                 daemon_settle(d); /* no peer is freed before */
         } while (!others && !d->changed);
         return 0;

@@ -2,9 +2,9 @@
  *
  * peer.c -- see peer.h.
  *
- * Three bounds keep one peer from harming the others. A turn of the loop reads one of its packets, or few, then the
- * others have theirs. While it does not take its replies it is not read at all, so it cannot ask for more of them. And
- * it has a deadline for taking them; what the core sends by itself meanwhile is bounded by the outbox.
+ * Three bounds keep one peer from harming the others. A turn of the loop reads one of its packets, then the others have
+ * theirs. While it does not take its replies it is not read at all, so it cannot ask for more of them. And it has a
+ * deadline for taking them; what the core sends by itself meanwhile is bounded by the outbox.
  */
 #include "peer.h"
 
@@ -299,8 +299,8 @@ static const char *peer_packet_name(const void *packet, size_t size)
         return info ? info->name : NULL;
 }
 
-/* Reads one packet and does what it says. false: there was none, or it was the last. */
-static bool peer_receive(struct peer *peer)
+/* Reads one packet and does what it says. */
+static void peer_receive(struct peer *peer)
 {
         union {
                 struct cmsghdr align;
@@ -319,12 +319,12 @@ static bool peer_receive(struct peer *peer)
         if (n < 0) {
                 if (errno != EAGAIN && errno != EINTR)
                         peer_end(peer);
-                return false;
+                return;
         }
         n_fds = peer_close_fds(&message);
         if (n == 0 && peer_hung_up(peer)) {
                 peer_end(peer);
-                return false;
+                return;
         }
         d->counters[WIRE_COUNTER_messages_received]++;
         peer->active_usec = daemon_now_usec();
@@ -337,11 +337,10 @@ static bool peer_receive(struct peer *peer)
                 d->counters[WIRE_COUNTER_protocol_errors]++;
                 peer_fail(peer, (size_t)n >= sizeof(*header) ? header->request : 0, error,
                           peer_packet_name(d->packet_in, (size_t)n));
-                return false;
+                return;
         }
         dispatch_message(peer, &view);
         apply_actions(d);
-        return true;
 }
 
 void peer_serve(struct peer *peer, uint32_t events)
@@ -352,13 +351,8 @@ void peer_serve(struct peer *peer, uint32_t events)
                 peer_end(peer); /* it will not take the rest */
         else if (peer->blocked && (events & EPOLLOUT))
                 peer_flush(peer);
-        peer_serve_more(peer, 1);
-}
-
-void peer_serve_more(struct peer *peer, unsigned packets)
-{
-        while (packets > 0 && !peer->ended && !peer->blocked && peer_receive(peer))
-                packets--;
+        if (!peer->ended && !peer->blocked)
+                peer_receive(peer);
 }
 
 static int peer_on_timer(sd_event_source *source, uint64_t usec, void *userdata)

@@ -86,11 +86,8 @@ void peer_fail(struct peer *peer, uint32_t request, enum wire_error_code code, c
 /* Kills the process, and ends the connection, which others may share. */
 void peer_kill(struct peer *peer);
 
-/* The loop's: its socket is ready for these epoll events. Reads one packet. */
+/* The loop's: its socket is ready for these epoll events. */
 void peer_serve(struct peer *peer, uint32_t events);
-
-/* Reads more of what it has to say, at most so many packets. */
-void peer_serve_more(struct peer *peer, unsigned packets);
 
 /* Ends the connection without a word. */
 void peer_end(struct peer *peer);
