@@ -17,6 +17,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -389,12 +390,23 @@ static bool was_asked(struct kvp_conn *conn)
         return atomic_exchange(&conn->mapper_state, MAPPER_AWAKE) == MAPPER_ASKED;
 }
 
+/* What it does is ahead of need: when it wakes up it takes the CPU from nobody who computes, nor from the daemon that
+ * has just answered it and is about to sleep. An application that has its own idea of scheduling is left alone. */
+static void give_way(void)
+{
+        const struct sched_param none = { 0 };
+
+        if (sched_getscheduler(0) == SCHED_OTHER)
+                (void)sched_setscheduler(0, SCHED_BATCH, &none);
+}
+
 static void *mapper_main(void *userdata)
 {
         struct kvp_conn *conn = userdata;
         bool asked = was_asked(conn), expects = false;
 
         (void)prctl(PR_SET_NAME, "kvp-mapper");
+        give_way();
         while (!atomic_load(&conn->quit)) {
                 struct came came;
 
