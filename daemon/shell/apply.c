@@ -42,6 +42,7 @@ static void apply_welcome(struct daemon *d, const struct core_action *action)
         peer->worker = action->worker;
         peer->tenant_index = action->peer.tenant;
         peer_greeted(peer, PEER_WORKER);
+        peer_watch_process(peer);
         d->peer_of_worker[peer->worker & 0xffffu] = peer;
         if (peer->ended || peer_make_event_channel(peer, &ours, &theirs) < 0)
                 return;

@@ -281,7 +281,7 @@ static uint64_t daemon_raise_nofile(void)
         return limit.rlim_cur;
 }
 
-/* Each extent is an fd here, and each peer two. Where the limit does not allow what the configuration asks for, both
+/* Each extent is an fd here, and each peer three. Where the limit does not allow what the configuration asks for, both
  * give way. */
 static void daemon_bounds(struct daemon *d, struct core_params *ret)
 {
@@ -297,8 +297,8 @@ static void daemon_bounds(struct daemon *d, struct core_params *ret)
         d->max_peers = (uint32_t)workers + DAEMON_MAX_GREETING + 2 * DAEMON_MAX_ADMINS;
 
         extents = pages < MAX_EXTENTS ? pages : MAX_EXTENTS;
-        if (nofile < extents + UINT64_C(2) * d->max_peers + FDS_SPARE) {
-                uint64_t left = nofile > 2 * (workers + 16) + FDS_SPARE ? nofile - 2 * (workers + 16) - FDS_SPARE : 0;
+        if (nofile < extents + UINT64_C(3) * d->max_peers + FDS_SPARE) {
+                uint64_t left = nofile > 3 * (workers + 16) + FDS_SPARE ? nofile - 3 * (workers + 16) - FDS_SPARE : 0;
 
                 extents = left > 64 ? left : 64;
                 if (extents < pages / 8)

@@ -174,6 +174,11 @@ static int pidfd_of_socket(int fd, pid_t pid, uint64_t now)
         return errno == ENOPROTOOPT ? pidfd_by_number(pid, now) : -errno;
 }
 
+int identity_process(int fd, pid_t pid, uint64_t now)
+{
+        return pidfd_of_socket(fd, pid, now);
+}
+
 int identity_kill(int fd, pid_t pid, uint64_t now)
 {
         _cleanup_fd_ int pidfd = pidfd_of_socket(fd, pid, now);

@@ -47,6 +47,10 @@ bool identity_is_for_lack(int error);
 /* The present, in ticks since boot, as processes' start times are. */
 uint64_t identity_now(void);
 
+/* A descriptor of the process that connected, readable once that has ended, whoever has its socket then. -ESRCH: it has
+ * ended, or is of a pid namespace that we do not see. The caller's to close. */
+int identity_process(int fd, pid_t pid, uint64_t now);
+
 /* Sends SIGKILL to the process that connected, whatever shares its socket now. */
 int identity_kill(int fd, pid_t pid, uint64_t now);
 

@@ -390,6 +390,36 @@ static int peer_watch(struct peer *peer)
                                  PEER_TIMER_ACCURACY_USEC, peer_on_timer, peer);
 }
 
+static int peer_on_exit(sd_event_source *source, int fd, uint32_t events, void *userdata)
+{
+        struct peer *peer = userdata;
+        struct daemon *d = peer->daemon;
+
+        (void)source;
+        (void)fd;
+        (void)events;
+        peer_end(peer);
+        daemon_settle(d);
+        return 0;
+}
+
+void peer_watch_process(struct peer *peer)
+{
+        _cleanup_fd_ int pidfd = identity_process(peer->fd, peer->pid, peer->accepted);
+        int r = pidfd;
+
+        assert(!peer->process);
+
+        if (r >= 0)
+                r = sd_event_add_io(peer->daemon->event, &peer->process, pidfd, EPOLLIN, peer_on_exit, peer);
+        if (r >= 0)
+                r = sd_event_source_set_io_fd_own(peer->process, 1);
+        if (r >= 0)
+                (void)TAKE_FD(pidfd);
+        else
+                peer_log(peer, LOG_LEVEL_DEBUG, "its process cannot be watched: %s", strerror(-r));
+}
+
 int peer_new(struct daemon *d, uint32_t index, int fd, struct peer **ret)
 {
         _cleanup_fd_ int owned = fd;
@@ -479,6 +509,7 @@ void peer_free(struct peer *peer)
         d->counters[WIRE_COUNTER_messages_sent] += peer->outbox.n_sent;
         d->counters[WIRE_COUNTER_fds_sent] += peer->outbox.n_fds_sent;
         sd_event_source_disable_unref(peer->timer);
+        sd_event_source_disable_unref(peer->process);
         outbox_done(&peer->outbox);
         events_forget(peer);
         fd_close(peer->event_fd);

@@ -54,7 +54,7 @@ struct peer {
         uint64_t follow_next;  /* the first event that it was not told of */
         uint64_t active_usec;  /* last time that it said something, or came */
         uint64_t blocked_usec; /* since when it takes nothing */
-        sd_event_source *timer;
+        sd_event_source *timer, *process; /* process: of a worker; NULL where the kernel does not tell of it */
         struct outbox outbox;
         struct ratelimit complaints;
         struct peer *next_ended, *next_gathering;
@@ -94,6 +94,9 @@ void peer_end(struct peer *peer);
 
 /* It is a worker or an admin now, so the time for saying HELLO no longer counts. */
 void peer_greeted(struct peer *peer, enum peer_state state);
+
+/* From now on it ends with its process, although another may have its socket. */
+void peer_watch_process(struct peer *peer);
 
 /* Makes an event channel: our end and the one that goes to the peer. Where it cannot, the peer is ended. */
 int peer_make_event_channel(struct peer *peer, int *ret_ours, int *ret_theirs);
