@@ -70,7 +70,7 @@ CORE_KILLERS = [
     ("kept fuzz inputs", "release", "fuzz-core", kept("fuzz/core/*"), 5),
     *[(name, "release", name, UNIT, 20) for name in core_tests()],
     ("simulation, 200 seeds", "release", "sim", seeds(6, 200), 20),
-    ("sanitizers", "asan", "test-core-contract", UNIT, 20),
+    *[("sanitizers", "asan", name, UNIT, 30) for name in core_tests()[:-1]],
     ("sanitizers", "asan", "fuzz-core", kept("fuzz/core/*"), 20),
     ("sanitizers", "asan", "sim", seeds(1, 20), 30),
     ("simulation, 1000 seeds", "release", "sim", seeds(201, 1000), 60),

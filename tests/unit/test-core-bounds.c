@@ -304,6 +304,22 @@ Test(core_bounds, of_a_tenants_requests_under_way)
         }
 }
 
+Test(core_bounds, of_the_table_of_requests)
+{
+        struct core_params few = params;
+
+        few.max_workers = 9;
+        stop();
+        start_with(&few);
+        for (uint32_t t = 0; t < 9; t++)
+                set_tenant(t, UINT64_MAX);
+        for (uint32_t t = 0; t < 9; t++) {
+                struct party p = party(t);
+
+                cr_expect_eq(want(&p, 0, 1), t < 8 ? CORE_E_NONE : CORE_E_TOO_MANY_REQUESTS, "%u", t);
+        }
+}
+
 Test(core_bounds, of_rows_that_have_pages)
 {
         uint32_t worker = add_worker(0), cache = add_cache(worker, 20, 1, 64);

@@ -163,6 +163,22 @@ Test(core_making, just_what_is_missing_is_taken_from_other_sizes)
         cr_expect_eq(current_of(0), 64 * 65536);
 }
 
+Test(core_making, each_request_takes_what_it_lacks_at_once)
+{
+        uint32_t worker = add_worker(0), cache;
+
+        add_device(1, 16, 64, 64); /* 16 of 1, 4 of 4, 1 of 16, and 16 pages free */
+        device_answer_all(&world);
+        cache = add_cache_on(1, worker, 3, 1, 64);
+        grow((struct core_ev_grow){ .worker = worker, .cache = cache, .row = 0, .need = 32, .max = 32 });
+        cr_expect_eq(asked(1, false, 0) + 4 * asked(1, false, 1), 0);
+        grow((struct core_ev_grow){ .worker = worker, .cache = cache, .row = 1, .need = 16, .max = 16 });
+        cr_expect(asked(1, false, 0) + 4 * asked(1, false, 1) >= 16);
+        cr_expect(asked(1, false, 0) + 4 * asked(1, false, 1) < 20);
+        grow((struct core_ev_grow){ .worker = worker, .cache = cache, .row = 2, .need = 16, .max = 16 });
+        cr_expect_eq(asked(1, false, 0) + 4 * asked(1, false, 1), 32);
+}
+
 Test(core_making, what_somebody_was_promised_is_not_taken)
 {
         uint32_t worker = add_worker(0), other = add_worker(0), cache, second;

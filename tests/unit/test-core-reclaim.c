@@ -323,6 +323,100 @@ Test(core_reclaim, who_has_nothing_left_to_give_is_not_waited_for)
         NOT_ASKED();
 }
 
+/* A worker that is asked for device 1's pages has on device 0 what `idle` says, and was asked for idle rows there in
+ * vain: then the claim went away. */
+static void asked_in_vain(struct party *own, uint32_t idle, uint32_t held)
+{
+        struct party other;
+        uint32_t second, third;
+
+        stop();
+        start();
+        add_device(1, 21, 64, 0);
+        *own = party(0);
+        other = party(0);
+        second = add_cache_on(1, other.worker, 1, 1, 64);
+        third = add_cache_on(1, own->worker, 1, 1, 64);
+        take(own, 1, 1024 - idle - held);
+        if (held > 0)
+                take(&other, 1, held);
+        take(&other, 0, idle);
+        hold(other.worker, other.cache, 0, false);
+        hold(own->worker, own->cache, 1, true);
+        grow((struct core_ev_grow){ .worker = other.worker, .cache = second, .need = 64, .max = 64 });
+        device_answer_all(&world);
+        acknowledge(other.worker, other.granted + 1);
+        cr_expect_eq(grow((struct core_ev_grow){ .worker = own->worker,
+                                                 .cache = own->cache,
+                                                 .row = 2,
+                                                 .need = 1,
+                                                 .max = 1,
+                                                 .timeout_usec = 10 }),
+                     CORE_E_NONE);
+        ASKED(&other, 0, 1);
+        world.now += 10;
+        world_tick(&world);
+        cr_expect_not_null(answer(CORE_ACT_GROW_FAILED));
+        shrug(&other, 1);
+        NOT_ASKED();
+        cr_expect_eq(grow((struct core_ev_grow){
+                             .worker = own->worker, .cache = third, .need = 1, .max = 1, .timeout_usec = 10 * SEC }),
+                     CORE_E_NONE);
+        ASKED(&other, 1, 1);
+        /* The requester's own held row is tried as well. */
+        cr_expect_eq(want(own, 2, 1), CORE_E_NONE);
+        ASKED(own, 1, 1);
+        shrug(own, 1);
+        NOT_ASKED();
+}
+
+Test(core_reclaim, who_gave_no_idle_rows_may_still_give_held_ones)
+{
+        struct party own;
+
+        asked_in_vain(&own, 20, 4);
+        cr_expect_null(answer(CORE_ACT_GROW_FAILED), "it may have a page of the held ones");
+        asked_in_vain(&own, 20, 0);
+        cr_expect_not_null(answer(CORE_ACT_GROW_FAILED), "it said that it has none");
+}
+
+Test(core_reclaim, who_gave_all_he_had_is_waited_for_until_he_says_so)
+{
+        struct party own = party(0), other = party(0), rest = party(0);
+
+        take(&other, 0, 600);
+        take(&rest, 0, 424);
+        hold(other.worker, other.cache, 0, false);
+        cr_expect_eq(want(&own, 0, 700), CORE_E_NONE);
+        ASKED(&other, 0, 600);
+        for (uint64_t i = 1; i <= other.granted; i++)
+                give_back(other.worker, grant_of(other.worker, i));
+        device_answer_all(&world);
+        world.now += 100 * MSEC;
+        world_tick(&world);
+        ASKED(&rest, 1, 100);
+        shrug(&rest, 1);
+        NOT_ASKED();
+        cr_expect_eq(core_n_waiting(world.core), 1);
+        shrug(&other, 1);
+        cr_expect_not_null(answer(CORE_ACT_GROW_FAILED));
+}
+
+Test(core_reclaim, what_was_mapped_a_moment_ago_may_be_asked_back)
+{
+        struct party own, other;
+
+        set_tenant(1, UINT64_MAX);
+        own = party(0);
+        other = party(1);
+        grow((struct core_ev_grow){ .worker = other.worker, .cache = other.cache, .need = 1024, .max = 1024 });
+        device_answer_all(&world);
+        cr_expect_eq(want(&own, 0, 5), CORE_E_NONE);
+        NOT_ASKED(); /* who knows whether it could map any */
+        acknowledge(other.worker, 16);
+        ASKED(&other, 1, 5);
+}
+
 /* ---- the watermarks ---- */
 
 Test(core_reclaim, below_a_64th_idle_rows_are_asked_back_up_to_a_32nd)
@@ -423,6 +517,19 @@ Test(core_reclaim, what_a_raised_min_lacks_is_asked_back_of_the_others)
         shrug(&other, 2);
         NOT_ASKED();
         hold(other.worker, other.cache, 0, false);
+        ASKED(&other, 0, 40);
+}
+
+Test(core_reclaim, for_a_raised_min_memory_low_does_not_count)
+{
+        struct party other;
+
+        limit(1, (struct limits){ .low = 1024 });
+        other = party(1);
+        take(&other, 0, 1000);
+        hold(other.worker, other.cache, 0, false);
+        NOT_ASKED();
+        limit(0, (struct limits){ .min = 64 });
         ASKED(&other, 0, 40);
 }
 

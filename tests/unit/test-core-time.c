@@ -197,6 +197,22 @@ Test(core_time, a_failed_create_is_tried_again)
         cr_expect_eq(core_counter(world.core, CORE_COUNT_DEVICE_FAILURES), 2);
 }
 
+Test(core_time, a_create_that_succeeds_ends_the_pause)
+{
+        uint32_t worker = add_worker(0), cache = add_cache(worker, 3, 1, 64);
+
+        grow((struct core_ev_grow){ .worker = worker, .cache = cache, .row = 0, .need = 1, .max = 1 });
+        grow((struct core_ev_grow){ .worker = worker, .cache = cache, .row = 1, .need = 2, .max = 2 });
+        cr_assert_eq(world.device.n_operations, 3);
+        world.device.fail_for = 1;
+        device_answer(&world, 0);
+        cr_expect_null(answer(CORE_ACT_CREATE));
+        grow((struct core_ev_grow){ .worker = worker, .cache = cache, .row = 2, .need = 1, .max = 1 });
+        cr_expect_null(answer(CORE_ACT_CREATE));
+        device_answer(&world, 0);
+        cr_expect_not_null(answer(CORE_ACT_CREATE));
+}
+
 Test(core_time, a_failed_destruction_is_tried_again_and_charged_until_then)
 {
         uint32_t worker = add_worker(0);

@@ -474,7 +474,8 @@ Test(wire, names_errors_and_counters)
         }
         cr_expect_eq(wire_error_errno(WIRE_E_TENANT_FULL), -EDQUOT);
         cr_expect_eq(wire_error_errno(WIRE_E_MAX_), -EPROTO);
-        cr_expect_null(wire_error_name(WIRE_E_MAX_));
+        cr_expect(!wire_error_name(WIRE_E_MAX_) && !wire_error_sentence(WIRE_E_MAX_));
+        cr_expect(!wire_counter_name(WIRE_COUNTER_MAX_) && !wire_counter_doc(WIRE_COUNTER_MAX_));
         cr_expect(wire_error_is_fatal(WIRE_E_BAD_ACK));
         cr_expect_not(wire_error_is_fatal(WIRE_E_TENANT_FULL));
         cr_expect_not(wire_error_is_fatal(WIRE_E_MAX_));
