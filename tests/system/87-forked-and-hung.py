@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""A worker is killed, and a child that it forked keeps its socket: its memory is free all the same. A worker hangs where its tenant says kill:
-it is killed after its deadline, the journal says so, and who waited for its memory gets it."""
+"""A worker is killed, and a child that it forked keeps its socket: its memory is free all the same. A worker hangs where its tenant
+says kill: it is killed after its deadline, the journal says so, and who waited for its memory gets it."""
 import os
 import signal
 import socket

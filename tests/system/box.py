@@ -177,6 +177,15 @@ class Worker:
         assert words[0] == "stats", words
         return {k: int(v) for k, v in (w.split("=") for w in words[1:])}
 
+    def begin_load(self, seconds, rows, tokens, timeout=5000000, seed=1, pause=0):
+        self.send("load", int(seconds * 1e6), rows, tokens, timeout, seed, pause)
+
+    def end_load(self, seconds=60.0):
+        """What came of it: steps, failed, completed, and how long steps took, in microseconds: p50, p90, p99, max."""
+        words = self.read(seconds).split()
+        assert words[0] == "load", words
+        return {k: float(v) for k, v in (w.split("=") for w in words[1:])}
+
     def quit(self):
         self.send("quit")
         assert self.process.wait(20) == 0

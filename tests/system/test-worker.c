@@ -8,17 +8,18 @@
  *      step TIMEOUT_USEC SEQ TOKENS [SEQ TOKENS]...      step RC STATUS READY [STATUS READY]...
  *      steady COUNT SEQ TOKENS                           ok | error ERRNO     (the same step COUNT times)
  *      fill SEQ BYTE FROM TO | check SEQ BYTE FROM TO    ok | bad OFFSET | error EFAULT (every byte, by layer)
+ *      load USEC ROWS TOKENS TIMEOUT SEED PAUSE          load NAME=VALUE...   (load.h)
  *      release SEQ | trim SEQ TOKENS | destroy | settle  ok | error ERRNO
  *      stats                                             stats NAME=VALUE...
  *      disconnect | connect                              ok | error ERRNO     (it is connected to begin with)
- *      fork                                              ok | error ERRNO     (what a step of a child says; ok is ECHILD)
- *      quit
+ *      fork                                              ok | error ERRNO     (what a step of a child says; ok is
+ * ECHILD) quit
  */
 #include <errno.h>
 #include <inttypes.h>
-#include <stdbool.h>
 #include <setjmp.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,6 +27,8 @@
 #include <unistd.h>
 
 #include <kvpager.h>
+
+#include "load.h"
 
 #define MAX_STEPS 256
 
@@ -159,6 +162,24 @@ static void stats(void)
                s.mapper_wakes);
 }
 
+static void run_load(const char *args)
+{
+        struct load_options load;
+        struct load_result result;
+        int rc = -EINVAL;
+
+        if (sscanf(args, "%" SCNu64 " %" SCNu32 " %" SCNu64 " %" SCNu64 " %" SCNu64 " %" SCNu64, &load.usec, &load.rows,
+                   &load.tokens, &load.timeout, &load.seed, &load.pause) == 6)
+                rc = load_run(conn, cache, &load, &result);
+        if (rc < 0)
+                answer(rc);
+        else
+                printf("load steps=%" PRIu64 " failed=%" PRIu64 " completed=%" PRIu64 " given_up=%" PRIu64
+                       " p50=%.1f p90=%.1f p99=%.1f max=%.1f\n",
+                       result.steps, result.failed, result.completed, result.given_up, result.p50, result.p90,
+                       result.p99, result.max);
+}
+
 static void acquire(const char *args)
 {
         uint32_t seq;
@@ -228,6 +249,8 @@ static bool obey(char *line)
                 acquire(args);
         else if (!strcmp(line, "step"))
                 step(args);
+        else if (!strcmp(line, "load"))
+                run_load(args);
         else if (!strcmp(line, "steady"))
                 answer(steady(args));
         else if (!strcmp(line, "fill") || !strcmp(line, "check"))
