@@ -161,7 +161,7 @@ class Body:
             if token.kind == "name" and token.text in WORDS:
                 i = self.statement_end(i)
                 continue
-            if token.kind == "number" and not self.is_first_value(i):
+            if token.kind == "number" and not self.is_first_value(i) and self.tokens[i - 2].kind != "text":
                 for number in number_variants(token.text):
                     self.add(token.at, token.end, number, "off by one")
             if token.kind == "punct":

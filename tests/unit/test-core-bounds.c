@@ -116,6 +116,15 @@ Test(core_bounds, a_device_is_not_heard_on_what_it_was_not_asked)
         device_says(CORE_EV_DESTROYED, extent, 0, "that waits behind another");
 }
 
+Test(core_bounds, a_device_that_is_not_there_misses_nothing)
+{
+        begin(CORE_EV_DEVICE_MISSING)->device_missing.device = 1;
+        event.device_missing.pages = 5;
+        expect_nothing("DEVICE_MISSING");
+        event.device_missing.device = UINT32_MAX;
+        expect_nothing("DEVICE_MISSING");
+}
+
 Test(core_bounds, a_tenant_that_cannot_be_is_not)
 {
         struct core_ev_tenant_set *set = &begin(CORE_EV_TENANT_SET)->tenant_set;

@@ -125,6 +125,7 @@ Test(core_check, sees_a_page_of_a_device_counted_wrongly)
                 MORE(d->free, "the places of the pages of ");
                 LESS(d->pages, "the places of the pages of ");
                 LESS(d->reserved_pages, "promised ");
+                FALSE(d->reserved_pages, d->pages - d->held + 1, " pages and has ");
                 FALSE(d->reserved_pages, d->pages - d->held + 1, "promised ");
                 MORE(d->n_waiting, "waiting requests of ");
                 for (uint32_t order = 0; order < CORE_ORDERS; order++) {

@@ -277,6 +277,24 @@ Test(core_making, a_virgin_extent_that_nobody_wants_gives_its_slot)
         cr_expect_eq(core_counter(world.core, CORE_COUNT_EXTENTS_RECLASSED), 14);
 }
 
+Test(core_making, one_slot_is_taken_from_one_device)
+{
+        uint32_t worker, given = 0;
+
+        start_small(16);
+        add_device(1, 16, 64, 28);
+        add_device(2, 16, 64, 28);
+        device_answer_all(&world);
+        cr_assert_eq(core_counter(world.core, CORE_COUNT_EXTENTS_CREATED), 14);
+        worker = add_worker(0);
+        cr_expect_eq(grow((struct core_ev_grow){
+                             .worker = worker, .cache = add_cache(worker, 1, 3, 64), .need = 64, .max = 64 }),
+                     CORE_E_NONE);
+        for (uint32_t i = 0; i < CORE_ORDERS; i++)
+                given += asked(1, false, i) + asked(2, false, i);
+        cr_expect_eq(given, 1);
+}
+
 Test(core_making, a_virgin_extent_that_is_wanted_needs_no_slot)
 {
         uint32_t worker, cache;
@@ -395,4 +413,22 @@ Test(core_making, whoever_is_ready_is_served_though_another_goes)
                         pages += grant_of(workers[i], i == 0 ? 120 : 80) != 0;
                 cr_expect_eq(pages, 5);
         }
+}
+
+Test(core_making, what_a_request_that_fails_was_promised_goes_to_who_waits)
+{
+        struct party holder = party(0), first = party(0), second = party(0);
+
+        take(&holder, 0, 1020);
+        take(&first, 0, 1);
+        grow((struct core_ev_grow){
+                .worker = first.worker, .cache = first.cache, .need = 1, .max = 1 }); /* once more */
+        cr_expect_eq(want(&second, 0, 3), CORE_E_NONE);
+        ASKED(&holder, 1, 1);
+        device_answer(&world, 0);
+        cr_assert_not_null(answer(CORE_ACT_GROW_FAILED));
+        cr_expect_eq(answer(CORE_ACT_GROW_FAILED)->failed.error, CORE_E_ALREADY_MAPPED);
+        cr_assert_not_null(answer(CORE_ACT_GRANT));
+        cr_expect_eq(answer(CORE_ACT_GRANT)->worker, second.worker);
+        cr_expect_eq(asked(0, true, 0), 2);
 }

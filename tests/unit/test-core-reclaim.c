@@ -404,17 +404,47 @@ Test(core_reclaim, who_gave_all_he_had_is_waited_for_until_he_says_so)
 
 Test(core_reclaim, what_was_mapped_a_moment_ago_may_be_asked_back)
 {
-        struct party own, other;
+        for (uint32_t tenant = 0; tenant < 2; tenant++) {
+                struct party own, other;
+
+                stop();
+                start();
+                set_tenant(1, UINT64_MAX);
+                own = party(tenant);
+                other = party(1 - tenant);
+                grow((struct core_ev_grow){ .worker = other.worker, .cache = other.cache, .need = 1024, .max = 1024 });
+                device_answer_all(&world);
+                cr_expect_eq(want(&own, 0, 5), CORE_E_NONE);
+                NOT_ASKED(); /* who knows whether it could map any */
+                acknowledge(other.worker, 16);
+                ASKED(&other, 1, 5);
+        }
+}
+
+Test(core_reclaim, applications_are_pressed_only_when_all_others_have_answered)
+{
+        struct party own, silent, rest;
 
         set_tenant(1, UINT64_MAX);
+        set_tenant(2, UINT64_MAX);
         own = party(0);
-        other = party(1);
-        grow((struct core_ev_grow){ .worker = other.worker, .cache = other.cache, .need = 1024, .max = 1024 });
-        device_answer_all(&world);
+        silent = party(1);
+        rest = party(2);
+        take(&silent, 0, 3);
+        take(&rest, 0, 1021);
+        hold(silent.worker, silent.cache, 0, false);
         cr_expect_eq(want(&own, 0, 5), CORE_E_NONE);
-        NOT_ASKED(); /* who knows whether it could map any */
-        acknowledge(other.worker, 16);
-        ASKED(&other, 1, 5);
+        ASKED(&silent, 0, 3);
+        world.now += 100 * MSEC;
+        world_tick(&world);
+        ASKED(&rest, 1, 2);
+        shrug(&rest, 1);
+        NOT_ASKED();
+        world.now += 100 * MSEC;
+        world_tick(&world);
+        NOT_ASKED();
+        shrug(&silent, 1);
+        ASKED(&rest, 2, 5);
 }
 
 /* ---- the watermarks ---- */
