@@ -44,7 +44,8 @@ VARIANTS = {"release": ["-O2", "-fPIE"],
             "asan": ["-O1", "-fPIE", "-fno-omit-frame-pointer", "-fsanitize=address,undefined",
                      "-fno-sanitize-recover=all"]}
 LINK = ["-pie", "-Wl,--as-needed"]
-LIBS = ["-lcriterion", "-lsystemd", "-linih", "-ljansson", "-lm", "-pthread"]
+ARCHIVES = ["testunit", "testsim", "testfuzz", "core", "base", "proto"]
+LIBS = ["-lcriterion", "-pthread"]
 
 UNIT = ["--jobs", "1", "--timeout", "20"]
 
@@ -147,7 +148,7 @@ class Workshop:
         parts = [os.path.join(build, "obj/tests", folder), self.object(variant)]
         if name.startswith("fuzz"):
             parts.append(build + "/obj/tests/fuzz/main.o")
-        archives = sorted(os.path.relpath(a, TOP) for a in glob.glob(os.path.join(TOP, build, "lib", "*.a")))
+        archives = [a for a in ("%s/lib/lib%s.a" % (build, name) for name in ARCHIVES) if os.path.exists(os.path.join(TOP, a))]
         subprocess.run(CC + VARIANTS[variant] + LINK + ["-o", target] + parts + ["-Wl,--start-group"] + archives +
                        ["-Wl,--end-group"] + LIBS, cwd=TOP, check=True, stdout=subprocess.DEVNULL)
         return target
