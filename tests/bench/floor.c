@@ -191,6 +191,24 @@ void floor_grant(int socket, const struct iovec *places, unsigned n)
                         (void)close(fds[i]);
 }
 
+int floor_create(size_t bytes)
+{
+        const int fd = memfd_create("floor", MFD_CLOEXEC);
+
+        need(fd >= 0 && ftruncate(fd, (off_t)bytes) == 0, "memfd_create");
+        return fd;
+}
+
+void floor_map(int fd, void *address, size_t bytes)
+{
+        need(mmap(address, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0) != MAP_FAILED, "mmap");
+}
+
+void floor_destroy(int fd)
+{
+        need(ftruncate(fd, 0) == 0 && close(fd) == 0, "ftruncate");
+}
+
 void floor_forget(void *address, size_t bytes)
 {
         need(mmap(address, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) !=

@@ -27,6 +27,11 @@ void *floor_reserve(size_t bytes);
 /* Asks for `n` memfds and maps each at its place in the reservation. */
 void floor_grant(int socket, const struct iovec *places, unsigned n);
 
+/* A memfd; one mapped; one whose memory is gone. In this process. */
+int floor_create(size_t bytes);
+void floor_map(int fd, void *address, size_t bytes);
+void floor_destroy(int fd);
+
 /* Unmaps. */
 void floor_forget(void *address, size_t bytes);
 

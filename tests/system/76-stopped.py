@@ -32,12 +32,12 @@ def stir():
     victim.ok("settle")
 
 
-def load(seconds, seed):
+def load(seconds, seed, waits=False):
     for i, worker in enumerate(others):
         worker.begin_load(seconds, rows=12, tokens=1200, timeout=20000000, seed=seed + i, pause=500)
     results = [worker.end_load() for worker in others]
     for result in results:
-        assert result["steps"] > 10 and result["completed"] > 0, ("no progress", results)
+        assert waits or (result["steps"] > 10 and result["completed"] > 0), ("no progress", results)
         assert result["max"] < 3e6 * DEADLINE, ("waited for longer than a deadline", results)
     assert sum(t["current_bytes"] for t in daemon.ctl("tenants")["tenants"]) > 28 << 20, "the device is full"
     return statistics.median(result["p99"] for result in results), max(result["max"] for result in results)
@@ -51,7 +51,7 @@ for attempt in range(6 if LONG else 1):
     stir()
     overdue = daemon.counter("revokes_overdue")
     victim.process.send_signal(signal.SIGSTOP)
-    first.append(load(1.5 * DEADLINE, seed)[1])
+    first.append(load(1.5 * DEADLINE, seed, waits=True)[1])
     until(lambda: daemon.counter("revokes_overdue") > overdue, "it was asked and did not answer")
     assert daemon.counter("revokes_overdue") == overdue + 1, "once"
     stopped.append(load(3 if LONG else 1, seed)[0])
