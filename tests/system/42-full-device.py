@@ -47,6 +47,7 @@ rc, rows = large.step((b, 31000))
 assert rc == "ENOMEM", (rc, rows)
 large.ok("check", b, 3, 0, 20000)
 small.ok("release", s)
+until(lambda: daemon.tenant("small")["idle_bytes"] > 0, "the daemon has heard of it")
 large.grow(b, 29000)  # the other tenant's idle row gives way
 large.ok("check", b, 3, 0, 20000)
 daemon.check()
