@@ -255,6 +255,8 @@ Test(core_check, sees_a_page_backed_twice_or_not_found)
                         FALSE(e->first, 81, "lies outside its plane");
                         FALSE(e->plane, !e->plane, "backed twice");
                 }
+                if (extent_pages(e) == 1 && e->first == 84)
+                        FALSE(e->first, 80, "backed twice");
                 if (e->granule_next != NIL)
                         FALSE(e->granule_next, NIL, "backed twice, or not found");
         }

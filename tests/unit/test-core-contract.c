@@ -43,6 +43,19 @@ Test(core_contract, size_of_unsound_parameters_is_zero)
         cr_expect_neq(core_size(&smallest), 0);
 }
 
+Test(core_contract, a_new_core_has_nothing_to_do)
+{
+        void *memory = aligned_alloc(64, core_size(&params));
+        const struct core *core = core_init(memset(memory, 0, core_size(&params)), &params);
+
+        cr_expect_eq(core_next_deadline(core), UINT64_MAX);
+        cr_expect(core_is_quiet(core));
+        cr_expect(!core_pending(core));
+        cr_expect_eq(core_n_devices(core) + core_n_tenants(core) + core_n_workers(core) + core_n_caches(core), 0);
+        cr_expect_eq(core_check(core, NULL, 0), 0);
+        free(memory);
+}
+
 Test(core_contract, a_device_takes_the_next_index_and_sane_pages)
 {
         add_device(5, 21, 16, 0);
