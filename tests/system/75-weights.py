@@ -9,11 +9,11 @@ if LONG:
     GEOMETRIES += [["--geometry", "llama3-8b", "--layout", "token-major-fused"], GEOMETRIES[0] + ["--workers", "2"]]
 
 
-def shares(weights, mins, *arguments, requests=4000 if LONG else 900):
+def shares(weights, mins, *arguments, requests=4000 if LONG else 750):
     r = replay("--scenario", "hungry", "--no-compute", "--requests", str(requests), "--weights", ",".join(map(str, weights)),
                *(["--mins", ",".join(map(str, mins))] if any(mins) else []), *arguments)
     assert r["requests_completed"] == r["requests"] and r["verify_mismatches"] == 0, r
-    assert r["hungry_seconds"] > 4, r
+    assert r["hungry_seconds"] > 3, r
     held = [tenant["hungry_bytes"] for tenant in r["by_tenant"]]
     assert sum(held) > 0.95 * r["capacity_bytes"], "the device was not full: %s of %s" % (held, r["capacity_bytes"])
     above = [h - m for h, m in zip(held, mins)]

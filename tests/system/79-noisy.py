@@ -106,7 +106,7 @@ def quiet(pids):
 
 
 done = os.pipe()
-seconds = 2 if LONG else 0.7
+seconds = 2 if LONG else 0.5
 calm = statistics.median(load(seconds, 10 * i) for i in range(3 if LONG else 1))
 for kinds in ((floods,), (never_reads,), (holds_fds,), (connects,), (floods, never_reads, holds_fds, connects)):
     pids = noise(*kinds)
