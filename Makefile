@@ -328,9 +328,9 @@ tsan-programs: $(TSAN_T) $(TESTS)/fuzz-lib
 check-unit: $(UNIT_T) ## the unit tests of one variant alone
 	@tests/run --log $(O)/log $(addprefix unit:$(O):,$(call names,$(UNIT_T)))
 
-# What takes a few seconds; nothing that counts the whole machine's memory or makes system calls fail.
+# What takes a few seconds; nothing that counts the whole machine's memory or makes any system call fail.
 COVERAGE_JOBS = \
-	$(addprefix system:build/cov:,$(call scripts,system/2[0-6]*.py system/4[1-9]*.py system/5*.py system/8*.py)) \
+	$(addprefix system:build/cov:,$(call scripts,system/2[0-6]*.py system/3*.py system/4[1-9]*.py system/5*.py system/8*.py)) \
 	$(addprefix sim:build/cov:,$(call names,$(SIM_T)) golden) \
 	$(addprefix fuzz:build/cov:,$(call names,$(FUZZ_T))) \
 	$(addprefix unit:build/cov:,$(call names,$(UNIT_T)))

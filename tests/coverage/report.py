@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 """What the tests reached: lines and branches of each part, held to its bar.
 
-    report.py BUILD        reads the counts that gcc's coverage left in BUILD/obj, writes BUILD/coverage/index.html
+    report.py BUILD        reads the counts that the programs left in BUILD/obj, writes BUILD/coverage/index.html
 
 A branch is one way out of a decision, so `a && b` has four. What an assertion would do if it failed is not counted: it
 cannot be reached while the code is right. All else counts, also what nothing but a broken invariant could reach. The exit
@@ -14,13 +14,13 @@ import os
 import subprocess
 import sys
 
-# (name, what the files' paths begin with, at least so many lines and branches in per cent; None: told, not held)
+# (name, what its files' paths begin with, at least so many lines and branches in per cent; None: told, not held)
 PARTS = [
     ("core", "daemon/core/", 95, 90),
-    ("codec", "client/proto/", 95, 90),
+    ("codec", "client/proto/wire", 95, 90),
     ("library", "client/lib/", 90, 80),
     ("base", "daemon/base/", None, None),
-    ("devices", "daemon/dev/", None, None),
+    ("devices", ("daemon/dev/", "client/proto/cuda"), None, None),
     ("shell", "daemon/shell/", None, None),
     ("kvpagerctl", "client/cli/", None, None),
     ("kvpager-replay", "client/replay/", None, None),
@@ -33,7 +33,8 @@ def files_of(build):
     summary = os.path.join(folder, "summary.json")
     subprocess.run(["gcovr", "--root", ".", "--filter", "daemon/", "--filter", "client/", "--exclude-branches-by-pattern",
                     r"^\s*assert\(.*", "--exclude-unreachable-branches", "--json-summary", summary, "--html-details",
-                    os.path.join(folder, "index.html"), "--html-title", "kvpager", os.path.join(build, "obj")],
+                    os.path.join(folder, "index.html"), "--html-title", "kvpager", os.path.join(build, "obj", "daemon"),
+                    os.path.join(build, "obj", "client")],
                    check=True)
     with open(summary, encoding="utf-8") as file:
         return json.load(file)["files"]
@@ -65,7 +66,7 @@ def main():
                 below.append("%s: %.1f %% of the %s reached, not %d" % (name, percent, {"line": "lines", "branch": "branches"}[what], bar))
         print("%-15s %-27s %s" % (name, *row))
     for f in sorted(files, key=lambda f: f["filename"]):
-        if f["filename"].startswith(("daemon/core/", "client/proto/", "client/lib/")):
+        if f["filename"].startswith(("daemon/core/", "client/proto/wire", "client/lib/")):
             print("  %-30s %5.1f %% lines %6.1f %% branches" % (f["filename"], *(100 * a / b if b else 100 for a, b in (
                 share([f], "line"), share([f], "branch")))))
     print("\n".join(below))
