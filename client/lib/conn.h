@@ -70,7 +70,7 @@ struct kvp_conn {
         int socket, events, wake, epoll; /* the last two: the mapper's */
         struct fork_node fork;
         char tenant[KVP_TENANT_NAME_MAX];
-        uint64_t patience_usec; /* CONN_PATIENCE_USEC */
+        _Atomic uint64_t patience_usec; /* CONN_PATIENCE_USEC; tests have less, and set it while the mapper runs */
 
         pthread_mutex_t mutex;
         /* A packet was dealt with, a request ended, the mapper went to sleep, or a cache's user left. */
