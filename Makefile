@@ -25,6 +25,7 @@ DATADIR ?= $(PREFIX)/share/kvpager
 UNITDIR ?= $(PREFIX)/lib/systemd/system
 SYSUSERSDIR ?= $(PREFIX)/lib/sysusers.d
 TMPFILESDIR ?= $(PREFIX)/lib/tmpfiles.d
+PRESETDIR ?= $(PREFIX)/lib/systemd/system-preset
 BASHCOMPDIR ?= $(PREFIX)/share/bash-completion/completions
 ZSHCOMPDIR ?= $(PREFIX)/share/zsh/site-functions
 FISHCOMPDIR ?= $(PREFIX)/share/fish/vendor_completions.d
@@ -180,7 +181,7 @@ endif
 .PHONY: all tests check check-long check-unit deps demo bench install uninstall deb gpu-bundle fuzz format tidy coverage \
         clean help FORCE
 
-all: $(PROGRAMS) $(ALL_A) $(CLIENT_SO) $(MADE_PAGES) $(LIB)/kvpager.pc ## programs and library, in build/<variant>
+all: $(PROGRAMS) $(ALL_A) $(CLIENT_SO) $(MADE_PAGES) ## programs and library, in build/<variant>
 tests: all $(UNIT_T) $(SYSTEM_T) $(BENCH_T) $(SIM_T) $(TSAN_T) $(FUZZ_T) $(FAULTS_T) $(STANDIN_T) ## all test programs of a variant
 
 # ---- Rules -----------------------------------------------------------------------------------------------------------
@@ -219,11 +220,6 @@ $(LIB)/libkvpager.so.0: $(CLIENT_O) $(PROTO_O) client/lib/libkvpager.map
 	$(call quiet,LD)$(CC) $(SO_LDFLAGS) -Wl,--version-script=client/lib/libkvpager.map -o $@ $(filter %.o,$^) -pthread
 $(LIB)/libkvpager.so: $(LIB)/libkvpager.so.0
 	$(call quiet,LN)ln -sf $(<F) $@
-$(LIB)/kvpager.pc: client/lib/kvpager.pc.in Makefile FORCE
-	@mkdir -p $(@D)
-	@sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' -e 's|@INCLUDEDIR@|$(INCLUDEDIR)|' \
-		-e 's|@VERSION@|$(VERSION)|' $< >$@.new
-	@if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
 
 link = $(call quiet,LD)$(CC) $(PROG_LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group
 uses_so = $(if $(CLIENT_SO),-L$(LIB) -lkvpager)
@@ -380,38 +376,40 @@ MAN_PAGES := $(wildcard man/*.[1-8]) $(MADE_PAGES)
 # Functions that share a page with another: NAME.3:PAGE.3.
 MAN_LINKS = $(shell cd man && awk '/^\.Nd/ { nextfile } $$1 == ".Nm" && $$2 ".3" != FILENAME { print $$2 ".3:" FILENAME }' *.3)
 UNITS := $(wildcard systemd/*.service systemd/*.socket)
-SYSUSERS := $(wildcard systemd/*sysusers*.conf)
-TMPFILES := $(wildcard systemd/*tmpfiles*.conf)
-# FILE:FOLDER that it goes to
-COMPLETIONS := $(patsubst %,%:$(BASHCOMPDIR),$(wildcard client/completions/bash/*)) \
-               $(patsubst %,%:$(ZSHCOMPDIR),$(wildcard client/completions/zsh/*)) \
-               $(patsubst %,%:$(FISHCOMPDIR),$(wildcard client/completions/fish/*))
+# What is copied as it is, FILE:WHERE.
+COPIED := client/include/kvpager.h:$(INCLUDEDIR)/kvpager.h \
+          docs/kvpager-dashboard.json:$(DATADIR)/kvpager-dashboard.json \
+          systemd/kvpager.sysusers.conf:$(SYSUSERSDIR)/kvpager.conf \
+          systemd/kvpager.tmpfiles.conf:$(TMPFILESDIR)/kvpager.conf \
+          systemd/kvpager.preset:$(PRESETDIR)/50-kvpager.preset \
+          $(foreach f,$(notdir $(wildcard systemd/drop-ins/*)),systemd/drop-ins/$f:$(DATADIR)/kvpagerd.service.d/$f) \
+          $(foreach f,$(notdir $(wildcard client/completions/bash/*)),client/completions/bash/$f:$(BASHCOMPDIR)/$f) \
+          $(foreach f,$(notdir $(wildcard client/completions/zsh/*)),client/completions/zsh/$f:$(ZSHCOMPDIR)/$f) \
+          $(foreach f,$(notdir $(wildcard client/completions/fish/*)),client/completions/fish/$f:$(FISHCOMPDIR)/$f)
+# Where each of these goes: what uninstall takes away is what install puts there, and folders that are nobody else's.
+MAN_PLACE = $(MANDIR)/man$(patsubst .%,%,$(suffix $1))/$(notdir $1)
+INSTALLED = $(addprefix $(BINDIR)/,$(notdir $(PROGRAMS))) $(LIBDIR)/libkvpager.so.0 $(LIBDIR)/libkvpager.so \
+            $(LIBDIR)/pkgconfig/kvpager.pc $(foreach f,$(MAN_PAGES),$(call MAN_PLACE,$f)) \
+            $(foreach l,$(MAN_LINKS),$(call MAN_PLACE,$(firstword $(subst :, ,$l)))) \
+            $(addprefix $(UNITDIR)/,$(notdir $(UNITS))) $(foreach f,$(COPIED),$(lastword $(subst :, ,$f)))
+INSTALLED_FOLDERS = $(DATADIR)/kvpagerd.service.d $(DATADIR)
 D = $(DESTDIR)
 
 install: all $(INSTALLED_PROGRAMS) ## into $(DESTDIR)$(PREFIX)
 	@set -e; for f in $(INSTALLED_PROGRAMS); do install -D -m 755 "$$f" "$(D)$(BINDIR)/$${f##*/}"; done
 	install -D -m 644 $(LIB)/libkvpager.so.0 $(D)$(LIBDIR)/libkvpager.so.0
 	ln -sf libkvpager.so.0 $(D)$(LIBDIR)/libkvpager.so
-	install -D -m 644 client/include/kvpager.h $(D)$(INCLUDEDIR)/kvpager.h
-	install -D -m 644 $(LIB)/kvpager.pc $(D)$(LIBDIR)/pkgconfig/kvpager.pc
+	@mkdir -p $(D)$(LIBDIR)/pkgconfig $(D)$(UNITDIR)
+	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' -e 's|@INCLUDEDIR@|$(INCLUDEDIR)|' -e 's|@VERSION@|$(VERSION)|' \
+		client/lib/kvpager.pc.in >$(D)$(LIBDIR)/pkgconfig/kvpager.pc
 	@set -e; for f in $(MAN_PAGES); do install -D -m 644 "$$f" "$(D)$(MANDIR)/man$${f##*.}/$${f##*/}"; done
 	@set -e; for f in $(MAN_LINKS); do ln -sf "$${f#*:}" "$(D)$(MANDIR)/man3/$${f%:*}"; done
-	@set -e; for f in $(UNITS); do mkdir -p $(D)$(UNITDIR); \
-		sed 's|@BINDIR@|$(BINDIR)|g' "$$f" >"$(D)$(UNITDIR)/$${f##*/}"; done
-	install -D -m 644 docs/kvpager-dashboard.json $(D)$(DATADIR)/kvpager-dashboard.json
-	@set -e; for f in $(SYSUSERS); do install -D -m 644 "$$f" "$(D)$(SYSUSERSDIR)/kvpager.conf"; done
-	@set -e; for f in $(TMPFILES); do install -D -m 644 "$$f" "$(D)$(TMPFILESDIR)/kvpager.conf"; done
-	@set -e; for f in $(COMPLETIONS); do file=$${f%%:*}; \
-		install -D -m 644 "$$file" "$(D)$${f#*:}/$${file##*/}"; done
+	@set -e; for f in $(UNITS); do sed 's|@BINDIR@|$(BINDIR)|g' "$$f" >"$(D)$(UNITDIR)/$${f##*/}"; done
+	@set -e; for f in $(COPIED); do install -D -m 644 "$${f%%:*}" "$(D)$${f#*:}"; done
 
 uninstall: ## takes away what install put there
-	rm -f $(addprefix $(D)$(BINDIR)/,$(notdir $(PROGRAMS))) $(D)$(LIBDIR)/libkvpager.so $(D)$(LIBDIR)/libkvpager.so.0 \
-		$(D)$(INCLUDEDIR)/kvpager.h $(D)$(LIBDIR)/pkgconfig/kvpager.pc $(D)$(DATADIR)/kvpager-dashboard.json \
-		$(foreach p,$(MAN_PAGES),$(D)$(MANDIR)/man$(patsubst .%,%,$(suffix $(p)))/$(notdir $(p))) \
-		$(foreach l,$(MAN_LINKS),$(D)$(MANDIR)/man3/$(firstword $(subst :, ,$(l)))) \
-		$(addprefix $(D)$(UNITDIR)/,$(notdir $(UNITS))) \
-		$(if $(SYSUSERS),$(D)$(SYSUSERSDIR)/kvpager.conf) $(if $(TMPFILES),$(D)$(TMPFILESDIR)/kvpager.conf) \
-		$(foreach f,$(COMPLETIONS),$(D)$(word 2,$(subst :, ,$(f)))/$(notdir $(firstword $(subst :, ,$(f)))))
+	rm -f $(addprefix $(D),$(INSTALLED))
+	@for f in $(addprefix $(D),$(INSTALLED_FOLDERS)); do [ ! -d "$$f" ] || rmdir --ignore-fail-on-non-empty "$$f"; done
 
 deb: ## Debian packages, into the folder above
 	dpkg-buildpackage --unsigned-source --unsigned-changes --build=binary

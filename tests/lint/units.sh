@@ -30,10 +30,25 @@ done
 [ "$n" -gt 0 ] || fail "there is no unit"
 echo "$n units"
 
-# It says what it does not know on standard error, and all is well to it nevertheless.
+# It says what it does not know on standard error, and all is well to it nevertheless. Drop-ins are asked about with their unit.
 if command -v systemd-analyze >/dev/null; then
-        systemd-analyze verify --man=no "$TMPDIR"/*.service "$TMPDIR"/*.socket >"$TMPDIR/verify" 2>&1 || fail "systemd-analyze verify fails"
-        grep -F "$TMPDIR" "$TMPDIR/verify" && fail "systemd-analyze verify complains"
+        for dropins in "" systemd/drop-ins/*; do
+                if [ -n "$dropins" ]; then
+                        mkdir -p "$TMPDIR/kvpagerd.service.d"
+                        cp "$dropins" "$TMPDIR/kvpagerd.service.d/"
+                fi
+                systemd-analyze verify --man=no "$TMPDIR"/*.service "$TMPDIR"/*.socket >"$TMPDIR/verify" 2>&1 ||
+                        fail "systemd-analyze verify fails"
+                grep -F -e "$TMPDIR" -e kvpager "$TMPDIR/verify" && fail "systemd-analyze verify complains with: $dropins"
+        done
         sed -n 1,10p "$TMPDIR/verify"
+        rm -r "$TMPDIR/kvpagerd.service.d"
+        # In tenths.
+        systemd-analyze security --offline=true --threshold=10 --no-pager "$TMPDIR/kvpagerd.service" >"$TMPDIR/security" || {
+                grep -v '✓' "$TMPDIR/security"
+                fail "kvpagerd.service is more exposed than it was"
+        }
+        tail -n 1 "$TMPDIR/security"
 fi
+grep -q '^SystemCallErrorNumber=EPERM$' systemd/kvpagerd.service || fail "a system call that is refused would end kvpagerd"
 exit $bad

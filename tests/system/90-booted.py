@@ -52,7 +52,8 @@ def is_what_it_says():
 
 def dies_with(whom):
     """With the test that wanted it, and with its keeper: then the next box takes the groups away."""
-    code = "import sys, time; from booted import Box; b = Box().__enter__(); print(b.pid1, b.keeper.pid, b.cgroup, flush=True); time.sleep(99)"
+    code = ("import time; from booted import Box; b = Box().__enter__(); "
+            "print(b.pid1, b.keeper.pid, b.cgroup, flush=True); time.sleep(99)")
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True,
                           env=dict(os.environ, PYTHONPATH=os.path.dirname(os.path.abspath(__file__)))) as test:
         words = test.stdout.readline().split()

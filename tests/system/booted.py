@@ -7,11 +7,14 @@
         box.run("kvpagerctl", "status", user="nobody")  # a finished process: .stdout, .stderr, .returncode
         box.show("kvpagerd.service", "MainPID")         # one property
         box.journal("-u", "kvpagerd")                   # entries as dictionaries
-        worker = box.popen("kvpager-replay", ...)       # a running one, for whoever wants to talk to it
+        process = box.popen("kvpager-replay", ...)      # a running one, for whoever wants to talk to it
+        worker = box.worker(user="nobody", run=("--unit=chat", "--slice=pool"))  # a box.Worker, here as a unit by itself
+        box.ctl("status"), box.check()                  # kvpagerctl, its JSON
         box.path("/etc/kvpager")                        # where a path of the inside is outside, to read and write it
 
-Inside is an overlay of the machine's own root file system, so its programs and packages are there; what is enabled on it
-is not. `box.share` is a folder of outside that is /share inside. Every call is bounded: what takes longer than `seconds` is killed and fails.
+installed_tree() makes such a folder of the programs that are tested. Inside is an overlay of the machine's own root file system, so its
+programs and packages are there; what is enabled on it is not. `box.share` is a folder of outside that is /share inside. Every call is
+bounded: what takes longer than `seconds` is killed and fails.
 """
 
 import atexit
@@ -23,11 +26,27 @@ import socket
 import subprocess
 import time
 
-from box import temporary_folder, until
+from box import TESTS, Worker, temporary_folder, until
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 BOOT_SECONDS = 30
+SOCKET = "/run/kvpager/kvpager.sock"
+
+
+def make(*words):
+    """make, for the build that is tested; it is up to date, so nothing is compiled. What is left here of an outer make is not for it."""
+    env = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")}
+    done = subprocess.run(["make", "-s", "-C", os.environ["KVP_TOP"], "CC=gcc", "VARIANT=release", "PREFIX=/usr", *words],
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env, timeout=120)
+    assert done.returncode == 0, done.stdout
+
+
+def installed_tree():
+    tree = temporary_folder()
+    os.chmod(tree, 0o755)
+    make("DESTDIR=" + tree, "install")
+    return tree
 
 
 class Box:
@@ -36,6 +55,7 @@ class Box:
         os.chmod(self.folder, 0o755)
         self.share = os.path.join(self.folder, "share")
         self.keeper = None
+        self.socket = SOCKET
         atexit.register(self.end)
 
     def __enter__(self):
@@ -95,7 +115,7 @@ class Box:
         assert not check or done.returncode == 0, "%s: %s\n%s%s" % (" ".join(words), done.returncode, done.stdout, done.stderr)
         return done
 
-    # ---- systemd and files ----
+    # ---- systemd ----
 
     def systemctl(self, *words, **options):
         return self.run("systemctl", "--no-pager", "--no-ask-password", *words, **options)
@@ -113,6 +133,26 @@ class Box:
     def journal(self, *words):
         text = self.run("journalctl", "--sync", check=False) and self.run("journalctl", "-o", "json", "--no-pager", *words).stdout
         return [json.loads(line) for line in text.splitlines()]
+
+    # ---- kvpager inside ----
+
+    def ctl(self, *words, **options):
+        done = self.run("kvpagerctl", *words, "--json", **options)
+        return json.loads(done.stdout) if done.stdout else {}
+
+    def check(self):
+        self.run("kvpagerctl", "check")
+
+    def worker(self, tenant=None, user=None, run=None, expect="connected"):
+        """One that obeys. `run`: options of systemd-run, which makes it a unit of its own; --uid= is among them, not `user`."""
+        if not os.path.exists(os.path.join(self.share, "test-worker")):
+            shutil.copy(os.path.join(TESTS, "test-worker"), self.share)
+        words = ["systemd-run", "--quiet", "--pipe", "--collect", *run] if run is not None else []
+        # Its name outside is the last word that Worker adds; inside it has another place.
+        words += ["sh", "-c", 'shift; exec /share/test-worker "$@"', "sh"]
+        return Worker(self, tenant, self.command(words, user), expect)
+
+    # ---- files ----
 
     def path(self, inside):
         return "/proc/%d/root%s" % (self.pid1, inside)
