@@ -48,6 +48,7 @@ OBJ := $(O)/obj
 LIB := $(O)/lib
 BIN := $(O)/bin
 TESTS := $(O)/tests
+KERNEL_IMAGE := build/kernels/kernels.fatbin
 
 # With V=1 commands are shown; without, one line a product.
 ifeq ($(V),1)
@@ -92,7 +93,7 @@ DEV_I := $(CORE_I) -Idaemon/dev -Iclient/proto
 SHELL_I := $(DEV_I) -Idaemon/shell
 CLIENT_I := -Iclient/proto -Iclient/include
 # Tests see everything. Where two folders have a header of one name, a test gives the path from the root.
-TEST_I := -Itests/unit -Itests/sim $(SHELL_I) $(CLIENT_I) -Iclient/lib -Iclient/cli -Iclient/replay -Ikernels/ref -I.
+TEST_I := -Itests/unit -Itests/sim $(SHELL_I) $(CLIENT_I) -Iclient/lib -Iclient/cli -Iclient/replay -Ikernels -Ikernels/ref -I.
 
 $(OBJ)/daemon/base/%: FLAGS := -fPIE $(BASE_I)
 $(OBJ)/daemon/core/%: FLAGS := -fPIE $(CORE_I)
@@ -101,8 +102,9 @@ $(OBJ)/daemon/shell/%: FLAGS := -fPIE $(SHELL_I)
 $(OBJ)/client/proto/%: FLAGS := -fPIC -fvisibility=hidden -Iclient/proto
 $(OBJ)/client/lib/%: FLAGS := -fPIC -fvisibility=hidden -pthread $(CLIENT_I) -Iclient/lib
 $(OBJ)/client/cli/%: FLAGS := -fPIE $(CLIENT_I) -Iclient/cli
-$(OBJ)/client/replay/%: FLAGS := -fPIE -pthread $(CLIENT_I) -Iclient/cli -Iclient/replay -Ikernels/ref
-$(OBJ)/kernels/ref/%: FLAGS := -fPIE -Ikernels/ref
+$(OBJ)/client/replay/%: FLAGS := -fPIE -pthread $(CLIENT_I) -Iclient/cli -Iclient/replay -Ikernels -Ikernels/ref
+$(OBJ)/kernels/%: FLAGS := -fPIE -Ikernels -DKERNEL_IMAGE='"$(KERNEL_IMAGE)"'
+$(OBJ)/kernels/ref/%: FLAGS := -fPIE -Ikernels -Ikernels/ref
 $(OBJ)/man/%: FLAGS := -fPIE -Iclient/proto -Iclient/cli
 $(OBJ)/tests/%: FLAGS := -fPIE -pthread $(TEST_I)
 # What is loaded into other programs defines what libc defines, and is not looked into by sanitizers nor counted.
@@ -123,7 +125,7 @@ SHELL_O := $(call parts,daemon/shell)
 PROTO_O := $(call parts,client/proto)
 CLIENT_O := $(call parts,client/lib)
 CLI_O := $(call parts,client/cli)
-REPLAY_O := $(call parts,client/replay kernels/ref)
+REPLAY_O := $(call parts,client/replay kernels kernels/ref)
 
 BASE_A := $(if $(BASE_O),$(LIB)/libbase.a)
 CORE_A := $(if $(CORE_O),$(LIB)/libcore.a)
@@ -197,6 +199,29 @@ $(OBJ)/%.o: %.c $(O)/flags
 	@mkdir -p $(@D)
 	$(call quiet,CC)$(CC) $(BASE_CFLAGS) $(FLAGS) -MMD -MP -c -o $@ $<
 
+# The kernels, one image for all variants. nvcc is the one that NVCC= names (nothing: none), or in PATH, or where it is installed.
+NVCC ?= $(firstword $(shell command -v nvcc) $(wildcard /usr/local/cuda/bin/nvcc))
+NVCC_FLAGS := -O3 -std=c++17 --threads 2 -Xfatbin -compress-all -Ikernels $(foreach n,80 90 100,-gencode arch=compute_$(n),code=sm_$(n)) \
+              -gencode arch=compute_80,code=compute_80
+build/kernels/flags: FORCE
+	@mkdir -p $(@D)
+	@printf '%s\n' '$(NVCC) $(NVCC_FLAGS)' >$@.new
+	@if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
+$(KERNEL_IMAGE): $(wildcard kernels/*.cu kernels/*.h) build/kernels/flags
+ifneq ($(NVCC),)
+	$(call quiet,NVCC)$(NVCC) $(NVCC_FLAGS) -fatbin -o $@ kernels/kernels.cu
+else
+	@echo 'there is no nvcc (NVCC=, in PATH, in /usr/local/cuda/bin): kernels for a GPU are left out'
+	@echo 'kvpager: built without kernels' >$@
+endif
+$(OBJ)/kernels/image.o: $(KERNEL_IMAGE)
+# The kernels' own source once more, for the CPU: each thread by itself (tests/unit/emulate.h).
+CXX_OF_CC = $(if $(findstring clang,$(CC_NAME)),$(subst clang,clang++,$(CC)),$(subst gcc,g++,$(CC)))
+$(OBJ)/tests/unit/emulate.o: tests/unit/emulate.cc $(O)/flags
+	@mkdir -p $(@D)
+	$(call quiet,CXX)$(CXX_OF_CC) -std=c++17 $(OPT_$(VARIANT)) -Wall -Wextra -Wno-unknown-pragmas $(WERROR) -fPIE -fno-exceptions \
+		-fno-rtti -fno-threadsafe-statics -fno-strict-aliasing -Ikernels -Itests/unit -MMD -MP -c -o $@ $<
+
 $(BASE_A): $(BASE_O)
 $(CORE_A): $(CORE_O)
 $(DEV_A): $(DEV_O)
@@ -251,6 +276,7 @@ $(OBJ)/install/kvpagerctl $(OBJ)/install/kvpager-replay:
 $(UNIT_T): $(TESTS)/%: $(OBJ)/tests/unit/%.o $(UNIT_P) $(SIM_P) $(ALL_A)
 	@mkdir -p $(@D)
 	$(link) -lcriterion $(TEST_LIBS) -pthread
+$(TESTS)/test-kernels: $(OBJ)/tests/unit/emulate.o
 $(FAULTS_T): $(FAULTS_O)
 	@mkdir -p $(@D)
 	$(call quiet,LD)$(CC) -shared -Wl,-z,defs -Wl,-z,now $(filter --coverage,$(SANITIZE)) $(LDFLAGS) -o $@ $(filter %.o,$^)
@@ -419,8 +445,8 @@ gpu-bundle: ## (arrives with the CUDA backend)
 
 # ---- House -----------------------------------------------------------------------------------------------------------
 
-C_FILES := $(wildcard daemon/*/*.c client/*/*.c kernels/ref/*.c man/*.c tests/*/*.c)
-H_FILES := $(wildcard daemon/*/*.h client/*/*.h kernels/ref/*.h tests/*/*.h)
+C_FILES := $(wildcard daemon/*/*.c client/*/*.c kernels/*.c kernels/ref/*.c man/*.c tests/*/*.c)
+H_FILES := $(wildcard daemon/*/*.h client/*/*.h kernels/*.h kernels/ref/*.h tests/*/*.h)
 
 format: ## rewrites the C files as .clang-format says
 	$(FORMAT) -i $(C_FILES) $(H_FILES)

@@ -71,8 +71,9 @@ includes daemon/shell $D $C $B $P
 includes $P
 includes client/lib $P $H
 includes client/cli $P $H
-includes client/replay client/cli $P $H kernels/ref
-includes kernels/ref
+includes client/replay client/cli $P $H kernels kernels/ref
+includes kernels
+includes kernels/ref kernels
 
 # 4. base and core include of the system's headers only those that bring no system call.
 headers='assert|errno|inttypes|limits|stdalign|stdarg|stdbool|stddef|stdint|stdio|stdnoreturn|string'
