@@ -376,6 +376,9 @@ static void check_requests(struct proof *p)
                         reserved[device] += promised(c, r, want[device]);
                 if (r->deadline_usec < c->next_deadline_usec)
                         broken(p, "request %u outlives its deadline", i);
+                if (r->state == REQUEST_WAITING && r->prev == NIL && request_stale_at(c, r) > c->now_usec &&
+                    request_stale_at(c, r) < c->next_deadline_usec && !core_pending(c))
+                        broken(p, "nobody looks when request %u has waited in vain", i);
         }
         EQUAL(p, "requests of the core", 0, c->n_requests, n);
         for (uint32_t i = 0; i < c->n_devices; i++) {

@@ -109,7 +109,7 @@ enum worker_state { WORKER_FREE, WORKER_LIVE, WORKER_GONE };
 struct worker {
         uint32_t generation; /* 16 bits used */
         uint8_t state;
-        uint8_t ready, synced, reserved;
+        uint8_t ready, synced, dying; /* dying: it was to be killed */
         uint16_t dry[3]; /* by level, a bit a device: the last revoke got less than it asked for */
         uint16_t reserved2;
         uint16_t suspect; /* a bit a device: what it gave back there did not come free; no grants for a while */
@@ -309,6 +309,14 @@ static inline uint32_t tenant_unmet(const struct tenant *t, uint32_t device)
         return t->min[device] > t->current[device] ? t->min[device] - t->current[device] : 0;
 }
 
+/* What it will have once all is back that is on its way, or asked for. */
+static inline uint64_t tenant_keeps(const struct tenant *t, uint32_t device)
+{
+        const uint64_t leaves = t->returning[device] + t->revoked[device];
+
+        return t->current[device] > leaves ? t->current[device] - leaves : 0;
+}
+
 /* Somebody has more than his memory.max, or less than his memory.min and cannot have it: memory is being asked back for limits'
  * sake. */
 static inline bool device_lacks(const struct device *d)
@@ -429,6 +437,7 @@ void request_tick(struct run *run, uint32_t request);
 void request_fail(struct run *run, uint32_t request, enum core_error error);
 void request_cancel(struct run *run, uint32_t request);                    /* silently: its worker or cache went */
 uint32_t request_wanted(const struct core *core, const struct request *r); /* pages over all planes, as asked */
+uint64_t request_stale_at(const struct core *core, const struct request *r);
 
 /* deliver.c */
 void deliver_pieces(uint32_t first, uint32_t total, uint32_t ret_count[CORE_ORDERS]);
@@ -447,6 +456,7 @@ struct claim { /* who wants memory back, and for what */
         uint64_t wanted;         /* pages that the tenant would have more */
         bool own_only;           /* the tenant is at its memory.max: only its own memory helps */
         bool for_guarantee;      /* memory.low protects nobody from it */
+        bool stale;              /* no page has come back for a reclaim deadline, as long as it has waited */
 };
 enum reclaim_result { RECLAIM_WAIT, RECLAIM_HOPELESS };
 enum reclaim_result reclaim_for(struct run *run, const struct claim *claim, uint64_t shortage_pages);
@@ -462,11 +472,12 @@ struct core_policy {
         const char *name;
         /* Whether waiting request `a` is to be served before `b`, of the same device. A strict order. */
         bool (*precedes)(const struct core *core, uint32_t a, uint32_t b);
-        /* The worker to ask at `level` for the claim, and how many pages it can be hoped to have; NIL: nobody. Asked again and
+        /* The worker to ask at `level` for the claim, and for how many of the pages that are short; NIL: nobody. Asked again and
          * again until the shortage is covered or nobody is left. */
-        uint32_t (*victim)(const struct core *core, const struct claim *claim, uint32_t level, uint64_t *ret_pages);
+        uint32_t (*victim)(const struct core *core, const struct claim *claim, uint32_t level, uint64_t shortage,
+                           uint64_t *ret_pages);
         /* Nothing can be asked back: whether the claimant still has a right to wait for what others give by themselves. */
-        bool (*may_hope)(const struct core *core, const struct claim *claim);
+        bool (*may_hope)(const struct core *core, const struct claim *claim, uint64_t shortage);
         /* Whether, with so many pages more for the tenant, memory would be so short that nothing may be rounded up, and that
          * workers give back what is far too much. */
         bool (*is_short)(const struct core *core, uint32_t device, uint32_t tenant, uint32_t pages);

@@ -10,7 +10,9 @@
  * Memory is asked back in the order of the rules: the requester's own idle rows, idle rows of tenants above their
  * memory.low, then (SLACK) whole extents beyond the live lengths of held rows, then (LIVE) the application's pressure handler
  * in tenants above their memory.high, or, where they have none, in tenants whose share would still be no smaller than the
- * requester's afterwards.
+ * requester's afterwards. What a tenant is giving back already is no longer its own in this. Applications are pressed for a
+ * request only where that can cover all of it, and never for themselves: at its memory.max a tenant's applications learn that,
+ * and know better what to give up.
  */
 #include "internal.h"
 
@@ -51,18 +53,26 @@ static bool default_precedes(const struct core *c, uint32_t a, uint32_t b)
         return order != 0 ? order < 0 : ra->sequence < rb->sequence;
 }
 
+/* What the tenant will have above its guarantee once all is back that is on its way, with `more` pages taken. */
+static uint64_t keeps_above_min(const struct tenant *t, uint32_t device, uint64_t more)
+{
+        const uint64_t pages = tenant_keeps(t, device) + more;
+
+        return pages > t->min[device] ? pages - t->min[device] : 0;
+}
+
 /* Pages that the tenant has above what it may keep while the claimant has so little: afterwards its share is still no smaller
  * than the claimant's. */
 static uint64_t above_share(const struct core *c, const struct tenant *t, const struct claim *claim)
 {
         const struct tenant *own = claim->tenant == NIL ? NULL : tenant_get(c, claim->tenant);
-        const uint64_t above = above_min(t, claim->device, 0);
+        const uint64_t above = keeps_above_min(t, claim->device, 0);
         uint64_t keeps = 0;
 
         if (own == t)
                 return 0;
         if (own)
-                keeps = (above_min(own, claim->device, claim->wanted) * t->weight + own->weight - 1) / own->weight;
+                keeps = (keeps_above_min(own, claim->device, claim->wanted) * t->weight + own->weight - 1) / own->weight;
         return above > keeps ? above - keeps : 0;
 }
 
@@ -70,67 +80,116 @@ static uint64_t above_share(const struct core *c, const struct tenant *t, const 
 static uint64_t may_take(const struct core *c, const struct tenant *t, const struct claim *claim, uint32_t level)
 {
         const struct device *d = &c->devices[claim->device];
-        const uint64_t current = t->current[claim->device];
+        const uint64_t has = tenant_keeps(t, claim->device);
         uint64_t keeps = t->min[claim->device]; /* less would help nobody: it is guaranteed */
 
         if (claim->tenant != NIL && t == tenant_get(c, claim->tenant) && (level < 2 || claim->own_only))
-                return current;
+                return has;
         if (level < 2 || t->high_bytes != UINT64_MAX) {
                 if (!claim->for_guarantee)
                         keeps = bits_max_u64(keeps, pages_at_least(d, t->low_bytes));
                 if (level == 2)
                         keeps = bits_max_u64(keeps, pages_at_most(d, t->high_bytes));
-                return current > keeps ? current - keeps : 0;
+                return has > keeps ? has - keeps : 0;
         }
         return above_share(c, t, claim);
 }
 
-/* What the worker could give at this level, by what the core knows; 0: do not ask. */
-static uint64_t could_give(const struct core *c, const struct worker *w, const struct claim *claim, uint32_t level)
+/* What the worker has at this level, by what the core knows; 0: do not ask. */
+static uint32_t could_have(const struct core *c, uint32_t worker, const struct claim *claim, uint32_t level)
 {
-        const uint32_t has = level == 0 ? w->idle_pages[claim->device] : w->held_pages[claim->device];
+        const struct worker *w = worker_get(c, worker);
 
         if (w->state != WORKER_LIVE || w->revoke.id != 0 || w->overdue != 0 || (w->dry[level] & 1u << claim->device) ||
-            has == 0 || (claim->own_only && w->tenant != claim->tenant))
+            (claim->own_only && w->tenant != claim->tenant))
                 return 0;
-        return bits_min_u64(has, may_take(c, tenant_get(c, w->tenant), claim, level));
+        if (level == 2 && claim->worker != NIL && (claim->own_only || worker == claim->worker))
+                return 0; /* nobody is pressed for his own sake */
+        return level == 0 ? w->idle_pages[claim->device] : w->held_pages[claim->device];
 }
 
-static uint32_t default_victim(const struct core *c, const struct claim *claim, uint32_t level, uint64_t *ret_pages)
+static uint64_t could_give(const struct core *c, uint32_t worker, const struct claim *claim, uint32_t level)
 {
-        uint64_t most = claim->worker == NIL ? 0 : could_give(c, worker_get(c, claim->worker), claim, level);
-        uint32_t best = NIL;
+        const uint32_t has = could_have(c, worker, claim, level);
+
+        return has == 0 ? 0 : bits_min_u64(has, may_take(c, tenant_get(c, worker_get(c, worker)->tenant), claim, level));
+}
+
+/* Whether all together could give as much at this level. */
+static bool covers(const struct core *c, const struct claim *claim, uint32_t level, uint64_t shortage)
+{
+        uint64_t has[CORE_MAX_TENANTS] = { 0 }, sum = 0;
+
+        for (uint32_t i = 0; i < c->top_worker; i++) {
+                const uint32_t pages = could_have(c, i, claim, level);
+
+                if (pages > 0)
+                        has[worker_get(c, i)->tenant] += pages;
+        }
+        for (uint32_t i = 0; i < c->top_tenant; i++)
+                if (has[i] > 0)
+                        sum += bits_min_u64(has[i], may_take(c, tenant_get(c, i), claim, level));
+        return sum >= shortage;
+}
+
+/* Who could give most; of equals, for a tenant's limit makes many equal, who has most. */
+static uint32_t default_victim(const struct core *c, const struct claim *claim, uint32_t level, uint64_t shortage,
+                               uint64_t *ret_pages)
+{
+        uint64_t most = claim->worker == NIL ? 0 : could_give(c, claim->worker, claim, level);
+        uint32_t best = NIL, most_had = 0;
 
         if (most > 0) {
-                *ret_pages = most;
+                *ret_pages = bits_min_u64(most, shortage);
                 return claim->worker;
         }
+        if (level == 2 && claim->worker != NIL && !covers(c, claim, level, shortage))
+                return NIL;
         for (uint32_t i = 0; i < c->top_worker; i++) {
-                const uint64_t pages = could_give(c, worker_get(c, i), claim, level);
+                const uint32_t has = could_have(c, i, claim, level);
+                const uint64_t pages = could_give(c, i, claim, level);
 
-                if (pages > most) {
+                if (pages > most || (pages > 0 && pages == most && has > most_had)) {
                         most = pages;
+                        most_had = has;
                         best = i;
                 }
         }
         if (best != NIL)
-                *ret_pages = most;
+                *ret_pages = bits_min_u64(most, shortage);
         return best;
 }
 
-/* Somebody has more than his share while the claimant would have less with what it asks for: what he gives back by himself is
- * the claimant's. Of one who does not even answer nothing is hoped for. */
-static bool default_may_hope(const struct core *c, const struct claim *claim)
+/* A worker that did not answer is killed: what it has is about to come back. */
+static bool somebody_dies(const struct core *c, const struct claim *claim)
 {
-        if (claim->tenant == NIL || claim->own_only || tenant_get(c, claim->tenant)->overdue > 0)
+        for (uint32_t i = 0; i < c->top_worker; i++) {
+                const struct worker *w = worker_get(c, i);
+
+                if (w->state == WORKER_LIVE && w->dying && (!claim->own_only || w->tenant == claim->tenant))
+                        return true;
+        }
+        return false;
+}
+
+/* Others have more than their share, and could give the claimant all it lacks while it would still have less than they: what
+ * they give back by themselves is the claimant's. But for a reclaim deadline only: an application that hears of it sooner can
+ * make do with less. Of one who does not even answer nothing is hoped for. */
+static bool default_may_hope(const struct core *c, const struct claim *claim, uint64_t shortage)
+{
+        uint64_t above = 0;
+
+        if (somebody_dies(c, claim))
+                return true;
+        if (claim->tenant == NIL || claim->own_only || claim->stale || tenant_get(c, claim->tenant)->overdue > 0)
                 return false;
         for (uint32_t i = 0; i < c->top_tenant; i++) {
                 const struct tenant *t = tenant_get(c, i);
 
-                if (t->used && t->overdue == 0 && above_share(c, t, claim) > 0)
-                        return true;
+                if (t->used && t->overdue == 0)
+                        above += above_share(c, t, claim);
         }
-        return false;
+        return above >= shortage;
 }
 
 /* Short: with so many pages more taken, less than three quarters would be left, idle rows and what is on its way back counted. So

@@ -109,10 +109,10 @@ static bool ask_somebody(struct run *run, const struct claim *claim, uint64_t sh
 
                 if (level == 2 && (c->devices[claim->device].n_revokes > 0 || somebody_is_busy(c, claim)))
                         return false;
-                victim = core_policy_default.victim(c, claim, level, &pages);
+                victim = core_policy_default.victim(c, claim, level, shortage, &pages);
                 if (victim == NIL)
                         continue;
-                revoke_send(run, victim, claim->device, level, bits_min_u64(pages, shortage));
+                revoke_send(run, victim, claim->device, level, pages);
                 return true;
         }
         return false;
@@ -132,7 +132,7 @@ enum reclaim_result reclaim_for(struct run *run, const struct claim *claim, uint
                 return RECLAIM_WAIT;
         if (ask_somebody(run, claim, shortage - covered) || d->n_revokes > 0 || somebody_is_busy(c, claim))
                 return RECLAIM_WAIT;
-        return core_policy_default.may_hope(c, claim) ? RECLAIM_WAIT : RECLAIM_HOPELESS;
+        return core_policy_default.may_hope(c, claim, shortage - covered) ? RECLAIM_WAIT : RECLAIM_HOPELESS;
 }
 
 /* The kernel's watermarks, for a device: below the low one idle rows are revoked in the background up to the high one,
@@ -152,9 +152,9 @@ static void reclaim_ahead(struct run *run, uint32_t device)
         covered = coming(c, &claim);
         if (available + covered >= low)
                 return;
-        victim = core_policy_default.victim(c, &claim, 0, &pages);
+        victim = core_policy_default.victim(c, &claim, 0, high - available - covered, &pages);
         if (victim != NIL)
-                revoke_send(run, victim, device, 0, bits_min_u64(pages, high - available - covered));
+                revoke_send(run, victim, device, 0, pages);
 }
 
 /* Limits that were changed while memory was in use: what is above a lowered memory.max, what a raised memory.min
@@ -285,8 +285,10 @@ static void revoke_overdue(struct run *run, uint32_t worker)
         w->overdue = w->revoke.id;
         t->overdue++;
         revoke_clear(c, worker);
-        if (t->on_overdue == CORE_OVERDUE_KILL)
+        if (t->on_overdue == CORE_OVERDUE_KILL) {
+                w->dying = true;
                 run_action(run, CORE_ACT_KILL, worker);
+        }
 }
 
 void reclaim_tick(struct run *run, uint32_t worker)

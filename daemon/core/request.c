@@ -10,8 +10,8 @@
  * Requests wait in one queue a tenant and device, by age. Of the queues' heads the policy says which is served first
  * (core_policy.precedes); while that one waits for memory to come back nobody passes it, so that a large request is not
  * starved by small ones. It fails as soon as nothing is left to reclaim, or at its timeout. One that has seen no page
- * come back for as long as its tenant's reclaim deadline has lost its right to hold up others: it waits on, but whoever
- * fits passes it. A tenant at its memory.max blocks only itself.
+ * come back for as long as its tenant's reclaim deadline is stale: it no longer holds up others, whoever fits passes it, and
+ * it waits on only for what was asked back, no longer in mere hope. A tenant at its memory.max blocks only itself.
  */
 #include "internal.h"
 
@@ -232,8 +232,8 @@ static void admit(struct run *run, uint32_t index)
         trace(run, r, from, TRACE_ADMITTED, CORE_E_NONE);
 }
 
-/* When the request loses its right to hold up others, unless a page comes back before. */
-static uint64_t stale_at(const struct core *c, const struct request *r)
+/* When a waiting request loses its right to hold up others, unless a page comes back before. */
+uint64_t request_stale_at(const struct core *c, const struct request *r)
 {
         const uint64_t patience = tenant_get(c, tenant_of(c, r))->reclaim_deadline_usec;
 
@@ -243,7 +243,7 @@ static uint64_t stale_at(const struct core *c, const struct request *r)
 
 static bool is_stale(const struct core *c, const struct request *r)
 {
-        return c->now_usec >= stale_at(c, r);
+        return c->now_usec >= request_stale_at(c, r);
 }
 
 /* With it the tenant has no more than its memory.min: nobody holds it up. */
@@ -285,6 +285,7 @@ static enum served serve(struct run *run, uint32_t index)
         }
         claim.own_only = t->overdue > 0; /* who keeps others waiting takes nothing from them */
         claim.for_guarantee = is_guaranteed(c, r);
+        claim.stale = is_stale(c, r);
         if (reclaim_for(run, &claim, missing) == RECLAIM_WAIT)
                 return WAITS_FOR_DEVICE;
         request_fail(run, index, CORE_E_DEVICE_FULL);
@@ -316,6 +317,8 @@ void request_admit_waiting(struct run *run, uint32_t device)
                 const bool stale = is_stale(c, r);
                 enum served how;
 
+                if (!stale)
+                        core_deadline_at(c, request_stale_at(c, r));
                 if (held_up && !is_guaranteed(c, r)) {
                         candidates[tenant] = NIL;
                         continue;
@@ -346,7 +349,7 @@ void request_tick(struct run *run, uint32_t index)
         if (is_stale(c, r))
                 core_pump_later(c, device_of(c, r));
         else
-                core_deadline_at(c, stale_at(c, r));
+                core_deadline_at(c, request_stale_at(c, r));
 }
 
 /* ---- arrival ---- */

@@ -43,8 +43,10 @@ mutant() { # NAME SEED-OR-find: one of them, in a copy of its own
                 return 1
         fi
         changed=$(sed -n 's|^+++ b/||p' "$here/$name.patch")
-        JOBS=1 build objects $changed || { echo "FAILED $name: does not compile"; return 1; }
-        ${CC:-gcc} -o sim objects/*.o
+        case $changed in
+        *.h*) changed=$(find daemon tests/sim -name '*.c') ;; # any of them may include it
+        esac
+        { JOBS=1 build objects $changed && ${CC:-gcc} -o sim objects/*.o; } || { echo "FAILED $name: does not compile"; return 1; }
         if [ "$seed" = find ]; then
                 for seed in $(seq 1 400); do
                         found=$(catches ./sim "$seed" "$seed") && { echo "$name $seed" >>"$WORK/found"; break; }

@@ -301,6 +301,7 @@ static void action_kill(struct model *model, struct model_worker *worker)
         if ((!late && worker->suspect_devices == 0) || model->tenants[worker->tenant].on_overdue != CORE_OVERDUE_KILL)
                 model_break(model, "worker %u is killed for nothing", worker->id);
         worker->dropped = true; /* the shell cuts it off when it gets to it */
+        worker->dying = true;
 }
 
 /* A worker that went keeps its slot until its extents are destroyed. */

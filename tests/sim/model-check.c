@@ -335,6 +335,7 @@ void model_settle(struct model *model, const struct core *core)
         check_equal(model, "all", 0, "waiting requests", core_n_waiting(core), model->n_requests);
         for (uint32_t d = 0; d < model->n_devices; d++) {
                 model_check_wakeups(model, d);
+                model_check_hope(model, d);
                 check_look_ahead(model, d);
         }
         check_counters(model, core);

@@ -154,6 +154,14 @@ static bool owes_answer(const struct model *model, const struct model_worker *wo
         return false;
 }
 
+/* The memory of one who is being killed is waited for. */
+static void check_nobody_dies(struct model *model, uint32_t own)
+{
+        for (uint32_t i = 0; i < model->n_workers; i++)
+                if (model->workers[i].dying && !model_keeps_waiting(model, own))
+                        model_break(model, "device full, and worker %u is about to die", model->workers[i].id);
+}
+
 /* A well-formed request failed: was that the right answer? */
 void model_check_failure(struct model *model, const struct model_worker *worker, const struct model_request *request,
                          uint32_t error)
@@ -200,6 +208,8 @@ void model_check_failure(struct model *model, const struct model_worker *worker,
                 if (at_hand >= need)
                         model_break(model, "device full, but %" PRId64 " pages are free and %" PRId64 " needed",
                                     at_hand, need);
+                if (!optional && grow->timeout_usec > 0 && !model_is_impossible(model, worker, cache, grow))
+                        check_nobody_dies(model, own);
                 break;
         case CORE_E_TIMED_OUT:
                 if (model->now < request->until)

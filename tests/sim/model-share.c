@@ -76,7 +76,7 @@ void model_check_shares(struct model *model, const struct core *core)
 
 /* ---- who is next ---- */
 
-static bool is_overdue(const struct model *model, uint32_t tenant)
+bool model_keeps_waiting(const struct model *model, uint32_t tenant)
 {
         for (uint32_t i = 0; i < model->n_workers; i++)
                 if (model->workers[i].tenant == tenant && model->workers[i].overdue)
@@ -144,8 +144,8 @@ void model_check_wakeups(struct model *model, uint32_t device)
                         continue;
                 }
                 share_of(model, device, worker->tenant, need, &pages, &weight);
-                if (best && is_overdue(model, worker->tenant) != is_overdue(model, best_worker->tenant)) {
-                        if (is_overdue(model, worker->tenant))
+                if (best && model_keeps_waiting(model, worker->tenant) != model_keeps_waiting(model, best_worker->tenant)) {
+                        if (model_keeps_waiting(model, worker->tenant))
                                 continue;
                 } else if (best && pages * best_weight >= best_pages * weight) {
                         continue; /* they come in the order of age, which decides where shares are equal */
@@ -160,6 +160,46 @@ void model_check_wakeups(struct model *model, uint32_t device)
             !model_slots_may_lack(model, 0))
                 model_break(model, "request %u.%u of worker %u waits for %" PRIu64 " pages, and %" PRIu64 " are free",
                             best->grow.request, best->grow.entry, best_worker->id, best_need, left);
+}
+
+static bool is_stale(const struct model *model, const struct model_request *request,
+                     const struct model_worker *worker, uint32_t device)
+{
+        const uint64_t patience = model->tenants[worker->tenant].reclaim_deadline_usec,
+                       back = model->devices[device].back, from = request->since > back ? request->since : back;
+
+        return model->now >= from + (patience ? patience : 1000000);
+}
+
+/* Where nobody is asked for memory and none is on its way back, nobody waits for it longer than a reclaim deadline. */
+void model_check_hope(struct model *model, uint32_t device)
+{
+        const struct model_request *waits = NULL;
+
+        if (model->devices[device].promised > 0)
+                return;
+        for (uint32_t i = 0; i < model->n_revokes; i++)
+                if (model->revokes[i].deadline > model->now)
+                        return;
+        for (uint32_t i = 0; i < model->n_workers; i++)
+                if (model->workers[i].dying)
+                        return;
+        for (uint32_t i = 0; i < model->n_extents; i++)
+                if (model->extents[i].device == device && model->extents[i].state >= MODEL_LEAVING)
+                        return;
+        for (uint32_t i = 0; i < model->n_requests; i++) {
+                const struct model_request *request = &model->requests[i];
+                const struct model_cache *cache = model_cache_by_serial(model, request->cache);
+                const struct model_worker *worker = model_worker_by_serial(model, request->worker);
+
+                if (!cache || !worker || cache->device != device)
+                        continue;
+                if (!is_stale(model, request, worker, device))
+                        return;
+                waits = request;
+        }
+        if (waits)
+                model_break(model, "request %u.%u waits on, and nothing is to come", waits->grow.request, waits->grow.entry);
 }
 
 /* ---- who does not answer ---- */
@@ -200,6 +240,28 @@ void model_check_overdue(struct model *model, const struct core *core, const str
                             info->suspect ? "counts as suspect for nothing" : "is suspect, and nobody minds");
 }
 
+/* Applications are pressed for others, or for limits, never for themselves. */
+static void check_pressed(struct model *model, const struct model_worker *worker, uint32_t device)
+{
+        const struct model_tenant *tenant = &model->tenants[worker->tenant];
+        uint64_t left = model->devices[device].pages;
+
+        for (uint32_t i = 0; i < model->n_requests; i++) {
+                const struct model_cache *cache = model_cache_by_serial(model, model->requests[i].cache);
+
+                if (cache && cache->device == device && model->requests[i].worker != worker->serial)
+                        return;
+        }
+        if (model->devices[device].missing > 0 ||
+            (tenant->max_bytes != UINT64_MAX &&
+             tenant->pages[device] > tenant->max_bytes >> model->devices[device].page_shift))
+                return;
+        for (uint32_t t = 0; t < model->n_tenants; t++)
+                left -= model->tenants[t].pages[device] < left ? model->tenants[t].pages[device] : left;
+        if (model_guarded(model, device, MODEL_NONE) <= left)
+                model_break(model, "worker %u is pressed, and nobody else wants memory", worker->id);
+}
+
 /* What is asked back for others must help them: nobody is asked for what is guaranteed to himself. */
 void model_check_revoke(struct model *model, const struct model_worker *worker, const struct core_action *action)
 {
@@ -209,6 +271,8 @@ void model_check_revoke(struct model *model, const struct model_worker *worker, 
 
         if (worker->overdue && late_revoke(model, worker))
                 model_break(model, "revoke of worker %u, which has not answered an earlier one", worker->id);
+        if (action->revoke.level == 2)
+                check_pressed(model, worker, device);
         for (uint32_t i = 0; i < model->n_requests; i++) {
                 const struct model_worker *other = model_worker_by_serial(model, model->requests[i].worker);
 
@@ -218,9 +282,10 @@ void model_check_revoke(struct model *model, const struct model_worker *worker, 
         if (tenant->max_bytes != UINT64_MAX && tenant->pages[device] > tenant->max_bytes >> model->devices[device].page_shift)
                 return;
         for (uint32_t i = 0; i < model->n_extents; i++)
-                if (model->extents[i].tenant == worker->tenant && model->extents[i].device == device)
+                if (model->extents[i].tenant == worker->tenant && model->extents[i].device == device &&
+                    model->extents[i].state < MODEL_LEAVING)
                         has += model_extent_pages(&model->extents[i]);
         if (action->revoke.pages + min > has)
-                model_break(model, "revoke of %" PRIu64 " pages of tenant %u, which has %" PRIu64 " and is guaranteed %" PRIu64,
+                model_break(model, "revoke of %" PRIu64 " pages of tenant %u, which keeps %" PRIu64 " and is guaranteed %" PRIu64,
                             action->revoke.pages, worker->tenant, has, min);
 }

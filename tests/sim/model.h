@@ -62,6 +62,7 @@ struct model_worker {
         uint32_t suspect_devices;       /* bit mask */
         bool overdue;                   /* said the core after the last event; see model_is_overdue() */
         uint32_t overdue_revoke;        /* that OVERDUE told of and LATE has not; 0: none */
+        bool dying;                     /* the core wants it killed */
 };
 
 struct model_cache {
@@ -98,6 +99,7 @@ struct model_device {
         uint32_t page_shift, pages, virgin_pages;
         uint32_t missing;  /* pages that the device says are gone */
         uint64_t promised; /* pages of admitted requests that are not granted yet, from what the core publishes */
+        uint64_t back;     /* when memory came back last */
 };
 
 struct model_tenant {
@@ -164,8 +166,10 @@ bool model_slots_may_lack(struct model *model, int64_t need);
 /* model-share.c: the rules between tenants. The first takes over what the core says that each has. */
 void model_check_shares(struct model *model, const struct core *core);
 void model_check_wakeups(struct model *model, uint32_t device);
+void model_check_hope(struct model *model, uint32_t device);
 void model_check_overdue(struct model *model, const struct core *core, const struct core_worker_info *info);
 bool model_is_overdue(const struct model *model, const struct model_worker *worker);
+bool model_keeps_waiting(const struct model *model, uint32_t tenant); /* one of its workers is overdue */
 void model_check_revoke(struct model *model, const struct model_worker *worker, const struct core_action *action);
 /* Pages of the device that are kept for others than the tenant, and those that nobody takes from it. */
 uint64_t model_guarded(const struct model *model, uint32_t device, uint32_t tenant);

@@ -71,19 +71,28 @@ Test(core_policy, applications_are_pressed_down_to_memory_high)
 {
         struct party own, other;
 
-        limit(1, (struct limits){ .high = 1000 });
-        own = party(0);
-        other = party(1);
-        take(&other, 0, 1024);
-        cr_expect_eq(want(&own, 0, 100), CORE_E_NONE);
-        ASKED(&other, 1, 100);
-        shrug(&other, 1);
-        ASKED(&other, 2, 24);
-        shrug(&other, 2);
-        NOT_ASKED();
+        for (uint32_t pages = 24; pages <= 25; pages++) {
+                stop();
+                start();
+                limit(1, (struct limits){ .high = 1000 });
+                own = party(0);
+                other = party(1);
+                take(&other, 0, 1024);
+                cr_expect_eq(want(&own, 0, pages), CORE_E_NONE);
+                ASKED(&other, 1, pages);
+                shrug(&other, 1);
+                if (pages > 24) {
+                        NOT_ASKED(); /* it would not be enough */
+                        continue;
+                }
+                ASKED(&other, 2, pages);
+                shrug(&other, 2);
+                NOT_ASKED();
+        }
 }
 
-static void shares(uint32_t own_weight, uint32_t other_weight, uint32_t pages, uint64_t pressed)
+/* One that has nothing but what is in use wants so many pages of the other's thousand. */
+static void shares(uint32_t own_weight, uint32_t other_weight, uint32_t pages, bool fair)
 {
         struct party own, other;
 
@@ -100,26 +109,28 @@ static void shares(uint32_t own_weight, uint32_t other_weight, uint32_t pages, u
         shrug(&own, 1);
         ASKED(&other, 1, pages);
         shrug(&other, 1);
-        if (pressed == 0) {
-                NOT_ASKED();
-                cr_assert_not_null(answer(CORE_ACT_GROW_FAILED));
-                cr_expect_eq(answer(CORE_ACT_GROW_FAILED)->failed.error, CORE_E_DEVICE_FULL);
-        } else
-                ASKED(&other, 2, pressed);
+        if (fair) {
+                ASKED(&other, 2, pages);
+                return;
+        }
+        NOT_ASKED();
+        cr_assert_not_null(answer(CORE_ACT_GROW_FAILED));
+        cr_expect_eq(answer(CORE_ACT_GROW_FAILED)->failed.error, CORE_E_DEVICE_FULL);
 }
 
 Test(core_policy, applications_are_pressed_down_to_what_is_fair)
 {
-        shares(1, 1, 100, 100);
-        shares(1, 1, 488, 488); /* 512 each */
-        shares(1, 1, 489, 487);
-        shares(1, 1, 976, 0);
-        shares(1, 3, 200, 200);
-        shares(1, 3, 232, 232); /* 256 and 768 */
-        shares(1, 3, 233, 229);
-        shares(3, 1, 744, 744); /* 768 and 256 */
-        shares(3, 1, 747, 743);
-        shares(200, 100, 660, 658); /* 684, and half of it */
+        shares(1, 1, 100, true);
+        shares(1, 1, 488, true); /* 512 each */
+        shares(1, 1, 489, false);
+        shares(1, 1, 976, false);
+        shares(1, 3, 200, true);
+        shares(1, 3, 232, true); /* 256 and 768 */
+        shares(1, 3, 233, false);
+        shares(3, 1, 744, true); /* 768 and 256 */
+        shares(3, 1, 745, false);
+        shares(200, 100, 658, true); /* 682, and half of it: 341 */
+        shares(200, 100, 659, false);
 }
 
 Test(core_policy, what_is_guaranteed_is_no_part_of_a_share)
@@ -133,12 +144,243 @@ Test(core_policy, what_is_guaranteed_is_no_part_of_a_share)
         take(&own, 0, 100);
         take(&other, 0, 924);
         /* Of 524 beyond the guarantees each may have 262. */
-        cr_expect_eq(want(&own, 1, 300), CORE_E_NONE);
+        cr_expect_eq(want(&own, 1, 262), CORE_E_NONE);
         ASKED(&own, 1, 100);
         shrug(&own, 1);
-        ASKED(&other, 1, 300);
+        ASKED(&other, 1, 262);
         shrug(&other, 1);
-        ASKED(&other, 2, 224);
+        ASKED(&other, 2, 262);
+        shrug(&other, 2);
+        NOT_ASKED();
+        world_advance(&world, SEC);
+        cr_expect_not_null(answer(CORE_ACT_GROW_FAILED));
+        hold(other.worker, other.cache, 0, true); /* something changed: it may be asked again */
+        cr_expect_eq(want(&own, 1, 263), CORE_E_DEVICE_FULL, "nor would it be his by right");
+        NOT_ASKED();
+}
+
+Test(core_policy, pages_that_are_coming_back_are_no_part_of_a_share)
+{
+        struct party own, other, third;
+
+        limit(0, (struct limits){ .weight = 1 });
+        limit(1, (struct limits){ .weight = 1 });
+        limit(2, (struct limits){ .weight = 1 });
+        own = party(0);
+        other = party(1);
+        third = party(2);
+        take(&other, 0, 512);
+        take(&third, 0, 412);
+        take(&own, 0, 100);
+        for (uint64_t i = 1; i <= 4; i++)
+                give_back(other.worker, grant_of(other.worker, i)); /* 256 stay */
+        cr_expect_eq(want(&own, 1, 256 + 20), CORE_E_NONE);
+        ASKED(&own, 1, 20);
+        shrug(&own, 1);
+        ASKED(&third, 1, 20);
+        shrug(&third, 1);
+        ASKED(&other, 1, 20);
+        shrug(&other, 1);
+        ASKED(&third, 2, 20); /* 412 against 376 */
+        shrug(&third, 2);
+        NOT_ASKED();
+}
+
+Test(core_policy, pages_that_are_coming_back_are_not_pressed_for_once_more)
+{
+        struct party own, other;
+
+        limit(0, (struct limits){ .weight = 1 });
+        limit(1, (struct limits){ .weight = 1 });
+        own = party(0);
+        other = party(1);
+        take(&other, 0, 1024);
+        for (uint64_t i = 1; i <= 6; i++)
+                give_back(other.worker, grant_of(other.worker, i)); /* 384: 640 stay */
+        cr_expect_eq(want(&own, 0, 512), CORE_E_NONE);
+        ASKED(&other, 1, 128);
+        shrug(&other, 1);
+        ASKED(&other, 2, 128); /* 512 each, not more */
+        shrug(&other, 2);
+        cr_expect_eq(current_of(1), 1024 * PAGE);
+}
+
+Test(core_policy, what_the_requester_gives_back_is_no_part_of_its_share)
+{
+        struct party own, other;
+
+        limit(0, (struct limits){ .weight = 1 });
+        limit(1, (struct limits){ .weight = 1 });
+        own = party(0);
+        other = party(1);
+        take(&own, 0, 448);
+        take(&other, 0, 576);
+        for (uint64_t i = 1; i <= 4; i++)
+                give_back(own.worker, grant_of(own.worker, i)); /* 256: 192 stay */
+        cr_expect_eq(want(&own, 1, 320), CORE_E_NONE);
+        ASKED(&own, 1, 64);
+        shrug(&own, 1);
+        ASKED(&other, 1, 64);
+        shrug(&other, 1);
+        ASKED(&other, 2, 64); /* 512 each */
+}
+
+Test(core_policy, below_memory_low_nothing_is_asked_beside_what_comes_already)
+{
+        struct party own, other;
+
+        limit(1, (struct limits){ .low = 300 });
+        own = party(0);
+        other = party(1);
+        take(&other, 0, 384);
+        take(&own, 0, 640);
+        hold(other.worker, other.cache, 0, false);
+        give_back(other.worker, grant_of(other.worker, 1)); /* 320 stay */
+        cr_expect_eq(want(&own, 1, 128), CORE_E_NONE);
+        ASKED(&other, 0, 20);
+        shrug(&other, 1);
+        ASKED(&own, 1, 64);
+}
+
+Test(core_policy, of_equals_the_one_with_most_is_asked)
+{
+        struct party own, small, large;
+
+        limit(0, (struct limits){ .weight = 1 });
+        limit(1, (struct limits){ .high = 1000 });
+        own = party(0);
+        small = party(1);
+        large = party(1);
+        take(&small, 0, 400);
+        take(&large, 0, 624);
+        cr_expect_eq(want(&own, 0, 24), CORE_E_NONE);
+        ASKED(&large, 1, 24);
+        shrug(&large, 1);
+        ASKED(&small, 1, 24);
+        shrug(&small, 1);
+        ASKED(&large, 2, 24); /* each alone could give the 24 that its tenant has above its high */
+        shrug(&large, 2);
+        ASKED(&small, 2, 24);
+}
+
+Test(core_policy, several_cover_what_one_could_not)
+{
+        struct party own, some, more, third;
+
+        limit(1, (struct limits){ .weight = 1 });
+        limit(2, (struct limits){ .high = 500 });
+        own = party(0);
+        some = party(1);
+        more = party(1);
+        third = party(2);
+        take(&some, 0, 200);
+        take(&more, 0, 304);
+        take(&third, 0, 520);
+        /* The first tenant has 504 - 262 to spare for it, in two workers; the third 20. */
+        cr_expect_eq(want(&own, 0, 262), CORE_E_NONE);
+        ASKED(&third, 1, 262);
+        shrug(&third, 1);
+        ASKED(&more, 1, 262);
+        shrug(&more, 1);
+        ASKED(&some, 1, 200);
+        shrug(&some, 1);
+        ASKED(&more, 2, 242);
+        shrug(&more, 2);
+        NOT_ASKED(); /* without it nobody's memory would be enough */
+}
+
+Test(core_policy, nobody_is_pressed_for_what_would_not_be_enough)
+{
+        struct party own, some, more, third;
+
+        limit(1, (struct limits){ .weight = 1 });
+        limit(2, (struct limits){ .high = 500 });
+        own = party(0);
+        some = party(1);
+        more = party(1);
+        third = party(2);
+        take(&some, 0, 200);
+        take(&more, 0, 304);
+        take(&third, 0, 520);
+        cr_expect_eq(want(&own, 0, 263), CORE_E_NONE); /* 241 + 20 */
+        shrug(&third, 1);
+        shrug(&more, 1);
+        shrug(&some, 1);
+        NOT_ASKED();
+        cr_expect_eq(core_n_waiting(world.core), 1, "what they give by themselves is the requester's");
+}
+
+Test(core_policy, hope_lasts_for_a_reclaim_deadline)
+{
+        for (uint64_t patience = 0; patience <= 3 * SEC; patience += 3 * SEC) {
+                struct party own, other;
+                uint64_t began;
+
+                stop();
+                start();
+                limit(0, (struct limits){ .weight = 1, .deadline_usec = patience });
+                limit(1, (struct limits){ .weight = 1, .low = 1024, .high = 1024, .deadline_usec = 10 * SEC });
+                own = party(0);
+                other = party(1);
+                take(&other, 0, 1024);
+                began = world.now;
+                cr_expect_eq(want(&own, 0, 64), CORE_E_NONE);
+                NOT_ASKED(); /* the other may keep it, and has more than its share */
+                world.now = began + SEC / 2;
+                give_back(other.worker, grant_of(other.worker, 1));
+                device_answer_all(&world);
+                acknowledge(own.worker, own.granted += 1);
+                cr_expect_eq(current_of(0), 64 * PAGE, "what it gives by itself");
+                cr_expect_eq(want(&own, 1, 64), CORE_E_NONE);
+                ASKED(&own, 1, 64);
+                shrug(&own, 1);
+                world.now = began + SEC / 2 + (patience ? patience : SEC) - 1;
+                world_tick(&world);
+                cr_expect_eq(core_n_waiting(world.core), 1);
+                cr_expect_leq(core_next_deadline(world.core), world.now + 1);
+                world.now++;
+                world_tick(&world);
+                cr_assert_not_null(answer(CORE_ACT_GROW_FAILED));
+                cr_expect_eq(answer(CORE_ACT_GROW_FAILED)->failed.error, CORE_E_DEVICE_FULL);
+        }
+}
+
+Test(core_policy, at_memory_max_no_application_is_pressed)
+{
+        struct party own, sibling;
+
+        set_tenant(0, 100 * PAGE);
+        own = party(0);
+        sibling = party(0);
+        take(&own, 0, 20);
+        take(&sibling, 0, 80);
+        cr_expect_eq(want(&own, 1, 5), CORE_E_NONE);
+        ASKED(&own, 1, 5);
+        shrug(&own, 1);
+        ASKED(&sibling, 1, 5);
+        shrug(&sibling, 1);
+        NOT_ASKED();
+        cr_assert_not_null(answer(CORE_ACT_GROW_FAILED));
+        cr_expect_eq(answer(CORE_ACT_GROW_FAILED)->failed.error, CORE_E_TENANT_FULL);
+}
+
+Test(core_policy, above_memory_high_nobody_is_pressed_for_himself)
+{
+        struct party own, sibling;
+
+        limit(0, (struct limits){ .high = 1000 });
+        own = party(0);
+        sibling = party(0);
+        take(&own, 0, 900);
+        take(&sibling, 0, 124);
+        cr_expect_eq(want(&own, 1, 5), CORE_E_NONE);
+        shrug(&own, 1);
+        ASKED(&sibling, 1, 5);
+        shrug(&sibling, 1);
+        ASKED(&sibling, 2, 5);
+        shrug(&sibling, 2);
+        NOT_ASKED();
+        cr_expect_not_null(answer(CORE_ACT_GROW_FAILED));
 }
 
 /* ---- whose turn it is ---- */

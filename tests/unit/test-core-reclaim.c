@@ -256,15 +256,15 @@ Test(core_reclaim, who_gave_less_is_not_asked_again_until_something_changes)
         set_tenant(1, UINT64_MAX);
         own = party(0);
         other = party(1);
-        take(&other, 0, 1020);
-        take(&other, 1, 4);
+        take(&other, 0, 1016);
+        take(&other, 1, 8);
         hold(other.worker, other.cache, 0, false);
         cr_expect_eq(want(&own, 0, 8), CORE_E_NONE);
         ASKED(&other, 0, 8);
         shrug(&other, 1);
-        ASKED(&other, 1, 4);
+        ASKED(&other, 1, 8);
         shrug(&other, 2);
-        ASKED(&other, 2, 4);
+        ASKED(&other, 2, 8);
         shrug(&other, 3);
         NOT_ASKED();
         hold(other.worker, other.cache, 1, false);
@@ -652,10 +652,54 @@ Test(core_reclaim, who_does_not_answer_is_killed_where_his_tenant_says_so)
         world_tick(&world);
         cr_assert_not_null(answer(CORE_ACT_KILL));
         cr_expect_eq(answer(CORE_ACT_KILL)->worker, silent.worker);
+        cr_expect_null(answer(CORE_ACT_GROW_FAILED), "what it has is about to come back");
+        world.now += 2 * SEC;
+        world_tick(&world);
+        cr_expect_null(answer(CORE_ACT_GROW_FAILED), "a process can be long in dying");
         worker_is_gone(silent.worker);
+        cr_expect_eq(core_n_waiting(world.core), 1);
         device_answer_all(&world);
         cr_expect_eq(current_of(1), 0);
-        cr_expect_eq(want(&own, 1, 4), CORE_E_NONE);
-        device_answer_all(&world);
+        cr_expect_eq(current_of(0), 4 * PAGE);
         cr_expect_eq(core_n_waiting(world.core), 0);
+}
+
+/* A worker of the tenant is to be killed while another of tenant 0, with nothing left of memory.max, waits. */
+static enum core_error at_its_max_beside_a_dying(uint32_t tenant)
+{
+        struct party own, silent, rest;
+
+        stop();
+        start();
+        limit(0, (struct limits){ .on_overdue = 1 });
+        limit(1, (struct limits){ .on_overdue = 1 });
+        limit(2, (struct limits){ .weight = 1 });
+        own = party(0);
+        silent = party(tenant);
+        rest = party(2);
+        take(&own, 0, 500);
+        take(&silent, 0, 24);
+        take(&rest, 0, 500);
+        hold(silent.worker, silent.cache, 0, false);
+        cr_expect_eq(want(&rest, 1, 4), CORE_E_NONE);
+        ASKED(&silent, 0, 4);
+        world.now += SEC;
+        world_tick(&world);
+        cr_assert_not_null(answer(CORE_ACT_KILL));
+        ASKED(&rest, 1, 4);
+        shrug(&rest, 1);
+        ASKED(&own, 1, 4);
+        shrug(&own, 1);
+        begin(CORE_EV_TENANT_SET)->tenant_set =
+                (struct core_ev_tenant_set){ .on_overdue = 1,
+                                             .high_bytes = UINT64_MAX,
+                                             .max_bytes = (tenant == 0 ? 524 : 500) * PAGE };
+        apply();
+        return want(&own, 1, 4);
+}
+
+Test(core_reclaim, within_memory_max_only_who_dies_of_ones_own_is_waited_for)
+{
+        cr_expect_eq(at_its_max_beside_a_dying(0), CORE_E_NONE);
+        cr_expect_eq(at_its_max_beside_a_dying(1), CORE_E_TENANT_FULL);
 }
