@@ -24,38 +24,49 @@ enum core_action_type {
         CORE_ACT_REVOKE,
         CORE_ACT_SYNC,
         CORE_ACT_DROP,       /* end the worker's connection: error says why; WORKER_GONE follows from the shell */
-        CORE_ACT_OVERDUE,    /* the worker did not answer its revoke, which wants so many pages yet: it is denied what it asks for */
+        CORE_ACT_OVERDUE,    /* the worker did not answer its revoke, which wants so many pages yet: it is denied */
         CORE_ACT_LATE,       /* it answered after all */
         CORE_ACT_KILL,       /* the worker's revoke is overdue, and its tenant says kill */
         CORE_ACT_TRANSITION, /* only with core_params.trace: an object changed its state */
         CORE_ACT_MAX_
 };
 
-#define CORE_GRANT_LAST 1u
+#define CORE_GRANT_LAST  1u
 #define CORE_GRANT_SHORT 2u
 
-enum core_object { CORE_OBJ_EXTENT = 1, CORE_OBJ_REQUEST, CORE_OBJ_REVOKE, CORE_OBJ_ROW, CORE_OBJ_CACHE, CORE_OBJ_WORKER };
+enum core_object {
+        CORE_OBJ_EXTENT = 1,
+        CORE_OBJ_REQUEST,
+        CORE_OBJ_REVOKE,
+        CORE_OBJ_ROW,
+        CORE_OBJ_CACHE,
+        CORE_OBJ_WORKER
+};
 
 struct core_action {
         uint16_t type; /* enum core_action_type */
         uint16_t flags;
         uint32_t worker;
         union {
+                /* CREATE, DESTROY */
                 struct {
                         uint64_t extent;
                         uint32_t device;
                         uint32_t order; /* 1 << order pages */
-                } device; /* CREATE, DESTROY */
+                } device;
+                /* WELCOME, REFUSE */
                 struct {
                         uint64_t cookie;
                         uint32_t tenant;
                         uint32_t error; /* enum core_error */
-                } peer; /* WELCOME, REFUSE */
+                } peer;
+                /* REPLY_*, DROP (error alone) */
                 struct {
                         uint32_t request;
                         uint32_t error;
                         uint32_t cache;
-                } reply; /* REPLY_*, DROP (error alone) */
+                } reply;
+                /* flags: CORE_GRANT_* */
                 struct {
                         uint64_t extent;
                         uint32_t request;
@@ -63,20 +74,22 @@ struct core_action {
                         uint32_t first; /* page of the row */
                         uint16_t order;
                         uint16_t device;
-                } grant; /* flags: CORE_GRANT_* */
+                } grant;
+                /* GROW_FAILED */
                 struct {
                         uint32_t request;
                         uint16_t entry;
                         uint16_t reserved;
                         uint32_t error;
-                } failed; /* GROW_FAILED */
+                } failed;
+                /* REVOKE, OVERDUE; LATE (revoke alone) */
                 struct {
                         uint32_t revoke;
                         uint16_t level; /* 0 idle, 1 slack, 2 live */
                         uint16_t device;
                         uint64_t pages;
                         uint64_t deadline_usec; /* absolute */
-                } revoke; /* REVOKE, OVERDUE; LATE (revoke alone) */
+                } revoke;
                 struct {
                         uint16_t object; /* enum core_object */
                         uint8_t from, to;
@@ -92,8 +105,8 @@ struct core_actions {
         uint32_t n, capacity; /* CORE_ACTIONS_MAX free entries are needed at each core_apply() */
 };
 
-/* The stable text line of a transition, without newline, e.g. "extent 17.3 virgin -> granted worker 2 cache 1 row 5 plane 0
- * first 64 order 2". Returns its length; 0 for an action that is no transition. */
+/* The stable text line of a transition, without newline, e.g. "extent 17.3 virgin -> granted worker 2 cache 1 row 5
+ * plane 0 first 64 order 2". Returns its length; 0 for an action that is no transition. */
 size_t core_trace_format(const struct core_action *action, char *buffer, size_t capacity);
 
 #endif

@@ -4,8 +4,8 @@
  *
  *      core_apply(core, event, actions)
  *
- * No clock, no fd, no log, no allocation after core_init(), no global. All state lies in one arena and refers to itself by
- * index, so a copy of the arena is a snapshot. The same events give the same bytes and the same actions.
+ * No clock, no fd, no log, no allocation after core_init(), no global. All state lies in one arena and refers to itself
+ * by index, so a copy of the arena is a snapshot. The same events give the same bytes and the same actions.
  *
  * Life of an extent (states of extent.h):
  *
@@ -34,7 +34,10 @@
 #include "event.h"
 
 #define CORE_ORDERS 4u /* size classes: 1, 4, 16, 64 pages */
-static inline uint32_t core_order_shift(uint32_t index) { return index * 2u; }
+static inline uint32_t core_order_shift(uint32_t index)
+{
+        return index * 2u;
+}
 
 #define CORE_MAX_DEVICES 16u
 #define CORE_MAX_TENANTS 256u
@@ -101,11 +104,12 @@ struct core_params {
 
 struct core;
 
-/* Bytes of arena that these parameters need; 0 where they are out of bounds. Most of it is touched only as it is used, so give
- * zeroed memory that costs nothing until touched (mmap, MAP_NORESERVE). */
+/* Bytes of arena that these parameters need; 0 where they are out of bounds. Most of it is touched only as it is used,
+ * so give zeroed memory that costs nothing until touched (mmap, MAP_NORESERVE). */
 size_t core_size(const struct core_params *params);
 
-/* Builds a core in `memory`, zeroed, of core_size() bytes, aligned to 64. Never fails for parameters that core_size() took. */
+/* Builds a core in `memory`, zeroed, of core_size() bytes, aligned to 64. Never fails for parameters that core_size()
+ * took. */
 struct core *core_init(void *memory, const struct core_params *params);
 
 /* Applies one event. Anything a peer can have got wrong ends in a reply or a DROP action, never in an assertion. */
@@ -134,12 +138,13 @@ struct core_device_info {
 };
 struct core_tenant_info {
         uint64_t current_bytes, live_bytes, idle_bytes, min_bytes, low_bytes, high_bytes, max_bytes;
-        uint64_t extents_granted, pages_granted;                      /* since it is there, as all that follows */
-        uint64_t requests, requests_waited, requests_failed, wait_usec; /* wait_usec: of all requests that waited together */
-        uint64_t stall_usec;                                          /* while at least one request waited */
-        uint64_t revokes, pages_revoked, revokes_overdue;             /* asked of its workers */
-        uint32_t workers, weight, waiting, overdue;                   /* waiting: requests; overdue: workers */
-        uint32_t on_overdue, reserved;                                /* enum core_overdue */
+        uint64_t extents_granted, pages_granted; /* since it is there, as all that follows */
+        uint64_t requests, requests_waited, requests_failed;
+        uint64_t wait_usec;                               /* of all requests that waited together */
+        uint64_t stall_usec;                              /* while at least one request waited */
+        uint64_t revokes, pages_revoked, revokes_overdue; /* asked of its workers */
+        uint32_t workers, weight, waiting, overdue;       /* waiting: requests; overdue: workers */
+        uint32_t on_overdue, reserved;                    /* enum core_overdue */
         uint64_t reclaim_deadline_usec;
         char name[CORE_NAME_MAX];
 };
@@ -165,8 +170,8 @@ bool core_device_info(const struct core *core, uint32_t device, struct core_devi
 bool core_tenant_info(const struct core *core, uint32_t tenant, struct core_tenant_info *ret);
 uint32_t core_tenant_pages(const struct core *core, uint32_t tenant, uint32_t device); /* its `current` there */
 
-/* Whether the tenant's limits are in force on every device: false while what is above a lowered memory.max, or what a raised
- * memory.min lacks, is being reclaimed. */
+/* Whether the tenant's limits are in force on every device: false while what is above a lowered memory.max, or what a
+ * raised memory.min lacks, is being reclaimed. */
 bool core_tenant_is_settled(const struct core *core, uint32_t tenant);
 bool core_worker_info(const struct core *core, uint32_t slot, struct core_worker_info *ret);
 bool core_cache_info(const struct core *core, uint32_t slot, struct core_cache_info *ret);

@@ -103,7 +103,7 @@ void device_missing(struct run *run, const struct core_ev_device_missing *event)
         d = device_get(c, event->device);
         d->missing = bits_min_u32(event->pages, d->pages);
         for (uint32_t i = 0; d->missing == 0 && i < c->top_worker; i++)
-                worker_get(c, i)->suspect &= (uint16_t)~(1u << event->device);
+                worker_get(c, i)->suspect &= (uint16_t)(0xffffu & ~(1u << event->device));
         core_pump_later(c, event->device);
 }
 

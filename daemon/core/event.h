@@ -2,9 +2,10 @@
  *
  * event.h -- what happens to the core: the only way in.
  *
- * An event is a value: fixed-width fields, explicit padding, no pointers, the time included. Its serialised form is the struct
- * itself, cut to the size of its type (core_event_size), little-endian; so a log of events is a file of these, and replaying
- * it yields the same arena byte for byte. Nothing in an event is trusted: the core checks every id, generation and count.
+ * An event is a value: fixed-width fields, explicit padding, no pointers, the time included. Its serialised form is the
+ * struct itself, cut to the size of its type (core_event_size), little-endian; so a log of events is a file of these,
+ * and replaying it yields the same arena byte for byte. Nothing in an event is trusted: the core checks every id,
+ * generation and count.
  */
 #ifndef CORE_EVENT_H
 #define CORE_EVENT_H
@@ -12,9 +13,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define CORE_NAME_MAX 64u
+#define CORE_NAME_MAX    64u
 #define CORE_MAX_CLASSES 64u
-#define CORE_MAX_PLANES 64u
+#define CORE_MAX_PLANES  64u
 
 enum core_event_type {
         CORE_EV_TICK = 1,      /* time has passed */
@@ -30,8 +31,8 @@ enum core_event_type {
         CORE_EV_RETURN,
         CORE_EV_ROW,
         CORE_EV_REVOKED,
-        CORE_EV_CREATED,   /* the device made an extent, or failed to */
-        CORE_EV_DESTROYED, /* the device destroyed an extent, or failed to */
+        CORE_EV_CREATED,        /* the device made an extent, or failed to */
+        CORE_EV_DESTROYED,      /* the device destroyed an extent, or failed to */
         CORE_EV_DEVICE_MISSING, /* what the device says is gone beyond our own account */
         CORE_EV_SUSPECT,        /* a worker gave back memory that did not come free */
         CORE_EV_MAX_
@@ -47,8 +48,8 @@ struct core_ev_device_add {
 enum core_overdue { CORE_OVERDUE_DENY, CORE_OVERDUE_KILL };
 
 struct core_ev_tenant_set {
-        uint32_t tenant;     /* index */
-        uint32_t on_overdue; /* enum core_overdue */
+        uint32_t tenant;                                      /* index */
+        uint32_t on_overdue;                                  /* enum core_overdue */
         uint64_t min_bytes, low_bytes, high_bytes, max_bytes; /* UINT64_MAX: no limit (high, max) */
         uint64_t reclaim_deadline_usec;
         uint32_t weight;
@@ -169,8 +170,8 @@ struct core_event {
 /* Bytes of the serialised form of `event`, by its type (and n_classes); 0 for a type that does not exist. */
 size_t core_event_size(const struct core_event *event);
 
-/* Sets type and size and zeroes the rest (header and the body of that type). Fill in the body afterwards; CACHE_CREATE needs
- * event->size = core_event_size(event) once n_classes is known. */
+/* Sets type and size and zeroes the rest (header and the body of that type). Fill in the body afterwards; CACHE_CREATE
+ * needs event->size = core_event_size(event) once n_classes is known. */
 void core_event_init(struct core_event *event, enum core_event_type type, uint64_t now_usec);
 
 /* Serialises into `buffer`; returns the size, or 0 where it does not fit. */

@@ -123,8 +123,7 @@ bool core_tenant_is_settled(const struct core *c, uint32_t tenant)
         for (uint32_t i = 0; t->used && i < c->n_devices; i++) {
                 const struct device *d = &c->devices[i];
 
-                if (t->current[i] > t->max[i] ||
-                    (tenant_unmet(t, i) > 0 && d->unmet > device_available(d)))
+                if (t->current[i] > t->max[i] || (tenant_unmet(t, i) > 0 && d->unmet > device_available(d)))
                         return false;
         }
         return true;

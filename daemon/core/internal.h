@@ -30,9 +30,9 @@
 #define ADMITTED_GRACE_USEC   UINT64_C(1000000) /* an admitted request waits for the device at least so long */
 #define RETRY_USEC            UINT64_C(100000)  /* after a device call failed */
 #define MAX_TIMEOUT_USEC      UINT64_C(60000000)
-#define RECLAIM_DEADLINE_USEC UINT64_C(1000000) /* where the tenant has none */
+#define RECLAIM_DEADLINE_USEC UINT64_C(1000000)  /* where the tenant has none */
 #define SUSPECT_USEC          UINT64_C(60000000) /* suspicion lasts so long, unless the memory comes free before */
-#define ASK_NEXT_USEC         UINT64_C(100000)  /* a revoke unanswered for so long: somebody else is asked as well */
+#define ASK_NEXT_USEC         UINT64_C(100000)   /* a revoke unanswered for so long: somebody else is asked as well */
 #define WORKER_MAX_REQUESTS   1024u
 #define WORKER_MAX_CACHES     64u
 #define CORE_MAX_PAGES        (1u << 30) /* of a device: products with planes stay within 32 bits */
@@ -100,7 +100,7 @@ struct cache {
 struct revoke {
         uint32_t id; /* 0: none under way */
         uint16_t level, device;
-        uint64_t remaining; /* pages asked for and not returned yet; counted in the device's and the tenant's `revoked` */
+        uint64_t remaining; /* pages asked for and not returned yet; `revoked` of device and tenant counts them */
         uint64_t deadline_usec;
 };
 
@@ -110,12 +110,12 @@ struct worker {
         uint32_t generation; /* 16 bits used */
         uint8_t state;
         uint8_t ready, synced, dying; /* dying: it was to be killed */
-        uint16_t dry[3]; /* by level, a bit a device: the last revoke got less than it asked for */
+        uint16_t dry[3];              /* by level, a bit a device: the last revoke got less than it asked for */
         uint16_t reserved2;
         uint16_t suspect; /* a bit a device: what it gave back there did not come free; no grants for a while */
         uint16_t reserved3;
         uint64_t suspect_until_usec;
-        uint32_t overdue; /* revoke that was not answered in time, until it is: no grants, no further revokes; 0: none */
+        uint32_t overdue; /* revoke not answered in time, until it is: no grants, no further revokes; 0: none */
         uint32_t tenant;
         uint32_t next;      /* FREE: free list. else ready list */
         uint32_t wait_next; /* list of those that wait for a size class */
@@ -317,15 +317,15 @@ static inline uint64_t tenant_keeps(const struct tenant *t, uint32_t device)
         return t->current[device] > leaves ? t->current[device] - leaves : 0;
 }
 
-/* Somebody has more than his memory.max, or less than his memory.min and cannot have it: memory is being asked back for limits'
- * sake. */
+/* Somebody has more than his memory.max, or less than his memory.min and cannot have it: memory is being asked back for
+ * limits' sake. */
 static inline bool device_lacks(const struct device *d)
 {
         return d->n_over > 0 || d->unmet > device_available(d);
 }
 
-/* What may be promised to a request of the tenant: the rest covers what the others are guaranteed and do not have yet (the
- * first of the rules). NULL: to one whose own guarantee is used up. */
+/* What may be promised to a request of the tenant: the rest covers what the others are guaranteed and do not have yet
+ * (the first of the rules). NULL: to one whose own guarantee is used up. */
 static inline uint32_t device_available_to(const struct device *d, const struct tenant *t, uint32_t device)
 {
         const uint64_t guarded = d->unmet - (t ? tenant_unmet(t, device) : 0), available = device_available(d);
@@ -472,14 +472,14 @@ struct core_policy {
         const char *name;
         /* Whether waiting request `a` is to be served before `b`, of the same device. A strict order. */
         bool (*precedes)(const struct core *core, uint32_t a, uint32_t b);
-        /* The worker to ask at `level` for the claim, and for how many of the pages that are short; NIL: nobody. Asked again and
-         * again until the shortage is covered or nobody is left. */
+        /* The worker to ask at `level` for the claim, and for how many of the pages that are short; NIL: nobody. Asked
+         * again and again until the shortage is covered or nobody is left. */
         uint32_t (*victim)(const struct core *core, const struct claim *claim, uint32_t level, uint64_t shortage,
                            uint64_t *ret_pages);
-        /* Nothing can be asked back: whether the claimant still has a right to wait for what others give by themselves. */
+        /* Nothing can be asked back: whether the claimant may still wait for what others give by themselves. */
         bool (*may_hope)(const struct core *core, const struct claim *claim, uint64_t shortage);
-        /* Whether, with so many pages more for the tenant, memory would be so short that nothing may be rounded up, and that
-         * workers give back what is far too much. */
+        /* Whether, with so many pages more for the tenant, memory would be so short that nothing may be rounded up, and
+         * that workers give back what is far too much. */
         bool (*is_short)(const struct core *core, uint32_t device, uint32_t tenant, uint32_t pages);
 };
 extern const struct core_policy core_policy_default;

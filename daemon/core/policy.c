@@ -8,11 +8,11 @@
  * that have more, and one beyond it does not hold up those that have less.
  *
  * Memory is asked back in the order of the rules: the requester's own idle rows, idle rows of tenants above their
- * memory.low, then (SLACK) whole extents beyond the live lengths of held rows, then (LIVE) the application's pressure handler
- * in tenants above their memory.high, or, where they have none, in tenants whose share would still be no smaller than the
- * requester's afterwards. What a tenant is giving back already is no longer its own in this. Applications are pressed for a
- * request only where that can cover all of it, and never for themselves: at its memory.max a tenant's applications learn that,
- * and know better what to give up.
+ * memory.low, then (SLACK) whole extents beyond the live lengths of held rows, then (LIVE) the application's pressure
+ * handler in tenants above their memory.high, or, where they have none, in tenants whose share would still be no
+ * smaller than the requester's afterwards. What a tenant is giving back already is no longer its own in this.
+ * Applications are pressed for a request only where that can cover all of it, and never for themselves: at its
+ * memory.max a tenant's applications learn that, and know better what to give up.
  */
 #include "internal.h"
 
@@ -61,8 +61,8 @@ static uint64_t keeps_above_min(const struct tenant *t, uint32_t device, uint64_
         return pages > t->min[device] ? pages - t->min[device] : 0;
 }
 
-/* Pages that the tenant has above what it may keep while the claimant has so little: afterwards its share is still no smaller
- * than the claimant's. */
+/* Pages that the tenant has above what it may keep while the claimant has so little: afterwards its share is still no
+ * smaller than the claimant's. */
 static uint64_t above_share(const struct core *c, const struct tenant *t, const struct claim *claim)
 {
         const struct tenant *own = claim->tenant == NIL ? NULL : tenant_get(c, claim->tenant);
@@ -72,7 +72,8 @@ static uint64_t above_share(const struct core *c, const struct tenant *t, const 
         if (own == t)
                 return 0;
         if (own)
-                keeps = (keeps_above_min(own, claim->device, claim->wanted) * t->weight + own->weight - 1) / own->weight;
+                keeps = (keeps_above_min(own, claim->device, claim->wanted) * t->weight + own->weight - 1) /
+                        own->weight;
         return above > keeps ? above - keeps : 0;
 }
 
@@ -112,7 +113,9 @@ static uint64_t could_give(const struct core *c, uint32_t worker, const struct c
 {
         const uint32_t has = could_have(c, worker, claim, level);
 
-        return has == 0 ? 0 : bits_min_u64(has, may_take(c, tenant_get(c, worker_get(c, worker)->tenant), claim, level));
+        if (has == 0)
+                return 0;
+        return bits_min_u64(has, may_take(c, tenant_get(c, worker_get(c, worker)->tenant), claim, level));
 }
 
 /* Whether all together could give as much at this level. */
@@ -172,9 +175,9 @@ static bool somebody_dies(const struct core *c, const struct claim *claim)
         return false;
 }
 
-/* Others have more than their share, and could give the claimant all it lacks while it would still have less than they: what
- * they give back by themselves is the claimant's. But for a reclaim deadline only: an application that hears of it sooner can
- * make do with less. Of one who does not even answer nothing is hoped for. */
+/* Others have more than their share, and could give the claimant all it lacks while it would still have less than they:
+ * what they give back by themselves is the claimant's. But for a reclaim deadline only: an application that hears of it
+ * sooner can make do with less. Of one who does not even answer nothing is hoped for. */
 static bool default_may_hope(const struct core *c, const struct claim *claim, uint64_t shortage)
 {
         uint64_t above = 0;
@@ -192,15 +195,16 @@ static bool default_may_hope(const struct core *c, const struct claim *claim, ui
         return above >= shortage;
 }
 
-/* Short: with so many pages more taken, less than three quarters would be left, idle rows and what is on its way back counted. So
- * early because what is wasted inside a large extent stays wasted until its sequence ends: rows must have become exact by the
- * time that memory is full. */
+/* Short: with so many pages more taken, less than three quarters would be left, idle rows and what is on its way back
+ * counted. So early because what is wasted inside a large extent stays wasted until its sequence ends: rows must have
+ * become exact by the time that memory is full. */
 static bool default_is_short(const struct core *c, uint32_t device, uint32_t tenant, uint32_t pages)
 {
         const struct device *d = &c->devices[device];
         const uint32_t available = device_available_to(d, tenant_get(c, tenant), device);
 
-        return available < pages || (uint64_t)available + d->idle_pages + d->returning < (uint64_t)pages + d->pages / 4 * 3;
+        return available < pages ||
+               (uint64_t)available + d->idle_pages + d->returning < (uint64_t)pages + d->pages / 4 * 3;
 }
 
 const struct core_policy core_policy_default = { .name = "default",

@@ -2,11 +2,12 @@
  *
  * reclaim.c -- gets memory back: revokes by amount, each with a deadline.
  *
- * A claim (a waiting request, a limit that was lowered, the watermark) has a shortage. What is coming back anyway (extents being
- * returned, revokes not yet answered) counts against it; for the rest the policy names victims, level by level, and one
- * worker a device is asked at a time: the next only after it answered or kept us waiting, so that who gives how much does
- * not depend on who is faster. A worker that gave less than it was asked for is dry at that level until something changes for
- * it, so that the search ends: no victim left and nothing on its way means that the claim is hopeless.
+ * A claim (a waiting request, a limit that was lowered, the watermark) has a shortage. What is coming back anyway
+ * (extents being returned, revokes not yet answered) counts against it; for the rest the policy names victims, level by
+ * level, and one worker a device is asked at a time: the next only after it answered or kept us waiting, so that who
+ * gives how much does not depend on who is faster. A worker that gave less than it was asked for is dry at that level
+ * until something changes for it, so that the search ends: no victim left and nothing on its way means that the claim
+ * is hopeless.
  *
  *      none -> sent -> answered
  *                |
@@ -81,7 +82,8 @@ static uint64_t coming(const struct core *c, const struct claim *claim)
         return t ? t->returning[claim->device] + t->revoked[claim->device] : d->returning + d->revoked;
 }
 
-/* A worker answers one revoke at a time: one that is being asked for another device's pages is asked for ours after that. */
+/* A worker answers one revoke at a time: one that is being asked for another device's pages is asked for ours after
+ * that. */
 static bool somebody_is_busy(const struct core *c, const struct claim *claim)
 {
         const uint32_t device = claim->device;

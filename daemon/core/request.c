@@ -10,8 +10,9 @@
  * Requests wait in one queue a tenant and device, by age. Of the queues' heads the policy says which is served first
  * (core_policy.precedes); while that one waits for memory to come back nobody passes it, so that a large request is not
  * starved by small ones. It fails as soon as nothing is left to reclaim, or at its timeout. One that has seen no page
- * come back for as long as its tenant's reclaim deadline is stale: it no longer holds up others, whoever fits passes it, and
- * it waits on only for what was asked back, no longer in mere hope. A tenant at its memory.max blocks only itself.
+ * come back for as long as its tenant's reclaim deadline is stale: it no longer holds up others, whoever fits passes
+ * it, and it waits on only for what was asked back, no longer in mere hope. A tenant at its memory.max blocks only
+ * itself.
  */
 #include "internal.h"
 
@@ -224,9 +225,9 @@ static void admit(struct run *run, uint32_t index)
         const uint8_t from = r->state;
 
         /* Who had to wait, or would make memory short, gets no more than it needs. */
-        if (total > r->need && (from == REQUEST_WAITING ||
-                                core_policy_default.is_short(c, device, tenant_of(c, r), total * planes) ||
-                                !tenant_fits(c, r, (uint64_t)total * planes)))
+        if (total > r->need &&
+            (from == REQUEST_WAITING || core_policy_default.is_short(c, device, tenant_of(c, r), total * planes) ||
+             !tenant_fits(c, r, (uint64_t)total * planes)))
                 total = r->need;
         deliver_admit(run, index, total);
         trace(run, r, from, TRACE_ADMITTED, CORE_E_NONE);
@@ -394,8 +395,8 @@ static bool tenant_is_full(const struct core *c, const struct request *r)
         return !tenant_fits(c, r, request_wanted(c, r)) || !tenant_fits(c, older, request_wanted(c, older));
 }
 
-/* Somebody waits for the device's memory who is to be served before the request. Others at their memory.max, and those who
- * have waited in vain, hold up nobody. */
+/* Somebody waits for the device's memory who is to be served before the request. Others at their memory.max, and those
+ * who have waited in vain, hold up nobody. */
 static bool must_queue(const struct core *c, uint32_t index)
 {
         const uint32_t device = device_of(c, request_get(c, index));
@@ -415,8 +416,8 @@ static bool must_queue(const struct core *c, uint32_t index)
         return false;
 }
 
-/* Look-ahead takes what is free, never what somebody waits for or what would have to be taken from anybody. What is coming back
- * fills up what it takes below the watermark. */
+/* Look-ahead takes what is free, never what somebody waits for or what would have to be taken from anybody. What is
+ * coming back fills up what it takes below the watermark. */
 static enum core_error optional_check(const struct core *c, uint32_t index)
 {
         const struct request *r = request_get(c, index);

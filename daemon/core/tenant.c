@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * tenant.c -- the accounts that memory is charged to, and what each device owes them (`unmet`) or they owe it (`n_over`).
+ * tenant.c -- the accounts that memory is charged to, what each device owes them (`unmet`) and they owe it (`n_over`).
  */
 #include "internal.h"
 

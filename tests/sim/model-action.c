@@ -288,7 +288,8 @@ static void action_overdue(struct model *model, struct model_worker *worker, con
 static void action_late(struct model *model, struct model_worker *worker, uint32_t revoke)
 {
         if (worker->overdue_revoke != revoke || revoke == 0)
-                model_break(model, "worker %u answered revoke %u late, and was not overdue with it", worker->id, revoke);
+                model_break(model, "worker %u answered revoke %u late, and was not overdue with it", worker->id,
+                            revoke);
         worker->overdue_revoke = 0;
 }
 

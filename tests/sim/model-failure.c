@@ -29,7 +29,7 @@ static int64_t idle_pages(struct model *model, uint32_t tenant, uint32_t device)
         return pages;
 }
 
-/* Pages that are kept for others than the tenant, at the very most: what they were promised and not granted may have gone. */
+/* Pages that are kept for others than the tenant, at most: what they were promised and not granted may have gone. */
 static int64_t guarded(struct model *model, uint32_t device, uint32_t own)
 {
         int64_t pages = 0;
@@ -50,7 +50,8 @@ static int64_t guarded(struct model *model, uint32_t device, uint32_t own)
 static int64_t pages_at_hand(struct model *model, const struct model_request *request, uint32_t own, uint32_t device,
                              bool with_idle)
 {
-        int64_t pages = (int64_t)model->devices[device].pages - model->devices[device].missing - guarded(model, device, own);
+        int64_t pages = (int64_t)model->devices[device].pages - model->devices[device].missing -
+                        guarded(model, device, own);
 
         for (uint32_t i = 0; i < model->n_extents; i++)
                 if (model->extents[i].device == device && model->extents[i].tenant != MODEL_NONE)

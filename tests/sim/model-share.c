@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * model-share.c -- the rules between tenants: what is guaranteed stays free, nobody passes memory.max, who has least for its
- * weight is served first, and who does not answer gets nothing.
+ * model-share.c -- the rules between tenants: what is guaranteed stays free, nobody passes memory.max, who has least
+ * for its weight is served first, and who does not answer gets nothing.
  */
 #include <inttypes.h>
 
@@ -47,11 +47,12 @@ static void check_grown(struct model *model, uint32_t device, uint32_t tenant, u
         const struct model_tenant *t = &model->tenants[tenant];
 
         if (t->max_bytes != UINT64_MAX && t->pages[device] > t->max_bytes >> d->page_shift)
-                model_break(model, "tenant %u: grew to %u pages of device %u, over memory.max of %" PRIu64 " bytes", tenant,
-                            t->pages[device], device, t->max_bytes);
+                model_break(model, "tenant %u: grew to %u pages of device %u, over memory.max of %" PRIu64 " bytes",
+                            tenant, t->pages[device], device, t->max_bytes);
         if (model_guarded(model, device, tenant) > available)
                 model_break(model,
-                            "tenant %u grew on device %u, and %" PRIu64 " pages are left of %" PRIu64 " guaranteed to others",
+                            "tenant %u grew on device %u, and %" PRIu64 " pages are left of %" PRIu64
+                            " guaranteed to others",
                             tenant, device, available, model_guarded(model, device, tenant));
 }
 
@@ -112,8 +113,8 @@ static bool has_more(struct model *model, uint32_t device, uint32_t tenant, uint
         return false;
 }
 
-/* Where nothing is promised, nobody was admitted: all open requests of the device wait, the oldest of each tenant in front. Of
- * those, tenants at their memory.max aside, the first in order must not wait for memory that is there. */
+/* Where nothing is promised, nobody was admitted: all open requests of the device wait, the oldest of each tenant in
+ * front. Of those, tenants at their memory.max aside, the first in order must not wait for memory that is there. */
 void model_check_wakeups(struct model *model, uint32_t device)
 {
         bool seen[CORE_MAX_TENANTS] = { false };
@@ -144,7 +145,8 @@ void model_check_wakeups(struct model *model, uint32_t device)
                         continue;
                 }
                 share_of(model, device, worker->tenant, need, &pages, &weight);
-                if (best && model_keeps_waiting(model, worker->tenant) != model_keeps_waiting(model, best_worker->tenant)) {
+                if (best &&
+                    model_keeps_waiting(model, worker->tenant) != model_keeps_waiting(model, best_worker->tenant)) {
                         if (model_keeps_waiting(model, worker->tenant))
                                 continue;
                 } else if (best && pages * best_weight >= best_pages * weight) {
@@ -162,8 +164,8 @@ void model_check_wakeups(struct model *model, uint32_t device)
                             best->grow.request, best->grow.entry, best_worker->id, best_need, left);
 }
 
-static bool is_stale(const struct model *model, const struct model_request *request,
-                     const struct model_worker *worker, uint32_t device)
+static bool is_stale(const struct model *model, const struct model_request *request, const struct model_worker *worker,
+                     uint32_t device)
 {
         const uint64_t patience = model->tenants[worker->tenant].reclaim_deadline_usec,
                        back = model->devices[device].back, from = request->since > back ? request->since : back;
@@ -199,7 +201,8 @@ void model_check_hope(struct model *model, uint32_t device)
                 waits = request;
         }
         if (waits)
-                model_break(model, "request %u.%u waits on, and nothing is to come", waits->grow.request, waits->grow.entry);
+                model_break(model, "request %u.%u waits on, and nothing is to come", waits->grow.request,
+                            waits->grow.entry);
 }
 
 /* ---- who does not answer ---- */
@@ -279,13 +282,16 @@ void model_check_revoke(struct model *model, const struct model_worker *worker, 
                 if (other && other->tenant == worker->tenant)
                         return; /* it may be on its own behalf */
         }
-        if (tenant->max_bytes != UINT64_MAX && tenant->pages[device] > tenant->max_bytes >> model->devices[device].page_shift)
+        if (tenant->max_bytes != UINT64_MAX &&
+            tenant->pages[device] > tenant->max_bytes >> model->devices[device].page_shift)
                 return;
         for (uint32_t i = 0; i < model->n_extents; i++)
                 if (model->extents[i].tenant == worker->tenant && model->extents[i].device == device &&
                     model->extents[i].state < MODEL_LEAVING)
                         has += model_extent_pages(&model->extents[i]);
         if (action->revoke.pages + min > has)
-                model_break(model, "revoke of %" PRIu64 " pages of tenant %u, which keeps %" PRIu64 " and is guaranteed %" PRIu64,
+                model_break(model,
+                            "revoke of %" PRIu64 " pages of tenant %u, which keeps %" PRIu64
+                            " and is guaranteed %" PRIu64,
                             action->revoke.pages, worker->tenant, has, min);
 }

@@ -174,7 +174,8 @@ static void event_device_add(struct model *model, const struct core_ev_device_ad
             add->pages > MODEL_MOST_PAGES || add->page_shift < 12 || add->page_shift > 40 ||
             add->pages > UINT64_MAX >> add->page_shift)
                 return;
-        model->devices[model->n_devices++] = (struct model_device){ add->page_shift, add->pages, add->virgin_pages, 0, 0, 0 };
+        model->devices[model->n_devices++] =
+                (struct model_device){ add->page_shift, add->pages, add->virgin_pages, 0, 0, 0 };
 }
 
 static void event_tenant_set(struct model *model, const struct core_ev_tenant_set *set)

@@ -59,10 +59,10 @@ struct model_worker {
         uint64_t granted, acknowledged; /* extents, cumulative */
         bool dropped;                   /* the core wants it gone */
         uint64_t suspect_until;
-        uint32_t suspect_devices;       /* bit mask */
-        bool overdue;                   /* said the core after the last event; see model_is_overdue() */
-        uint32_t overdue_revoke;        /* that OVERDUE told of and LATE has not; 0: none */
-        bool dying;                     /* the core wants it killed */
+        uint32_t suspect_devices; /* bit mask */
+        bool overdue;             /* said the core after the last event; see model_is_overdue() */
+        uint32_t overdue_revoke;  /* that OVERDUE told of and LATE has not; 0: none */
+        bool dying;               /* the core wants it killed */
 };
 
 struct model_cache {
@@ -159,8 +159,8 @@ struct model_cache *model_cache(struct model *model, uint32_t worker_serial, uin
 struct model_cache *model_cache_by_serial(struct model *model, uint32_t serial);
 struct model_extent *model_extent(struct model *model, uint64_t id);
 
-/* The core's table may have no room for the extents of `need` pages more beside those of all open requests, whatever sizes they
- * come in: then it is extents that are short, and not pages. */
+/* The core's table may have no room for the extents of `need` pages more beside those of all open requests, whatever
+ * sizes they come in: then it is extents that are short, and not pages. */
 bool model_slots_may_lack(struct model *model, int64_t need);
 
 /* model-share.c: the rules between tenants. The first takes over what the core says that each has. */

@@ -95,7 +95,8 @@ static void words_event_body(const struct core_event *event, char *buffer, size_
                          event->device_missing.pages);
                 return;
         case CORE_EV_SUSPECT:
-                snprintf(buffer, size, "worker %u is suspect on device %u", event->suspect.worker, event->suspect.device);
+                snprintf(buffer, size, "worker %u is suspect on device %u", event->suspect.worker,
+                         event->suspect.device);
                 return;
         case CORE_EV_TENANT_SET:
                 words_tenant_set(&event->tenant_set, buffer, size);
