@@ -110,7 +110,7 @@ $(OBJ)/tests/%: FLAGS := -fPIE -pthread $(TEST_I)
 # What is loaded into other programs defines what libc defines, and is not looked into by sanitizers nor counted.
 UNWATCHED := -fno-sanitize=all -fno-profile-arcs -fno-test-coverage
 $(OBJ)/tests/faults/%: FLAGS := -fPIC -fvisibility=hidden -fno-builtin $(UNWATCHED) -U_FORTIFY_SOURCE -Itests/faults
-$(OBJ)/tests/standin/%: FLAGS := -fPIC -fvisibility=hidden $(UNWATCHED) -Iclient/proto
+$(OBJ)/tests/standin/%: FLAGS := -fPIC -fvisibility=hidden $(UNWATCHED) -Iclient/proto -Ikernels -Ikernels/ref
 
 # ---- What there is to build ------------------------------------------------------------------------------------------
 
@@ -280,9 +280,10 @@ $(TESTS)/test-kernels: $(OBJ)/tests/unit/emulate.o
 $(FAULTS_T): $(FAULTS_O)
 	@mkdir -p $(@D)
 	$(call quiet,LD)$(CC) -shared -Wl,-z,defs -Wl,-z,now $(filter --coverage,$(SANITIZE)) $(LDFLAGS) -o $@ $(filter %.o,$^)
+$(TESTS)/standin/libcuda.so.1: $(addprefix $(OBJ)/tests/standin/,compute.o reference.o attention.o)
 $(STANDIN_T): $(TESTS)/standin/lib%.so.1: $(OBJ)/tests/standin/lib%.o $(OBJ)/tests/standin/standin.o
 	@mkdir -p $(@D)
-	$(call quiet,LD)$(CC) -shared -Wl,-z,defs -Wl,-soname,$(@F) $(LDFLAGS) -o $@ $(filter %.o,$^) -pthread
+	$(call quiet,LD)$(CC) -shared -Wl,-z,defs -Wl,-soname,$(@F) $(LDFLAGS) -o $@ $(filter %.o,$^) -lm -pthread
 # The simulation is the core and its own world; that it needs nothing else is the point of it.
 $(SIM_T): $(OBJ)/tests/sim/main.o $(SIM_P) $(CORE_A) $(BASE_A)
 	@mkdir -p $(@D)

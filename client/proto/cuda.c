@@ -10,7 +10,9 @@
 #include <stdbool.h>
 #include <stdio.h>
 
-#define LIBRARY "libcuda.so.1"
+#define LIBRARY     "libcuda.so.1"
+#define MIN_VERSION 11040 /* CUDA 11.4, the first with cuDeviceGetUuid_v2() */
+#define TOO_OLD     "driver 470 (CUDA 11.4) or newer is needed: update it"
 
 static pthread_mutex_t cuda_mutex = PTHREAD_MUTEX_INITIALIZER;
 static struct cuda cuda_table;
@@ -33,29 +35,38 @@ static int load(struct cuda *table, char *error, size_t error_size)
         (void)dlclose(library); /* RTLD_NODELETE: it stays */
         if (!missing)
                 return 0;
-        (void)snprintf(error, error_size, "the driver's " LIBRARY " has no %s: driver 460 or newer is needed", missing);
+        (void)snprintf(error, error_size, "the driver's " LIBRARY " has no %s: " TOO_OLD, missing);
         return -ENOTSUP;
+}
+
+static int start(const struct cuda *table, char *error, size_t error_size)
+{
+        int version = 0;
+        CUresult r = table->init(0);
+
+        if (r == CUDA_SUCCESS)
+                r = table->driver_get_version(&version);
+        if (r == CUDA_SUCCESS && version >= MIN_VERSION)
+                return 0;
+        if (r == CUDA_SUCCESS)
+                (void)snprintf(error, error_size, "the driver is one of CUDA %d.%d: " TOO_OLD, version / 1000, version % 1000 / 10);
+        else if (r == CUDA_ERROR_NO_DEVICE)
+                (void)snprintf(error, error_size, "the driver sees no GPU (CUDA_VISIBLE_DEVICES, or the nodes /dev/nvidia* of this "
+                                                  "container or unit?)");
+        else
+                (void)snprintf(error, error_size, "cuInit: %s; nvidia-smi may know more", cuda_error_name(table, r));
+        return -ENODEV;
 }
 
 const struct cuda *cuda_get(char *error, size_t error_size)
 {
         struct cuda table;
         bool ready;
-        CUresult r;
 
         (void)pthread_mutex_lock(&cuda_mutex);
-        if (!cuda_is_ready && load(&table, error, error_size) == 0) {
-                r = table.init(0);
-                if (r == CUDA_SUCCESS) {
-                        cuda_table = table;
-                        cuda_is_ready = true;
-                } else if (r == CUDA_ERROR_NO_DEVICE) {
-                        (void)snprintf(error, error_size, "the driver sees no GPU (CUDA_VISIBLE_DEVICES, or the nodes "
-                                                          "/dev/nvidia* of this container or unit?)");
-                } else {
-                        (void)snprintf(error, error_size, "cuInit: %s; nvidia-smi may know more",
-                                       cuda_error_name(&table, r));
-                }
+        if (!cuda_is_ready && load(&table, error, error_size) == 0 && start(&table, error, error_size) == 0) {
+                cuda_table = table;
+                cuda_is_ready = true;
         }
         ready = cuda_is_ready;
         (void)pthread_mutex_unlock(&cuda_mutex);

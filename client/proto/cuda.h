@@ -18,6 +18,10 @@
 typedef int CUresult;
 typedef int CUdevice;
 typedef struct CUctx_st *CUcontext;
+typedef struct CUmod_st *CUmodule;
+typedef struct CUfunc_st *CUfunction;
+typedef struct CUstream_st *CUstream;
+typedef struct CUevent_st *CUevent;
 typedef unsigned long long CUdeviceptr;
 typedef unsigned long long CUmemGenericAllocationHandle;
 typedef struct CUuuid_st {
@@ -32,9 +36,13 @@ enum {
         CUDA_ERROR_DEINITIALIZED = 4,
         CUDA_ERROR_NO_DEVICE = 100,
         CUDA_ERROR_INVALID_DEVICE = 101,
+        CUDA_ERROR_INVALID_IMAGE = 200,
         CUDA_ERROR_INVALID_CONTEXT = 201,
+        CUDA_ERROR_NO_BINARY_FOR_GPU = 209,
         CUDA_ERROR_OPERATING_SYSTEM = 304,
         CUDA_ERROR_INVALID_HANDLE = 400,
+        CUDA_ERROR_NOT_FOUND = 500,
+        CUDA_ERROR_NOT_READY = 600,
         CUDA_ERROR_ILLEGAL_ADDRESS = 700,
         CUDA_ERROR_CONTEXT_IS_DESTROYED = 709,
         CUDA_ERROR_NOT_PERMITTED = 800,
@@ -44,7 +52,8 @@ enum {
 
 enum { CU_MEM_ALLOCATION_TYPE_PINNED = 1 };
 enum { CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR = 1 };
-enum { CU_MEM_LOCATION_TYPE_DEVICE = 1 };
+enum { CU_MEM_LOCATION_TYPE_DEVICE = 1, CU_MEM_LOCATION_TYPE_HOST_NUMA = 3 };
+enum { CU_STREAM_NON_BLOCKING = 1 };
 enum { CU_MEM_ACCESS_FLAGS_PROT_NONE = 0, CU_MEM_ACCESS_FLAGS_PROT_READ = 1, CU_MEM_ACCESS_FLAGS_PROT_READWRITE = 3 };
 enum { CU_MEM_ALLOC_GRANULARITY_MINIMUM = 0 };
 enum {
@@ -102,7 +111,26 @@ _Static_assert(sizeof(CUmemAccessDesc) == 12, "as in cuda.h");
         X(mem_free, cuMemAddressFree, (CUdeviceptr address, size_t size))                                                     \
         X(mem_map, cuMemMap, (CUdeviceptr address, size_t size, size_t offset, CUmemGenericAllocationHandle handle, unsigned long long flags)) \
         X(mem_unmap, cuMemUnmap, (CUdeviceptr address, size_t size))                                                          \
-        X(mem_set_access, cuMemSetAccess, (CUdeviceptr address, size_t size, const CUmemAccessDesc *desc, size_t count))
+        X(mem_set_access, cuMemSetAccess, (CUdeviceptr address, size_t size, const CUmemAccessDesc *desc, size_t count))       \
+        /* What programs that compute need: kvpager-replay, and the probes of tests/gpu. */                                   \
+        X(device_get_name, cuDeviceGetName, (char *ret, int size, CUdevice device))                                           \
+        X(alloc, cuMemAlloc_v2, (CUdeviceptr *ret, size_t size))                                                              \
+        X(alloc_free, cuMemFree_v2, (CUdeviceptr address))                                                                    \
+        X(copy_in, cuMemcpyHtoD_v2, (CUdeviceptr target, const void *source, size_t size))                                    \
+        X(copy_out, cuMemcpyDtoH_v2, (void *target, CUdeviceptr source, size_t size))                                         \
+        X(set_bytes, cuMemsetD8_v2, (CUdeviceptr address, unsigned char byte, size_t size))                                   \
+        X(module_load, cuModuleLoadData, (CUmodule *ret, const void *image))                                                  \
+        X(module_unload, cuModuleUnload, (CUmodule module))                                                                   \
+        X(module_function, cuModuleGetFunction, (CUfunction *ret, CUmodule module, const char *name))                         \
+        X(launch, cuLaunchKernel, (CUfunction function, unsigned grid_x, unsigned grid_y, unsigned grid_z, unsigned block_x, unsigned block_y, unsigned block_z, unsigned shared_bytes, CUstream stream, void **parameters, void **extra)) \
+        X(stream_create, cuStreamCreate, (CUstream *ret, unsigned flags))                                                     \
+        X(stream_synchronize, cuStreamSynchronize, (CUstream stream))                                                         \
+        X(stream_destroy, cuStreamDestroy_v2, (CUstream stream))                                                              \
+        X(event_create, cuEventCreate, (CUevent *ret, unsigned flags))                                                        \
+        X(event_record, cuEventRecord, (CUevent event, CUstream stream))                                                      \
+        X(event_synchronize, cuEventSynchronize, (CUevent event))                                                             \
+        X(event_elapsed, cuEventElapsedTime, (float *ret_msec, CUevent from, CUevent to))                                     \
+        X(event_destroy, cuEventDestroy_v2, (CUevent event))
 /* clang-format on */
 
 struct cuda {

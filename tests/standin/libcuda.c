@@ -13,6 +13,9 @@
  *      KVP_STANDIN_DEVICES  how many; default 1
  *      KVP_STANDIN_FAULT    SYMBOL:N:RESULT  the N-th call of that function in this process fails so (0: every call)
  *      KVP_STANDIN_DELAY    SYMBOL:USEC      that function takes so long
+ *      KVP_STANDIN_PLANT    WHAT:N           a bug that only verification can find: is_planted()
+ *      KVP_STANDIN_FIRST, _VERSION, _VMM, _GRANULARITY, _PERSISTENCE   the first device's number here; the driver's version; what
+ *                                            devices can do
  */
 #include <fcntl.h>
 #include <pthread.h>
@@ -44,7 +47,7 @@ static _Thread_local int n_contexts;
 static pid_t initialised; /* the process that called cuInit() */
 static uint64_t own_calls[N_FUNCTIONS];
 
-static CUresult enter(enum function function)
+CUresult standin_enter(enum function function)
 {
         const char *fault = getenv("KVP_STANDIN_FAULT"), *delay = getenv("KVP_STANDIN_DELAY");
         const size_t length = strlen(function_names[function]);
@@ -74,12 +77,21 @@ static CUresult enter(enum function function)
         return CUDA_SUCCESS;
 }
 
-#define ENTER(function)                                                                                                \
-        do {                                                                                                           \
-                const CUresult entered = enter(F_##function);                                                          \
-                if (entered != CUDA_SUCCESS)                                                                           \
-                        return entered;                                                                                \
-        } while (0)
+int standin_current_device(void)
+{
+        return n_contexts > 0 ? (int)((uintptr_t)contexts[n_contexts - 1] & 0xff) - 1 : -1;
+}
+
+/* KVP_STANDIN_PLANT=WHAT:N is a bug of the N-th call of its kind in this process: page (a mapping shows the pages of the one before it),
+ * stale (created memory is not zero). */
+static bool is_planted(const char *what, enum function function)
+{
+        const char *plant = getenv("KVP_STANDIN_PLANT");
+        const size_t length = strlen(what);
+
+        return plant && strncmp(plant, what, length) == 0 && plant[length] == ':' &&
+               strtoull(plant + length + 1, NULL, 10) == __atomic_load_n(&own_calls[function], __ATOMIC_RELAXED);
+}
 
 /* ---- handles, reservations, mappings of this process ---- */
 
@@ -148,10 +160,6 @@ static uint64_t mapped_bytes(uint64_t base, uint64_t size)
         return bytes;
 }
 
-#define X(field, symbol, arguments) PUBLIC CUresult symbol arguments;
-CUDA_FUNCTIONS(X)
-#undef X
-
 CUresult cuInit(unsigned flags)
 {
         ENTER(init);
@@ -166,7 +174,7 @@ CUresult cuInit(unsigned flags)
 CUresult cuDriverGetVersion(int *ret)
 {
         ENTER(driver_get_version);
-        *ret = 12080;
+        *ret = (int)standin_setting("KVP_STANDIN_VERSION", 13000);
         return CUDA_SUCCESS;
 }
 
@@ -194,7 +202,7 @@ CUresult cuDeviceGet(CUdevice *ret, int ordinal)
         return CUDA_SUCCESS;
 }
 
-static int real_device(CUdevice device)
+int standin_real_device(int device)
 {
         return (device + (int)standin_setting("KVP_STANDIN_FIRST", 0)) % standin_devices();
 }
@@ -204,7 +212,16 @@ CUresult cuDeviceGetUuid_v2(CUuuid *ret, CUdevice device)
         ENTER(device_get_uuid);
         if (device < 0 || device >= standin_devices())
                 return CUDA_ERROR_INVALID_DEVICE;
-        standin_uuid(real_device(device), ret);
+        standin_uuid(standin_real_device(device), ret);
+        return CUDA_SUCCESS;
+}
+
+CUresult cuDeviceGetName(char *ret, int size, CUdevice device)
+{
+        ENTER(device_get_name);
+        if (device < 0 || device >= standin_devices())
+                return CUDA_ERROR_INVALID_DEVICE;
+        (void)snprintf(ret, (size_t)size, "%s", "stand-in for a GPU (no results)");
         return CUDA_SUCCESS;
 }
 
@@ -213,7 +230,7 @@ CUresult cuDeviceGetAttribute(int *ret, int attribute, CUdevice device)
         ENTER(device_get_attribute);
         if (device < 0 || device >= standin_devices())
                 return CUDA_ERROR_INVALID_DEVICE;
-        *ret = attribute == CU_DEVICE_ATTRIBUTE_VIRTUAL_MEMORY_MANAGEMENT_SUPPORTED ||
+        *ret = (attribute == CU_DEVICE_ATTRIBUTE_VIRTUAL_MEMORY_MANAGEMENT_SUPPORTED && standin_setting("KVP_STANDIN_VMM", 1)) ||
                attribute == CU_DEVICE_ATTRIBUTE_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR_SUPPORTED;
         return CUDA_SUCCESS;
 }
@@ -227,10 +244,59 @@ CUresult cuDeviceTotalMem_v2(size_t *ret, CUdevice device)
         return CUDA_SUCCESS;
 }
 
-/* A context is named by its device. */
+/* A context is named by its device; and by a number, where it is not the device's primary one. */
 static CUcontext context_of(CUdevice device)
 {
         return (CUcontext)(uintptr_t)(device + 1);
+}
+
+#define MAX_CONTEXTS 64u
+
+static bool context_lives[MAX_CONTEXTS] = { true }; /* by number */
+
+static bool context_is_alive(CUcontext context)
+{
+        const uintptr_t number = (uintptr_t)context >> 8;
+
+        return context && number < MAX_CONTEXTS && context_lives[number];
+}
+
+/* For programs that have several: kvpager makes none itself. */
+PUBLIC CUresult cuCtxCreate_v2(CUcontext *ret, unsigned flags, CUdevice device);
+PUBLIC CUresult cuCtxDestroy_v2(CUcontext context);
+
+CUresult cuCtxCreate_v2(CUcontext *ret, unsigned flags, CUdevice device)
+{
+        uintptr_t number = 1;
+
+        (void)flags;
+        (void)pthread_mutex_lock(&lock);
+        while (number < MAX_CONTEXTS && context_lives[number])
+                number++;
+        if (number < MAX_CONTEXTS && device >= 0 && device < standin_devices() && n_contexts < 16) {
+                context_lives[number] = true;
+                *ret = contexts[n_contexts++] = (CUcontext)((uintptr_t)context_of(device) | number << 8);
+        } else {
+                number = MAX_CONTEXTS;
+        }
+        (void)pthread_mutex_unlock(&lock);
+        return number < MAX_CONTEXTS ? CUDA_SUCCESS : CUDA_ERROR_INVALID_DEVICE;
+}
+
+CUresult cuCtxDestroy_v2(CUcontext context)
+{
+        CUresult r = CUDA_ERROR_INVALID_CONTEXT;
+
+        (void)standin_finish();
+        (void)pthread_mutex_lock(&lock);
+        if (context_is_alive(context) && (uintptr_t)context >> 8 > 0) {
+                context_lives[(uintptr_t)context >> 8] = false;
+                if (n_contexts > 0 && contexts[n_contexts - 1] == context)
+                        n_contexts--;
+                r = CUDA_SUCCESS;
+        }
+        (void)pthread_mutex_unlock(&lock);
+        return r;
 }
 
 CUresult cuCtxGetCurrent(CUcontext *ret)
@@ -245,7 +311,7 @@ CUresult cuCtxGetDevice(CUdevice *ret)
         ENTER(ctx_get_device);
         if (n_contexts == 0)
                 return CUDA_ERROR_INVALID_CONTEXT;
-        *ret = (CUdevice)(uintptr_t)contexts[n_contexts - 1] - 1;
+        *ret = standin_current_device();
         return CUDA_SUCCESS;
 }
 
@@ -254,6 +320,8 @@ CUresult cuCtxPushCurrent_v2(CUcontext context)
         ENTER(ctx_push_current);
         if (!context || n_contexts == 16)
                 return CUDA_ERROR_INVALID_CONTEXT;
+        if (!context_is_alive(context))
+                return CUDA_ERROR_CONTEXT_IS_DESTROYED;
         contexts[n_contexts++] = context;
         return CUDA_SUCCESS;
 }
@@ -272,7 +340,7 @@ CUresult cuCtxPopCurrent_v2(CUcontext *ret)
 CUresult cuCtxSynchronize(void)
 {
         ENTER(ctx_synchronize);
-        return n_contexts > 0 ? CUDA_SUCCESS : CUDA_ERROR_INVALID_CONTEXT;
+        return n_contexts > 0 ? standin_finish() : CUDA_ERROR_INVALID_CONTEXT;
 }
 
 CUresult cuDevicePrimaryCtxRetain(CUcontext *ret, CUdevice device)
@@ -297,7 +365,7 @@ CUresult cuMemGetInfo_v2(size_t *ret_free, size_t *ret_total)
         ENTER(mem_get_info);
         if (n_contexts == 0)
                 return CUDA_ERROR_INVALID_CONTEXT;
-        used = standin_in_use(real_device((CUdevice)(uintptr_t)contexts[n_contexts - 1] - 1));
+        used = standin_in_use(standin_real_device(standin_current_device()));
         *ret_total = standin_memory();
         *ret_free = used < *ret_total ? *ret_total - used : 0;
         return CUDA_SUCCESS;
@@ -331,6 +399,16 @@ static bool has_room(int device, uint64_t size)
         return true;
 }
 
+bool standin_has_room(int device, uint64_t size)
+{
+        bool room;
+
+        (void)pthread_mutex_lock(&lock);
+        room = has_room(standin_real_device(device), size);
+        (void)pthread_mutex_unlock(&lock);
+        return room;
+}
+
 CUresult cuMemCreate(CUmemGenericAllocationHandle *ret, size_t size, const CUmemAllocationProp *prop,
                      unsigned long long flags)
 {
@@ -342,10 +420,13 @@ CUresult cuMemCreate(CUmemGenericAllocationHandle *ret, size_t size, const CUmem
         if (flags != 0 || size == 0 || size % GRANULARITY != 0 || !prop_is_sound(prop))
                 return CUDA_ERROR_INVALID_VALUE;
         (void)pthread_mutex_lock(&lock);
-        device = real_device(prop->location.id);
+        device = standin_real_device(prop->location.id);
         (void)snprintf(name, sizeof(name), STANDIN_NAME "-%d-%zu", device, size);
         fd = has_room(device, size) ? memfd_create(name, MFD_CLOEXEC) : -1;
         if (fd >= 0 && ftruncate(fd, (off_t)size) == 0) {
+                for (size_t at = 0; at < size && is_planted("stale", F_mem_create); at += 64)
+                        if (pwrite(fd, "somebody else's", 15, (off_t)at) < 0)
+                                abort();
                 r = handle_new(fd, size, ret);
         } else {
                 if (fd >= 0)
@@ -495,6 +576,12 @@ CUresult cuMemMap(CUdeviceptr address, size_t size, size_t offset, CUmemGenericA
                         free(m);
                         result = CUDA_ERROR_OUT_OF_MEMORY;
                 } else {
+                        for (const struct mapping *other = mappings; other && is_planted("page", F_mem_map); other = other->next)
+                                if (other->size == size) {
+                                        (void)mremap((void *)(uintptr_t)other->base, 0, size, MREMAP_MAYMOVE | MREMAP_FIXED,
+                                                     (void *)(uintptr_t)address);
+                                        break;
+                                }
                         *m = (struct mapping){ .base = address, .size = size, .next = mappings };
                         mappings = m;
                         result = CUDA_SUCCESS;

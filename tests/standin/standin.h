@@ -27,9 +27,29 @@ struct state { /* in the shared file; zeroes are a good beginning */
 
 uint64_t standin_setting(const char *name, uint64_t otherwise);
 struct state *standin_state(void); /* NULL: no such file */
+#define X(field, symbol, arguments) PUBLIC CUresult symbol arguments;
+CUDA_FUNCTIONS(X)
+#undef X
+
 int standin_devices(void);
 uint64_t standin_memory(void);              /* bytes of each device */
 uint64_t standin_in_use(int device);        /* bytes that any process has open or mapped */
 void standin_uuid(int device, CUuuid *ret);
+
+/* ---- between the parts of libcuda ---- */
+
+/* Counts, delays and fails calls as the environment says. */
+CUresult standin_enter(enum function function);
+#define ENTER(function)                                                                                                \
+        do {                                                                                                           \
+                const CUresult entered = standin_enter(F_##function);                                                  \
+                if (entered != CUDA_SUCCESS)                                                                           \
+                        return entered;                                                                                \
+        } while (0)
+
+int standin_current_device(void);                   /* of the calling thread's context; -1: it has none */
+int standin_real_device(int device);                /* numbers may differ from process to process */
+bool standin_has_room(int device, uint64_t size);   /* and takes it; any thread */
+CUresult standin_finish(void);                      /* runs what was launched; an error stays until the process ends */
 
 #endif

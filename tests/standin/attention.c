@@ -1,0 +1,5 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * attention.c -- as reference.c.
+ */
+#include "../../kernels/ref/attention.c"
