@@ -67,23 +67,23 @@ static void append(char *text, size_t size, const char *format, ...)
         va_end(list);
 }
 
-int config_check_guarantees(const struct config *config, const struct config_size *devices, uint32_t n_devices,
-                            char *why, size_t size)
+/* `whole` 0: shares count for nothing. */
+static int check_guarantees(const struct config *config, const struct config_size *devices, uint32_t n_devices,
+                            uint64_t whole, unsigned *ret_line, char *why, size_t size)
 {
-        const uint64_t whole = config_smallest(devices, n_devices);
         char text[CONFIG_SIZE_TEXT];
-
-        assert(config && devices && why && size > 0);
 
         for (uint32_t i = 0; i < n_devices; i++) {
                 const uint64_t page = devices[i].page_size;
                 uint64_t sum = 0, left = devices[i].capacity;
-                unsigned named = 0;
+                unsigned named = 0, line = 0;
                 bool fits = true;
 
                 for (uint32_t k = 0; k < config->n_tenants; k++) {
                         const uint64_t min = config_amount_bytes(&config->tenants[k].min, whole);
 
+                        if (min > 0 && fits)
+                                line = config->tenants[k].min_line;
                         fits = fits && min <= left && (min + page - 1) / page * page <= left;
                         left -= fits ? (min + page - 1) / page * page : 0;
                         sum = __builtin_add_overflow(sum, min, &sum) ? CONFIG_NO_LIMIT : sum;
@@ -100,9 +100,38 @@ int config_check_guarantees(const struct config *config, const struct config_siz
                 }
                 append(why, size, "%s), and [device %s] has %s", named == 5 ? ", ..." : "", devices[i].name,
                        config_size_text(devices[i].capacity, text));
+                *ret_line = line;
                 return -EINVAL;
         }
         return 0;
+}
+
+int config_check_guarantees(const struct config *config, const struct config_size *devices, uint32_t n_devices,
+                            unsigned *ret_line, char *why, size_t size)
+{
+        assert(config && devices && ret_line && why && size > 0);
+
+        return check_guarantees(config, devices, n_devices, config_smallest(devices, n_devices), ret_line, why, size);
+}
+
+int config_check_written(const struct config *config, unsigned *ret_line, char *why, size_t size)
+{
+        struct config_size devices[CONFIG_MAX_DEVICES];
+        uint64_t whole = 0;
+        uint32_t n = 0;
+
+        assert(config && ret_line && why && size > 0);
+
+        for (uint32_t i = 0; i < config->n_devices; i++) {
+                const struct config_device *device = &config->devices[i];
+                const uint64_t page = device->page_size > 0 ? device->page_size : 1;
+
+                if (device->capacity.bytes > 0 && device->capacity.percent == 0)
+                        devices[n++] = (struct config_size){ device->name, device->capacity.bytes / page * page, page };
+        }
+        if (n > 0 && n == config->n_devices)
+                whole = config_smallest(devices, n);
+        return check_guarantees(config, devices, n, whole, ret_line, why, size);
 }
 
 uint64_t config_smallest(const struct config_size *devices, uint32_t n_devices)

@@ -251,6 +251,7 @@ static void parser_close_section(struct parser *p)
                 struct config_tenant *tenant = p->object;
 
                 tenant->match_line = parser_line_of(p, "match", tenant->line);
+                tenant->min_line = parser_line_of(p, "memory.min", tenant->line);
                 if (!p->section_failed)
                         (void)config_check_limits(tenant, 0, parser_complain_key, p);
         }
@@ -386,6 +387,7 @@ static void parser_check_whole(struct parser *p)
 {
         struct config *config = p->config;
         char text[2 * CONFIG_MATCH_TEXT];
+        unsigned line;
 
         for (uint32_t i = 0; i < config->n_tenants; i++) {
                 const struct config_tenant *t = &config->tenants[i], *taken;
@@ -403,6 +405,8 @@ static void parser_check_whole(struct parser *p)
                                         t->name, config_match_text(&t->matches[k], text), taken->name, taken->line);
                 }
         }
+        if (!p->failed && config_check_written(config, &line, text, sizeof(text)) < 0)
+                parser_complain(p, line, "%s", text);
 }
 
 int config_parse(FILE *file, const char *path, config_complain_fn *complain, void *userdata, struct config **ret)

@@ -67,7 +67,7 @@ struct config_match {
 
 struct config_tenant {
         char name[CONFIG_NAME_MAX];
-        unsigned line, match_line;
+        unsigned line, match_line, min_line; /* match_line, min_line: `line` where there is no such key */
         uint32_t n_matches;
         struct config_match matches[CONFIG_MAX_MATCHES];
         struct config_amount min, low, high, max;
@@ -116,9 +116,13 @@ uint64_t config_smallest(const struct config_size *devices, uint32_t n_devices);
  * does not. `whole`: config_smallest(), or 0 where that is not known yet. */
 int config_check_limits(const struct config_tenant *tenant, uint64_t whole, dev_complain_fn *complain, void *userdata);
 
-/* Whether what is guaranteed to all tenants together fits each device: 0, or -EINVAL and a sentence in `why`. */
+/* Whether what is guaranteed to all tenants together fits each device: 0, or -EINVAL, a sentence in `why`, and the line of
+ * the memory.min that is too much. */
 int config_check_guarantees(const struct config *config, const struct config_size *devices, uint32_t n_devices,
-                            char *why, size_t size);
+                            unsigned *ret_line, char *why, size_t size);
+
+/* The same before the devices are there, for those whose capacity the file gives in bytes. Shares count where it gives all. */
+int config_check_written(const struct config *config, unsigned *ret_line, char *why, size_t size);
 
 /* Sets a key of a tenant as its section would. -EINVAL: a sentence in `why` says what is wrong with it. */
 int config_set(struct config_tenant *tenant, const char *key, const char *value, char *why, size_t size);

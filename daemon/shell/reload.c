@@ -83,7 +83,8 @@ int reload_check(struct daemon *d, const struct config *config, const char *path
         struct config_size sizes[CONFIG_MAX_DEVICES];
         const uint32_t n_devices = store_sizes(&d->store, sizes);
         const uint64_t whole = config_smallest(sizes, n_devices);
-        char why[512];
+        char why[512], sentence[768];
+        unsigned line;
         int r;
 
         assert(d && config && complain);
@@ -96,8 +97,10 @@ int reload_check(struct daemon *d, const struct config *config, const char *path
                 if (config_check_limits(&config->tenants[i], whole, reload_complain_key, &rule) < 0)
                         r = -EINVAL;
         }
-        if (config_check_guarantees(config, sizes, n_devices, why, sizeof(why)) < 0) {
-                complain(userdata, why);
+        if (config_check_guarantees(config, sizes, n_devices, &line, why, sizeof(why)) < 0) {
+                if (path)
+                        (void)snprintf(sentence, sizeof(sentence), "%.200s:%u: %s", path, line, why);
+                complain(userdata, path ? sentence : why);
                 r = -EINVAL;
         }
         return r;

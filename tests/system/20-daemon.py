@@ -204,7 +204,7 @@ says(daemon.text(), "in force")
 small = "[device d]\ncapacity = 4M\npage-size = 64K\nvirgin-pages = 0\n[tenant b]\nmatch = any\nmemory.min = %s\n"
 reload(small % "4M", "reloads")
 reload(small % "4097K", "reloads_failed")
-says(daemon.text(), "memory.min of all tenants together is 4097K (b 4097K), and [device d] has 4M")
+says(daemon.text(), "kvpagerd.conf:7: memory.min of all tenants together is 4097K (b 4097K), and [device d] has 4M")
 reload(small % "50%" + "memory.max = 1M\n", "reloads_failed")
 says(daemon.text(), "kvpagerd.conf:5: [tenant b] memory.min: it is more than memory.max")
 assert daemon.tenant("b")["min_bytes"] == 4 << 20

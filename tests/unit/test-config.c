@@ -250,21 +250,50 @@ Test(config, guarantees_of_all_together)
         struct config *c = good("[tenant a]\nmatch = any\nmemory.min = 8M\n[tenant b]\nmatch = any\nmemory.min = 50%\n"
                                 "[tenant c]\nmatch = any\n");
         char why[256] = "";
+        unsigned line = 0;
 
         cr_expect_eq(config_smallest(devices, 2), 16 * mib);
-        cr_expect_eq(config_check_guarantees(c, devices, 2, why, sizeof(why)), 0, "%s", why);
+        cr_expect_eq(config_check_guarantees(c, devices, 2, &line, why, sizeof(why)), 0, "%s", why);
         c->tenants[2].min.bytes = 1;
-        cr_expect_eq(config_check_guarantees(c, devices, 2, why, sizeof(why)), -EINVAL);
+        cr_expect_eq(config_check_guarantees(c, devices, 2, &line, why, sizeof(why)), -EINVAL);
         cr_expect_str_eq(
                 why, "memory.min of all tenants together is 16777217 (a 8M, b 8M, c 1), and [device small] has 16M");
         /* Pages count: a byte takes one, of each tenant. */
         c->tenants[0].min.bytes = 7 * mib;
-        cr_expect_eq(config_check_guarantees(c, devices, 2, why, sizeof(why)), -EINVAL, "8 and 8 and 2");
+        cr_expect_eq(config_check_guarantees(c, devices, 2, &line, why, sizeof(why)), -EINVAL, "8 and 8 and 2");
         c->tenants[0].min.bytes = 6 * mib;
-        cr_expect_eq(config_check_guarantees(c, devices, 2, why, sizeof(why)), 0);
+        cr_expect_eq(config_check_guarantees(c, devices, 2, &line, why, sizeof(why)), 0);
+        cr_expect_eq(line, 7, "the third tenant's");
         c->tenants[0].min.bytes = c->tenants[2].min.bytes = 1ull << 60;
-        cr_expect_eq(config_check_guarantees(c, devices, 1, why, sizeof(why)), -EINVAL);
+        cr_expect_eq(config_check_guarantees(c, devices, 1, &line, why, sizeof(why)), -EINVAL);
         free(c);
+}
+
+Test(config, guarantees_that_the_file_alone_shows_to_be_too_much)
+{
+        const char *two = "[tenant a]\nmatch = uid:1\nmemory.min = 8M\n[tenant b]\nmemory.min = 8M\nmatch = uid:9\n"
+                          "[tenant c]\nmatch = uid:2\nmemory.min = 0\n";
+        char text[512];
+
+        snprintf(text, sizeof(text), "%s[device d]\ncapacity = 16M\n[device e]\ncapacity = 50%%\n", two);
+        free(good(text));
+        snprintf(text, sizeof(text), "%s[device d]\ncapacity = 16M\n[device e]\ncapacity = 15M\npage-size = 64K\n",
+                 two);
+        bad(text, "a.conf:5: memory.min of all tenants together is 16M (a 8M, b 8M), and [device e] has 15M\n");
+        /* Pages count where their size is written. */
+        snprintf(text, sizeof(text), "%s[device d]\ncapacity = 16M\npage-size = 4M\n", two);
+        free(good(text));
+        snprintf(text, sizeof(text),
+                 "%s[device d]\ncapacity = 18M\npage-size = 4M\n[tenant x]\nmatch = uid:3\nmemory.min = 1\n", two);
+        bad(text,
+            "a.conf:15: memory.min of all tenants together is 16777217 (a 8M, b 8M, x 1), and [device d] has 16M\n");
+        /* Shares count where every device's capacity is written. */
+        snprintf(text, sizeof(text),
+                 "[tenant a]\nmatch = uid:1\nmemory.min = 60%%\n[tenant b]\nmatch = any\nmemory.min = 9M\n"
+                 "[device d]\ncapacity = 20M\n");
+        bad(text, "a.conf:6: memory.min of all tenants together is 21M (a 12M, b 9M), and [device d] has 20M\n");
+        snprintf(text + strlen(text), sizeof(text) - strlen(text), "[device e]\n");
+        free(good(text));
 }
 
 Test(config, keys_that_are_set_later)
