@@ -175,7 +175,8 @@ template <class type, bool paged> static __device__ void attend(const struct ker
         const uint tiles = kernel_query_tiles(&a), split = blockIdx.x / tiles % a.splits;
         const uint first_query = blockIdx.x % tiles * queries, column = blockIdx.x / tiles / a.splits * KERNEL_THREADS + threadIdx.x;
         const uint head = blockIdx.y, sequence = blockIdx.z, n_queries = a.query_tokens * a.queries_per_head;
-        const uint row = a.rows ? ((const uint *)a.rows)[sequence] : sequence, length = ((const uint *)a.lengths)[sequence];
+        const uint row = a.rows ? ((const uint *)a.rows)[sequence] : a.first_row + sequence;
+        const uint length = a.lengths ? ((const uint *)a.lengths)[sequence] : a.length;
         const uint dim = a.keys.dim > a.values.dim ? a.keys.dim : a.values.dim, key_dim = KERNEL_ROUND_UP(a.keys.dim, 8u);
         /* A split is a whole number of tiles. */
         const uint share = KERNEL_ROUND_UP((length + a.splits - 1) / a.splits, a.tile_tokens);

@@ -72,8 +72,8 @@ extern "C" __global__ void __launch_bounds__(KERNEL_THREADS) kvp_fill(const stru
 
         for (uint64_t index = thread_index(); index < kernel_contents_words(&c); index += (uint64_t)gridDim.x * KERNEL_THREADS) {
                 const struct item item = item_find(c, index);
-                const uint64_t value = kernel_value_word(kernel_value_seed(c.request, item.token, item.part, item.head), item.i,
-                                                         c.keep, c.base);
+                const uint64_t value = kernel_value_word(kernel_value_seed(c.request, item.token, c.first_part + item.part, item.head),
+                                                         item.i, c.keep, c.base);
                 const uint64_t poison = kernel_poison_word(c.worker, c.row, item.token, item.part);
                 bool stale = false;
 

@@ -41,8 +41,8 @@ struct kernel_tensor {
  * itself. Queries are [batch][query_tokens][kv_heads][queries_per_head][keys.dim], fp32; the output likewise, with values.dim. */
 struct kernel_attention {
         struct kernel_tensor keys, values;
-        uint64_t rows;    /* uint32_t[batch]; 0: sequence i is in row i */
-        uint64_t lengths; /* uint32_t[batch]: tokens, the new ones included; at least query_tokens */
+        uint64_t rows;    /* uint32_t[batch]; 0: sequence i is in row first_row + i */
+        uint64_t lengths; /* uint32_t[batch]: tokens, the new ones included, at least query_tokens; 0: all are `length` long */
         uint64_t blocks;  /* uint32_t[batch][blocks_per_row]: the block table of the paged kernels */
         uint64_t queries, output;
         uint64_t partial; /* kernel_partial_floats() of fp32, for more than one split */
@@ -50,6 +50,7 @@ struct kernel_attention {
         uint32_t splits;      /* parts in which different blocks go over the tokens */
         uint32_t tile_tokens; /* that a block takes at once: kernel_tile_tokens() */
         uint32_t blocks_per_row, block_tokens;
+        uint32_t first_row, length;
         float scale; /* of the scores */
         uint32_t reserved;
 };
@@ -69,7 +70,8 @@ struct kernel_contents {
         uint64_t from, to, most_tokens;
         uint64_t keep, base; /* what of a hash becomes a value, and what is put beneath */
         uint32_t n_parts, heads, head_bytes, element_bytes;
-        uint32_t row, request, worker, reserved;
+        uint32_t row, request, worker;
+        uint32_t first_part; /* the number of the first part, as far as values go */
 };
 
 /* Outputs of layers, n words of fp32 each: a word of `found` that is not that of `expected` is a mismatch in `report`. */
@@ -85,6 +87,7 @@ struct kernel_compare {
 
 #define KERNEL_POISON_SEED UINT64_C(0x9015049015049015)
 #define KERNEL_GOLDEN      UINT64_C(0x9e3779b97f4a7c15)
+#define KERNEL_QUERY_PART  0x40000000u /* the number of layer 0's queries, as far as values go */
 
 HASH_INLINE uint64_t kernel_value_seed(uint32_t request, uint64_t token, uint32_t part, uint32_t head)
 {
@@ -106,6 +109,15 @@ HASH_INLINE uint64_t kernel_place(uint32_t part, uint64_t token, uint32_t head)
 {
         return (uint64_t)part << 48 | (token & UINT64_C(0xffffffffff)) << 8 | (head & 0xff);
 }
+
+/* What of a hash becomes values of a type: sign, lowest bit of the exponent, mantissa; and the rest of the exponent of 1/8. */
+struct kernel_pattern {
+        uint64_t keep, base;
+};
+
+#define KERNEL_PATTERN_FP16 { UINT64_C(0x87ff87ff87ff87ff), UINT64_C(0x3000300030003000) }
+#define KERNEL_PATTERN_BF16 { UINT64_C(0x80ff80ff80ff80ff), UINT64_C(0x3e003e003e003e00) }
+#define KERNEL_PATTERN_FP32 { UINT64_C(0x80ffffff80ffffff), UINT64_C(0x3e0000003e000000) }
 
 /* ---- shapes: the order of operations, and so every bit of the result, depends on these alone ---- */
 
@@ -148,6 +160,14 @@ HASH_INLINE struct kernel_shape kernel_attention_shape(const struct kernel_atten
                                             kernel_shared_bytes(a, element_bytes, a->tile_tokens) };
 
         return shape;
+}
+
+/* Splits that fill a GPU: of 256 tokens or more, and no more of them than 64. */
+HASH_INLINE uint32_t kernel_splits(uint64_t length)
+{
+        const uint64_t splits = length / 256;
+
+        return splits < 1 ? 1 : splits < 64 ? (uint32_t)splits : 64;
 }
 
 /* Of one split of one row of queries: the output so far, the largest score, the sum of weights. */

@@ -10,7 +10,6 @@
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "cuda.h"
 #include "mem.h"
@@ -49,26 +48,6 @@ static void leave(const struct mem_device *d)
         (void)d->cuda->ctx_pop_current(&popped);
 }
 
-static int find_device(struct mem_device *d, const char *uuid)
-{
-        int count = 0;
-
-        if (d->cuda->device_get_count(&count) != CUDA_SUCCESS)
-                return -ENODEV;
-        for (int i = 0; i < count; i++) {
-                char name[CUDA_UUID_SIZE];
-                CUuuid bytes;
-
-                if (d->cuda->device_get(&d->device, i) != CUDA_SUCCESS ||
-                    d->cuda->device_get_uuid(&bytes, d->device) != CUDA_SUCCESS)
-                        continue;
-                cuda_uuid_format(&bytes, name);
-                if (strcmp(name, uuid) == 0)
-                        return 0;
-        }
-        return -ENODEV;
-}
-
 /* The caller's context, if it is of the device. */
 static int find_context(struct mem_device *d)
 {
@@ -103,7 +82,7 @@ static int cuda_open(const char *uuid, struct mem_device **ret)
         if (!d)
                 return -ENOMEM;
         d->cuda = cuda_get(error, sizeof(error));
-        r = d->cuda ? find_device(d, uuid) : -ENODEV;
+        r = d->cuda ? cuda_device_find(d->cuda, uuid, &d->device) : -ENODEV;
         if (r == 0)
                 r = find_context(d);
         if (r < 0) {

@@ -9,6 +9,7 @@
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <string.h>
 
 #define LIBRARY     "libcuda.so.1"
 #define MIN_VERSION 11040 /* CUDA 11.4, the first with cuDeviceGetUuid_v2() */
@@ -71,6 +72,28 @@ const struct cuda *cuda_get(char *error, size_t error_size)
         ready = cuda_is_ready;
         (void)pthread_mutex_unlock(&cuda_mutex);
         return ready ? &cuda_table : NULL;
+}
+
+int cuda_device_find(const struct cuda *cuda, const char *uuid, CUdevice *ret_device)
+{
+        int count = 0;
+
+        if (cuda->device_get_count(&count) != CUDA_SUCCESS)
+                return -ENODEV;
+        for (int i = 0; i < count; i++) {
+                char name[CUDA_UUID_SIZE];
+                CUdevice device;
+                CUuuid bytes;
+
+                if (cuda->device_get(&device, i) != CUDA_SUCCESS || cuda->device_get_uuid(&bytes, device) != CUDA_SUCCESS)
+                        continue;
+                cuda_uuid_format(&bytes, name);
+                if (strcmp(name, uuid) != 0)
+                        continue;
+                *ret_device = device;
+                return 0;
+        }
+        return -ENODEV;
 }
 
 int cuda_errno(CUresult result)

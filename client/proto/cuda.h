@@ -143,6 +143,9 @@ struct cuda {
  * do. Thread-safe. The driver stays loaded: it cannot be taken out of a process. */
 const struct cuda *cuda_get(char *error, size_t error_size);
 
+/* The device of that UUID, whatever its number here: CUDA_VISIBLE_DEVICES renumbers. -ENODEV. */
+int cuda_device_find(const struct cuda *cuda, const char *uuid, CUdevice *ret_device);
+
 /* The errno that stands for a result: 0, -ENOMEM, -EINVAL, -ENODEV (the device is lost), -EIO (all else). */
 int cuda_errno(CUresult result);
 

@@ -19,10 +19,9 @@
 
 #include "cleanup.h"
 #include "contents.h"
-#include "hash.h"
+#include "kernels.h"
 
 #define PREFILL_CHUNK_TOKENS UINT64_C(512)
-#define POISON_SEED          UINT64_C(0x9015049015049015)
 
 /* K and V of one sequence in plain memory: for each part [tokens, heads, dim], dense. */
 struct shadow {
@@ -70,32 +69,26 @@ static char *shadow_of(const struct compute *compute, uint32_t part, uint32_t ro
         return shadow->data + (part * shadow->most_tokens + token) * compute->vector_bytes;
 }
 
-/* Values between 1/8 and 1/2 of either sign. */
 static void values_fill(char *target, size_t bytes, uint64_t seed, uint64_t keep, uint64_t base)
 {
-        uint64_t word;
+        for (uint64_t i = 0; bytes > 0; i++) {
+                const uint64_t word = kernel_value_word(seed, i, keep, base);
+                const size_t n = bytes < sizeof(word) ? bytes : sizeof(word);
 
-        while (bytes >= sizeof(word)) {
-                seed += UINT64_C(0x9e3779b97f4a7c15);
-                word = (hash_mix(seed) & keep) | base;
-                memcpy(target, &word, sizeof(word));
-                target += sizeof(word);
-                bytes -= sizeof(word);
+                memcpy(target, &word, n);
+                target += n;
+                bytes -= n;
         }
-        word = (hash_mix(seed + UINT64_C(0x9e3779b97f4a7c15)) & keep) | base;
-        memcpy(target, &word, bytes);
 }
 
 static uint64_t value_seed(const struct sequence *sequence, uint64_t token, uint32_t part, uint32_t head)
 {
-        return hash_fold(hash_fold(token, sequence->request->id), (uint64_t)part << 32 | head);
+        return kernel_value_seed(sequence->request->id, token, part, head);
 }
 
 static uint64_t poison_word(const struct compute *compute, uint32_t row, uint64_t token, uint32_t part)
 {
-        uint64_t where = hash_fold(POISON_SEED + token, (uint64_t)row << 32 | part);
-
-        return hash_fold(where, compute->places->worker);
+        return kernel_poison_word(compute->places->worker, row, token, part);
 }
 
 static void word_fill(char *target, size_t bytes, uint64_t word)
@@ -202,6 +195,8 @@ static struct attention_tensor tensor_in_shadow(const struct compute *compute, u
         };
 }
 
+static const struct kernel_pattern query_pattern = KERNEL_PATTERN_FP32;
+
 /* The query of one token attends to it and all before it, in every layer. `decoded`: the output goes into the checksum,
  * which thus has each generated token once, whatever was recomputed. */
 static int token_attend(struct compute *compute, const struct sequence *sequence, uint64_t token, bool decoded)
@@ -221,8 +216,8 @@ static int token_attend(struct compute *compute, const struct sequence *sequence
                 int r;
 
                 values_fill((char *)compute->queries, compute->output_bytes,
-                            value_seed(sequence, token, UINT32_MAX - layer, 0), UINT64_C(0x80ffffff80ffffff),
-                            UINT64_C(0x3e0000003e000000));
+                            value_seed(sequence, token, KERNEL_QUERY_PART + layer, 0), query_pattern.keep,
+                            query_pattern.base);
                 attention.keys = tensor_in_cache(compute, key, sequence->row);
                 attention.values = tensor_in_cache(compute, value, sequence->row);
                 r = attention_decode(&attention, compute->output);
@@ -328,13 +323,10 @@ static const struct contents_ops compute_ops = {
 
 int compute_new(const struct places *places, uint32_t max_seqs, bool verify, struct contents *ret_contents)
 {
-        static const struct {
-                uint64_t keep, base;
-        } patterns[] = {
-                /* sign, lowest bit of the exponent, mantissa; the rest of the exponent of 1/8 */
-                [ATTENTION_FP16] = { UINT64_C(0x87ff87ff87ff87ff), UINT64_C(0x3000300030003000) },
-                [ATTENTION_BF16] = { UINT64_C(0x80ff80ff80ff80ff), UINT64_C(0x3e003e003e003e00) },
-                [ATTENTION_FP32] = { UINT64_C(0x80ffffff80ffffff), UINT64_C(0x3e0000003e000000) },
+        static const struct kernel_pattern patterns[] = {
+                [ATTENTION_FP16] = KERNEL_PATTERN_FP16,
+                [ATTENTION_BF16] = KERNEL_PATTERN_BF16,
+                [ATTENTION_FP32] = KERNEL_PATTERN_FP32,
         };
         const struct geometry *geometry = &places->geometry;
         struct compute *compute;

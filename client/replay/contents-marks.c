@@ -64,12 +64,12 @@ static struct mark mark_make(const struct marks *marks, const struct sequence *s
         return mark;
 }
 
-static struct mark *mark_place(const struct marks *marks, const struct sequence *sequence, uint32_t plane,
+static char *mark_place(const struct marks *marks, const struct sequence *sequence, uint32_t plane,
                                uint64_t page)
 {
         const struct plane *p = &marks->planes[plane];
 
-        return (struct mark *)(void *)(p->base + sequence->row * p->row_stride + page * marks->places->page_size);
+        return p->base + sequence->row * p->row_stride + page * marks->places->page_size;
 }
 
 static uint64_t plane_pages(const struct marks *marks, uint32_t plane, uint64_t tokens)
@@ -111,14 +111,20 @@ static int marks_write(void *data, const struct sequence *sequence, uint64_t fro
 
                 for (uint64_t page = plane_pages(marks, plane, from); page < end; page++) {
                         struct mark new = mark_make(marks, sequence, plane, page);
-                        struct mark *place = mark_place(marks, sequence, plane, page);
+                        char *place = mark_place(marks, sequence, plane, page);
+                        struct mark old;
+                        int r = place_read(marks->places, place, &old, sizeof(old));
 
-                        if (!mark_may_be_overwritten(place, &new))
+                        if (r < 0)
+                                return r;
+                        if (!mark_may_be_overwritten(&old, &new))
                                 contents_mismatch(&marks->report,
                                                   "stale page or missed zero: row %" PRIu32 ", plane %" PRIu32
                                                   ", page %" PRIu64 " is neither zero nor this worker's",
                                                   sequence->row, plane, page);
-                        *place = new;
+                        r = place_write(marks->places, place, &new, sizeof(new));
+                        if (r < 0)
+                                return r;
                 }
         }
         return 0;
@@ -132,9 +138,12 @@ static int marks_end(void *data, const struct sequence *sequence)
                 uint64_t end = plane_pages(marks, plane, sequence->length);
 
                 for (uint64_t page = 0; page < end; page++) {
-                        struct mark mark = mark_make(marks, sequence, plane, page);
+                        struct mark mark = mark_make(marks, sequence, plane, page), found;
+                        int r = place_read(marks->places, mark_place(marks, sequence, plane, page), &found, sizeof(found));
 
-                        if (memcmp(mark_place(marks, sequence, plane, page), &mark, sizeof(mark)) != 0)
+                        if (r < 0)
+                                return r;
+                        if (memcmp(&found, &mark, sizeof(mark)) != 0)
                                 contents_mismatch(&marks->report,
                                                   "wrong page: row %" PRIu32 ", plane %" PRIu32 ", page %" PRIu64
                                                   " lost its mark",

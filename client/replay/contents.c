@@ -7,6 +7,7 @@
 #include <assert.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 
 void contents_mismatch(struct contents_report *report, const char *format, ...)
 {
@@ -27,4 +28,20 @@ void contents_free(struct contents *contents)
                 return;
         contents->ops->free(contents->data);
         *contents = (struct contents){ 0 };
+}
+
+int place_read(const struct places *places, const char *place, void *ret_bytes, size_t size)
+{
+        if (places->gpu)
+                return gpu_copy_out(places->gpu, ret_bytes, (uint64_t)(uintptr_t)place, size);
+        memcpy(ret_bytes, place, size);
+        return 0;
+}
+
+int place_write(const struct places *places, char *place, const void *bytes, size_t size)
+{
+        if (places->gpu)
+                return gpu_copy_in(places->gpu, (uint64_t)(uintptr_t)place, bytes, size);
+        memcpy(place, bytes, size);
+        return 0;
 }

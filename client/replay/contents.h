@@ -3,7 +3,8 @@
  * contents.h -- what a worker writes into its cache and how it finds out that the memory is not what it should be.
  *
  * Two kinds: marks (a few bytes a page, for traces larger than the machine) and compute (all K and V, and real
- * attention, with --verify compared to the same over plain memory). Both see the cache as pointers and strides.
+ * attention, with --verify compared to the same over plain memory), the second by the host or by kernels on a GPU. All see
+ * the cache as pointers and strides.
  */
 #ifndef KVPAGER_REPLAY_CONTENTS_H
 #define KVPAGER_REPLAY_CONTENTS_H
@@ -13,6 +14,7 @@
 
 #include "engine.h"
 #include "geometry.h"
+#include "gpu.h"
 
 /* One tensor of the cache as the library describes it, strides in bytes. */
 struct place {
@@ -26,9 +28,14 @@ struct places {
         enum kvp_layout layout;
         uint64_t page_size;
         uint32_t worker; /* which of the replay's workers this is */
+        struct gpu *gpu; /* whose memory it is; NULL: the host's */
         struct place *parts;
         uint32_t n_parts;
 };
+
+/* A few bytes of the cache, wherever that is. */
+int place_read(const struct places *places, const char *place, void *ret_bytes, size_t size);
+int place_write(const struct places *places, char *place, const void *bytes, size_t size);
 
 struct contents_ops {
         /* The row is the sequence's from now on; it will not grow beyond `most_tokens`. */
@@ -56,9 +63,10 @@ struct contents {
 /* Counts a mismatch and keeps the words of the first. */
 void contents_mismatch(struct contents_report *report, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* `places` must outlive them. -ENOMEM. */
+/* `places` must outlive them. -ENOMEM. Of the two that compute, one is for the host's memory and one for a GPU's. */
 int marks_new(const struct places *places, struct contents *ret_contents);
 int compute_new(const struct places *places, uint32_t max_seqs, bool verify, struct contents *ret_contents);
+int kernels_new(const struct places *places, uint32_t max_seqs, bool verify, struct contents *ret_contents);
 
 void contents_free(struct contents *contents);
 

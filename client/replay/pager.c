@@ -17,6 +17,14 @@ static int pager_complain(struct pager *pager, int error, const char *what)
         return complain(&pager->complaint, error, "%s: %s", what, strerror(-error));
 }
 
+/* Of what may have failed on a GPU. */
+static int pager_complain_contents(struct pager *pager, int error, const char *what)
+{
+        const char *why = gpu_why(pager->places.gpu);
+
+        return complain(&pager->complaint, error, "%s: %s", what, why[0] ? why : strerror(-error));
+}
+
 /* Where the library put each layer's K and V, in bytes. */
 static int pager_find_places(struct pager *pager)
 {
@@ -71,6 +79,23 @@ static int pager_make_cache(struct pager *pager)
         return kvp_cache_create(pager->connection, &geometry, &pager->cache);
 }
 
+/* What is written into the cache, once that stands. */
+static int pager_make_contents(struct pager *pager)
+{
+        const struct pager_options *options = &pager->options;
+        int r;
+
+        if (!options->compute)
+                r = marks_new(&pager->places, &pager->contents);
+        else if (!pager->places.gpu)
+                r = compute_new(&pager->places, options->max_seqs, options->verify, &pager->contents);
+        else if ((r = gpu_load(pager->places.gpu, &pager->complaint)) < 0)
+                return r;
+        else
+                r = kernels_new(&pager->places, options->max_seqs, options->verify, &pager->contents);
+        return r < 0 ? pager_complain_contents(pager, r, "contents") : 0;
+}
+
 int pager_open(const struct pager_options *options, struct pager *ret_pager)
 {
         struct kvp_device_info device = { .size = sizeof(device) };
@@ -95,24 +120,19 @@ int pager_open(const struct pager_options *options, struct pager *ret_pager)
         r = kvp_device_info(pager->connection, 0, &device);
         if (r < 0)
                 return pager_complain(pager, r, "kvp_device_info");
-        r = pager_make_cache(pager);
-        if (r < 0)
-                return pager_complain(pager, r, "kvp_cache_create");
-
         pager->places = (struct places){
                 .geometry = options->geometry,
                 .layout = options->layout,
                 .page_size = device.page_size,
                 .worker = options->worker,
         };
-        r = pager_find_places(pager);
-        if (r < 0)
+        if (strcmp(device.backend, "cuda") == 0 && (r = gpu_open(device.uuid, &pager->places.gpu, &pager->complaint)) < 0)
                 return r;
-        if (options->compute)
-                r = compute_new(&pager->places, options->max_seqs, options->verify, &pager->contents);
-        else
-                r = marks_new(&pager->places, &pager->contents);
-        return r < 0 ? pager_complain(pager, r, "contents") : 0;
+        r = pager_make_cache(pager);
+        if (r < 0)
+                return pager_complain(pager, r, "kvp_cache_create");
+        r = pager_find_places(pager);
+        return r < 0 ? r : pager_make_contents(pager);
 }
 
 void pager_close(struct pager *pager)
@@ -122,10 +142,12 @@ void pager_close(struct pager *pager)
         kvp_cache_destroy(pager->cache);
         kvp_disconnect(pager->connection);
         contents_free(&pager->contents);
+        gpu_close(pager->places.gpu);
         free(pager->places.parts);
         free(pager->steps);
         pager->cache = NULL;
         pager->connection = NULL;
+        pager->places.gpu = NULL;
         pager->places.parts = NULL;
         pager->steps = NULL;
 }
@@ -270,7 +292,7 @@ static int pager_admit(void *memory, struct sequence *sequence, uint64_t tokens)
         r = pager->contents.ops->begin(pager->contents.data, sequence,
                                        (uint64_t)sequence->request->prompt_tokens +
                                                sequence->request->generated_tokens);
-        return r < 0 ? pager_complain(pager, r, "no memory to verify against") : 0;
+        return r < 0 ? pager_complain_contents(pager, r, "no memory to verify against") : 0;
 }
 
 static int pager_grow(void *memory, struct sequence *sequences, const size_t *n)
@@ -302,7 +324,7 @@ static int pager_compute(void *memory, struct sequence *sequence, uint64_t from)
         int r = pager->contents.ops->write(pager->contents.data, sequence, from);
 
         gate_yield(pager->gate);
-        return r < 0 ? pager_complain(pager, r, "compute") : 0;
+        return r < 0 ? pager_complain_contents(pager, r, "compute") : 0;
 }
 
 static uint64_t pager_footprint(const void *memory, uint64_t tokens)
@@ -324,7 +346,7 @@ static int pager_release(void *memory, struct sequence *sequence)
                 written.length = 0;
         r = pager->contents.ops->end(pager->contents.data, &written);
         if (r < 0)
-                return pager_complain(pager, r, "compute");
+                return pager_complain_contents(pager, r, "compute");
         if (pager->options.cold && !pager->on_mapper) {
                 r = kvp_seq_trim(pager->cache, sequence->row, 0);
                 if (r < 0)

@@ -53,8 +53,9 @@ static struct attention_tensor tensor_of(const struct kernel_attention *a, const
 
 static int attend_sequence(const struct kernel_attention *a, enum attention_type type, bool paged, uint32_t sequence)
 {
-        const uint32_t element = element_bytes(type), length = ((const uint32_t *)pointer(a->lengths))[sequence];
-        const uint32_t row = a->rows ? ((const uint32_t *)pointer(a->rows))[sequence] : sequence;
+        const uint32_t element = element_bytes(type);
+        const uint32_t length = a->lengths ? ((const uint32_t *)pointer(a->lengths))[sequence] : a->length;
+        const uint32_t row = a->rows ? ((const uint32_t *)pointer(a->rows))[sequence] : a->first_row + sequence;
         char *keys = paged ? gather(a, &a->keys, element, sequence, length) : NULL;
         char *values = paged ? gather(a, &a->values, element, sequence, length) : NULL;
         struct attention attention = {
@@ -145,7 +146,7 @@ static void report(uint64_t *count, uint64_t *first, const struct item *item)
 
 static void fill_head(const struct kernel_contents *c, const struct item *item)
 {
-        const uint64_t seed = kernel_value_seed(c->request, item->token, item->part, item->head);
+        const uint64_t seed = kernel_value_seed(c->request, item->token, c->first_part + item->part, item->head);
         const uint64_t poison = kernel_poison_word(c->worker, c->row, item->token, item->part);
         struct kernel_report *found = pointer(c->report);
 
