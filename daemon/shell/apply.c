@@ -49,7 +49,6 @@ static void apply_welcome(struct daemon *d, const struct core_action *action)
         peer->event_fd = ours;
         memcpy(welcome.tenant, peer->tenant, sizeof(welcome.tenant));
         peer_send(peer, WIRE_WELCOME, peer->hello_request, &welcome, NULL, 0, theirs);
-        peer_log(peer, LOG_LEVEL_DEBUG, "is worker %u", peer->worker);
         events_add(d, WIRE_EVENT_worker_connected, &(struct events_facts){ .peer = peer }, "it is worker %u",
                    peer->worker);
 }

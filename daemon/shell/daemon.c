@@ -17,10 +17,10 @@
 #include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
-#include <systemd/sd-daemon.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "backoff.h"
 #include "log.h"
 #include "owner.h"
 
@@ -64,7 +64,6 @@ static void daemon_bury(struct daemon *d, struct peer *peer)
                 core_event_init(&event, CORE_EV_WORKER_GONE, daemon_now_usec());
                 event.worker_gone.worker = peer->worker;
                 daemon_event(d, &event);
-                peer_log(peer, LOG_LEVEL_DEBUG, "is gone");
         }
         peer_free(peer);
 }
@@ -247,8 +246,7 @@ static int daemon_on_stop(sd_event_source *source, const struct signalfd_siginfo
         struct daemon *d = userdata;
 
         (void)source;
-        log_info("stops: %s", strsignal((int)info->ssi_signo));
-        (void)sd_notify(0, "STOPPING=1");
+        (void)notify_send("STOPPING=1\nSTATUS=Stops");
         events_add(d, WIRE_EVENT_daemon_stopping, NULL, "%s", strsignal((int)info->ssi_signo));
         daemon_settle(d);
         return sd_event_exit(d->event, 0);
@@ -405,7 +403,7 @@ static int daemon_make_loop(struct daemon *d)
         if (r >= 0)
                 r = sd_event_source_set_enabled(d->pending_source, SD_EVENT_OFF);
         if (r >= 0)
-                r = sd_event_set_watchdog(d->event, true);
+                r = notify_open(d);
         if (r >= 0)
                 r = loop_open(d);
         if (r < 0)
@@ -416,7 +414,7 @@ static int daemon_make_loop(struct daemon *d)
 static void daemon_complain(void *userdata, const char *sentence)
 {
         (void)userdata;
-        log_error("%s", sentence);
+        log_error_of(configuration_invalid, "%s", sentence);
 }
 
 static int daemon_set_up(struct daemon *d)
@@ -436,7 +434,7 @@ static int daemon_set_up(struct daemon *d)
         if (r == 0)
                 r = store_open(&d->store, d->config, error, sizeof(error));
         if (r < 0) {
-                log_error("%s", error[0] ? error : strerror(-r));
+                log_error_of(start_failed, "%s", error[0] ? error : strerror(-r));
                 return r;
         }
         r = reload_check(d, d->config, d->config_path, daemon_complain, NULL);
@@ -452,7 +450,7 @@ static int daemon_set_up(struct daemon *d)
         if (r == 0)
                 r = accept_start(d);
         if (r < 0)
-                log_error("cannot start: %s", strerror(-r));
+                log_error_of(start_failed, "cannot start: %s", strerror(-r));
         else
                 daemon_settle(d);
         return r;
@@ -495,9 +493,9 @@ int daemon_run(struct daemon *d)
 
         assert(d && d->core);
 
-        log_info("serves %s", d->listener.path);
         events_add(d, WIRE_EVENT_daemon_started, NULL, "kvpagerd " KVPAGER_VERSION " serves %s", d->listener.path);
-        (void)sd_notifyf(0, "READY=1\nSTATUS=Serves %s", d->listener.path);
+        backoff_done();
+        notify_ready(d);
         r = loop_run(d);
         if (r < 0)
                 log_error("the event loop failed: %s", strerror(-r));
@@ -521,6 +519,7 @@ void daemon_free(struct daemon *d)
         sd_event_source_unref(d->listen_again);
         sd_event_source_unref(d->deadline_source);
         sd_event_source_unref(d->pending_source);
+        notify_close(d);
         loop_close(d);
         sd_event_unref(d->event); /* before the fds that it watches */
         listen_close(&d->listener);

@@ -16,6 +16,7 @@
 #include "events.h"
 #include "listen.h"
 #include "notice.h"
+#include "notify.h"
 #include "peer.h"
 #include "ratelimit.h"
 #include "store.h"
@@ -41,6 +42,7 @@ struct daemon {
         gid_t operators; /* DAEMON_GROUP; (gid_t)-1: there is none */
         struct events events;
         struct notice notice;
+        struct notify notify;
         struct core *core;
         size_t core_bytes;
         struct core_actions actions;

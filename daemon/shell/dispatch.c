@@ -72,6 +72,8 @@ static void dispatch_hello_worker(struct peer *peer, const struct wire_hello *he
                 dispatch_refuse(peer, &identity, hello->tenant, r == -ESRCH ? WIRE_E_WRONG_TENANT : WIRE_E_NO_TENANT);
                 return;
         }
+        if (!peer->cgroup) /* the journal has its unit */
+                (void)identity_cgroup(peer->fd, peer->pid, peer->accepted, &peer->cgroup);
         peer_greeted(peer, PEER_JOINING);
         memcpy(peer->tenant, d->config->tenants[r].name, sizeof(peer->tenant));
         core_event_init(&event, CORE_EV_WORKER_ADD, daemon_now_usec());

@@ -13,6 +13,7 @@
 #include <time.h>
 
 #include "daemon.h"
+#include "log.h"
 
 int events_open(struct events *events)
 {
@@ -44,6 +45,38 @@ static void events_copy(char *field, size_t size, const char *text)
         for (char *c = field; *c; c++)
                 if ((unsigned char)*c < 0x20 || *c == 0x7f)
                         *c = '?';
+}
+
+/* The same for the journal. */
+static void events_log(struct daemon *d, enum wire_event event, const struct events_facts *facts,
+                       const struct wire_item_event *item)
+{
+        static const struct {
+                enum log_kind kind;
+                enum log_level level;
+                const char *begin;
+        } kinds[LOG_KIND_MAX_] = {
+#define X(name, level, id, begin) [LOG_KIND_##name] = { LOG_KIND_##name, LOG_LEVEL_##level, begin },
+                LOG_KINDS(X)
+#undef X
+        };
+        static const enum log_kind kind_of[WIRE_EVENT_MAX_] = {
+#define X(name, doc) [WIRE_EVENT_##name] = LOG_KIND_##name,
+                WIRE_EVENT_KINDS(X)
+#undef X
+        };
+        const enum log_kind kind = kind_of[event];
+        struct log_facts about = { .kind = kind, .bytes = item->bytes, .count = item->count };
+        struct core_tenant_info info;
+
+        if (facts->peer)
+                about = peer_facts(facts->peer, about);
+        about.tenant = item->tenant[0] ? item->tenant : NULL;
+        about.device = item->device[0] ? item->device : NULL;
+        if ((event == WIRE_EVENT_revoke_overdue || event == WIRE_EVENT_worker_killed) &&
+            core_tenant_info(d->core, facts->peer->tenant_index, &info))
+                about.deadline_usec = info.reclaim_deadline_usec;
+        log_about(kinds[kind].level, &about, "%s%s", kinds[kind].begin, item->text);
 }
 
 void events_add(struct daemon *d, enum wire_event event, const struct events_facts *facts, const char *format, ...)
@@ -80,6 +113,7 @@ void events_add(struct daemon *d, enum wire_event event, const struct events_fac
                                   : NULL);
         events_copy(item->device, sizeof(item->device), facts->device);
         events_copy(item->text, sizeof(item->text), text);
+        events_log(d, event, facts, item);
 }
 
 static uint64_t events_oldest(const struct events *events)

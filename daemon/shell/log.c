@@ -2,25 +2,37 @@
  *
  * log.c -- see log.h. A line to stderr is one write, so that lines of several processes on one terminal do not mix.
  */
-#define SD_JOURNAL_SUPPRESS_LOCATION
 #include "log.h"
 
 #include <assert.h>
 #include <errno.h>
+#include <poll.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <systemd/sd-journal.h>
+#include <time.h>
 #include <unistd.h>
 
-#define LOG_LINE_MAX 1024
+#include "journal.h"
+#include "ratelimit.h"
+
+#define LOG_LINE_MAX   1024
+#define LOG_BURST      500u /* lines in the interval, errors and what was asked for by log-level = debug aside */
+#define LOG_BURST_USEC UINT64_C(10000000)
+#define FLUSH_MSEC     100
 
 static struct {
         enum log_level level;
         bool journal, colour;
-} log_state = { .level = LOG_LEVEL_INFO };
+        pthread_mutex_t lock; /* what follows */
+        struct ratelimit limit;
+        uint32_t lost; /* lines that the journal did not take, or that were too many */
+} log_state = { .level = LOG_LEVEL_INFO,
+                .lock = PTHREAD_MUTEX_INITIALIZER,
+                .limit = { .interval_usec = LOG_BURST_USEC, .burst = LOG_BURST } };
 
 static const char *const level_names[] = { [LOG_LEVEL_ERROR] = "error",
                                            [LOG_LEVEL_WARNING] = "warning",
@@ -52,6 +64,15 @@ void log_open(void)
         log_state.colour = !log_state.journal && isatty(STDERR_FILENO) && !getenv("NO_COLOR");
 }
 
+void log_flush(void)
+{
+        if (!log_state.journal)
+                return;
+        for (int i = 0; i < FLUSH_MSEC && !journal_is_read(); i++)
+                (void)poll(NULL, 0, 1);
+        (void)poll(NULL, 0, 5); /* for what it looks up about us after it has read */
+}
+
 void log_set_level(enum log_level level)
 {
         assert(level >= LOG_LEVEL_ERROR && level <= LOG_LEVEL_DEBUG);
@@ -80,40 +101,70 @@ static void log_to_stderr(enum log_level level, const char *text)
                 return; /* there is nobody left to tell */
 }
 
-void log_line(enum log_level level, const char *format, ...)
+/* Says so in one line where lines are missing before this one. */
+static void log_to_journal(enum log_level level, const struct log_facts *facts, const char *text)
 {
-        char text[LOG_LINE_MAX];
-        va_list list;
+        char message[JOURNAL_MAX], lost[64];
+        struct timespec now;
+        uint32_t suppressed;
+        bool sent = true;
 
-        if (level > log_state.level)
+        (void)clock_gettime(CLOCK_MONOTONIC, &now);
+        if (level != LOG_LEVEL_ERROR && log_state.level != LOG_LEVEL_DEBUG &&
+            !ratelimit_allow(&log_state.limit, (uint64_t)now.tv_sec * 1000000u + (uint64_t)now.tv_nsec / 1000u,
+                             &suppressed)) {
+                log_state.lost++;
                 return;
-        va_start(list, format);
-        (void)vsnprintf(text, sizeof(text), format, list);
-        va_end(list);
-        if (log_state.journal)
-                (void)sd_journal_send("MESSAGE=%s", text, "PRIORITY=%d", (int)level, NULL);
-        else
-                log_to_stderr(level, text);
+        }
+        if (log_state.lost > 0) {
+                const struct log_facts about = { .kind = LOG_KIND_lines_lost, .count = log_state.lost };
+
+                (void)snprintf(lost, sizeof(lost), "%u lines were left out before this", log_state.lost);
+                sent = journal_send(JOURNAL_PATH, message, journal_format(message, LOG_LEVEL_WARNING, &about, lost));
+                if (sent)
+                        log_state.lost = 0;
+        }
+        if (!sent || !journal_send(JOURNAL_PATH, message, journal_format(message, level, facts, text)))
+                log_state.lost++;
 }
 
-void log_about_peer(enum log_level level, const struct log_peer *peer, const char *format, ...)
+/* What the line is about. Returns its length. */
+static int log_begin(const struct log_facts *facts, char text[static LOG_LINE_MAX])
 {
-        char text[LOG_LINE_MAX], line[LOG_LINE_MAX];
-        va_list list;
+        const char *tenant = facts->tenant, *device = facts->device;
+        int n = 0;
 
-        assert(peer);
+        text[0] = '\0';
+        if (facts->pid > 0)
+                n = snprintf(text, LOG_LINE_MAX, "pid %d (uid %u%s%.64s): ", facts->pid, facts->uid,
+                             tenant ? ", tenant " : "", tenant ? tenant : "");
+        else if (device)
+                n = snprintf(text, LOG_LINE_MAX, "[device %.64s] ", device);
+        else if (tenant)
+                n = snprintf(text, LOG_LINE_MAX, "[tenant %.64s] ", tenant);
+        return n;
+}
+
+void log_about(enum log_level level, const struct log_facts *facts, const char *format, ...)
+{
+        static const struct log_facts nothing;
+        char text[LOG_LINE_MAX];
+        va_list list;
+        int n;
 
         if (level > log_state.level)
                 return;
+        if (!facts)
+                facts = &nothing;
+        n = log_begin(facts, text);
         va_start(list, format);
-        (void)vsnprintf(text, sizeof(text), format, list);
+        (void)vsnprintf(text + n, sizeof(text) - (size_t)n, format, list);
         va_end(list);
-        (void)snprintf(line, sizeof(line), "pid %d (uid %u%s%s): %.900s", peer->pid, peer->uid,
-                       peer->tenant ? ", tenant " : "", peer->tenant ? peer->tenant : "", text);
-        if (log_state.journal)
-                (void)sd_journal_send("MESSAGE=%s", line, "PRIORITY=%d", (int)level, "OBJECT_PID=%d", peer->pid,
-                                      "KVPAGER_UID=%u", peer->uid, "KVPAGER_TENANT=%s",
-                                      peer->tenant ? peer->tenant : "", NULL);
-        else
-                log_to_stderr(level, line);
+        if (!log_state.journal) {
+                log_to_stderr(level, text);
+                return;
+        }
+        (void)pthread_mutex_lock(&log_state.lock);
+        log_to_journal(level, facts, text);
+        (void)pthread_mutex_unlock(&log_state.lock);
 }

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "backoff.h"
 #include "config.h"
 #include "daemon.h"
 #include "log.h"
@@ -84,7 +85,7 @@ static int parse_options(int argc, char *argv[], struct options *options)
 static void complain(void *userdata, const char *sentence)
 {
         (void)userdata;
-        log_error("%s", sentence);
+        log_error_of(configuration_invalid, "%s", sentence);
 }
 
 /* The file that was named must be there; the default one may be missing. `ret_path` is empty where no file holds. */
@@ -115,9 +116,13 @@ int main(int argc, char *argv[])
         if (r != 0)
                 return r < 0 ? EXIT_USAGE : EXIT_SUCCESS;
         log_open();
+        if (!options.check)
+                backoff_start();
         r = load_config(&options, &path, &config);
-        if (r < 0)
+        if (r < 0) {
+                log_flush();
                 return EXIT_FAILURE;
+        }
         if (options.check) {
                 free(config);
                 return EXIT_SUCCESS;
@@ -126,5 +131,7 @@ int main(int argc, char *argv[])
         if (r == 0)
                 r = daemon_run(daemon);
         daemon_free(daemon);
+        if (r < 0)
+                log_flush();
         return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }

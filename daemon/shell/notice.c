@@ -148,18 +148,16 @@ void notice_missing(struct daemon *d, uint32_t device, uint64_t bytes)
         const struct events_facts facts = { .device = d->store.devices[device].name, .bytes = bytes };
 
         if (bytes > 0)
-                log_warning("[device %s] %" PRIu64 " MiB of its capacity cannot be had: others use them (nvidia-smi shows who)",
-                            facts.device, (bytes + (1u << 20) - 1) >> 20);
+                events_add(d, WIRE_EVENT_memory_missing, &facts,
+                           "%" PRIu64 " bytes of its capacity cannot be had: others use them (nvidia-smi shows who)", bytes);
         else
-                log_info("[device %s] all of its capacity can be had again", facts.device);
-        events_add(d, WIRE_EVENT_memory_missing, &facts, "%" PRIu64 " bytes of its capacity cannot be had", bytes);
+                events_add(d, WIRE_EVENT_memory_missing, &facts, "all of its capacity can be had again");
 }
 
 void notice_suspect(struct daemon *d, struct peer *peer, uint32_t device)
 {
         const struct events_facts facts = { .peer = peer, .device = d->store.devices[device].name };
 
-        peer_log(peer, LOG_LEVEL_WARNING, "gave back memory of [device %s] that did not come free", facts.device);
         events_add(d, WIRE_EVENT_worker_suspect, &facts, "gave back memory that did not come free");
 }
 

@@ -36,9 +36,19 @@ static int peer_extent_fd(void *userdata, uint64_t extent)
         return store_fd(&peer->daemon->store, extent);
 }
 
-void peer_log(struct peer *peer, int level, const char *format, ...)
+struct log_facts peer_facts(const struct peer *peer, struct log_facts facts)
 {
-        struct log_peer about = { .pid = peer->pid, .uid = peer->uid, .tenant = peer->tenant[0] ? peer->tenant : NULL };
+        facts.pid = peer->pid;
+        facts.uid = peer->uid;
+        facts.cgroup = peer->cgroup;
+        facts.worker = peer->worker;
+        facts.tenant = peer->tenant[0] ? peer->tenant : NULL;
+        return facts;
+}
+
+void peer_log_kind(struct peer *peer, enum log_kind kind, enum log_level level, const char *format, ...)
+{
+        const struct log_facts facts = peer_facts(peer, (struct log_facts){ .kind = kind });
         uint64_t now = daemon_now_usec();
         char text[512], more[48] = "";
         uint32_t mine = 0, all = 0;
@@ -52,7 +62,7 @@ void peer_log(struct peer *peer, int level, const char *format, ...)
         va_start(list, format);
         (void)vsnprintf(text, sizeof(text), format, list);
         va_end(list);
-        log_about_peer((enum log_level)level, &about, "%s%s", text, more);
+        log_about(level, &facts, "%s%s", text, more);
 }
 
 void peer_end(struct peer *peer)
@@ -85,8 +95,8 @@ void peer_fail(struct peer *peer, uint32_t request, enum wire_error_code code, c
                         notice_refused(peer->daemon, peer, peer->why);
         }
         if (code != WIRE_E_SHUTTING_DOWN)
-                peer_log(peer, LOG_LEVEL_WARNING, "is disconnected: %s%s%s", wire_error_sentence(code),
-                         detail ? ": " : "", detail ? detail : "");
+                peer_log_kind(peer, LOG_KIND_peer_disconnected, LOG_LEVEL_WARNING, "is disconnected: %s%s%s",
+                              wire_error_sentence(code), detail ? ": " : "", detail ? detail : "");
         if (outbox_is_empty(&peer->outbox))
                 peer_send_error(peer, request, code, detail);
         peer_end(peer);
@@ -106,7 +116,6 @@ void peer_kill(struct peer *peer)
                          strerror(-r));
                 return;
         }
-        peer_log(peer, LOG_LEVEL_WARNING, "did not give memory back in time and was killed, as on-overdue says");
         (void)snprintf(peer->why, sizeof(peer->why), "it was killed, as on-overdue says");
         events_add(peer->daemon, WIRE_EVENT_worker_killed, &(struct events_facts){ .peer = peer },
                    "it did not give memory back in time");

@@ -17,6 +17,7 @@
 
 #include "config.h"
 #include "outbox.h"
+#include "log.h"
 #include "ratelimit.h"
 #include "wire.h"
 
@@ -101,7 +102,12 @@ void peer_watch_process(struct peer *peer);
 /* Makes an event channel: our end and the one that goes to the peer. Where it cannot, the peer is ended. */
 int peer_make_event_channel(struct peer *peer, int *ret_ours, int *ret_theirs);
 
-/* A line about the peer; level as in log.h. Warnings are left out where there were too many. */
-void peer_log(struct peer *peer, int level, const char *format, ...) __attribute__((format(printf, 3, 4)));
+/* `facts` with those that are the peer's. */
+struct log_facts peer_facts(const struct peer *peer, struct log_facts facts);
+
+/* A line about the peer; kind and level as in log.h. Warnings are left out where there were too many. */
+void peer_log_kind(struct peer *peer, enum log_kind kind, enum log_level level, const char *format, ...)
+        __attribute__((format(printf, 4, 5)));
+#define peer_log(peer, level, ...) peer_log_kind(peer, LOG_KIND_none, level, __VA_ARGS__)
 
 #endif

@@ -15,7 +15,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
-#include <systemd/sd-daemon.h>
 #include <unistd.h>
 
 #include "daemon.h"
@@ -211,7 +210,7 @@ static void reload_complain(void *userdata, const char *sentence)
 {
         struct reload_complaint *complaint = userdata;
 
-        log_error("%s", sentence);
+        log_error_of(configuration_invalid, "%s", sentence);
         if (!complaint->first[0])
                 (void)snprintf(complaint->first, complaint->size, "%s", sentence);
 }
@@ -263,16 +262,15 @@ int reload_config(struct daemon *d, const struct peer *by, char *why, size_t siz
         assert(d && why && size > 0);
 
         why[0] = '\0';
-        (void)sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%" PRIu64, daemon_now_usec());
+        notify_reloading();
         r = reload_file(d, &complaint);
-        (void)sd_notify(0, "READY=1");
+        d->notify.refused = r < 0;
+        notify_reloaded(d);
         if (r < 0) {
-                log_error("the configuration stays as it was");
                 d->counters[WIRE_COUNTER_reloads_failed]++;
                 events_add(d, WIRE_EVENT_reload_failed, &facts, "%s", why);
                 return r;
         }
-        log_info("the configuration of %s is in force", d->config_path);
         d->counters[WIRE_COUNTER_reloads]++;
         events_add(d, WIRE_EVENT_reloaded, &facts, "%s", d->config_path);
         return 0;

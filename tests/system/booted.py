@@ -69,6 +69,7 @@ class Box:
             self._wait_until_booted(notify)
         self.pid1 = int(self._read("pid1"))
         self.cgroup = self._read("cgroup").strip()
+        self.systemctl("log-target", "journal")  # until here what it says is in the file console
         return self
 
     def _read(self, name):
