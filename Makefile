@@ -310,9 +310,12 @@ $(FUZZ_T): $(TESTS)/%: $(OBJ)/tests/fuzz/%.o $(FUZZ_P) $(SIM_P) $(ALL_A) \
 
 names = $(notdir $(1))
 scripts = $(sort $(notdir $(basename $(wildcard $(addprefix tests/,$(1))))))
+# The path to a GPU, on the stand-in for its driver: with sanitizers in daemon and workers.
+CUDA_SCRIPTS := $(call scripts,system/3*.py)
 # What tests/run gets: KIND:BUILD-FOLDER:NAME.
 CHECK_JOBS = \
-	$(addprefix system:build/release:,$(call scripts,system/[0-9]*.sh system/[0-9]*.py)) \
+	$(addprefix system:build/release:,$(filter-out $(CUDA_SCRIPTS),$(call scripts,system/[0-9]*.sh system/[0-9]*.py))) \
+	$(addprefix system:build/asan:,$(CUDA_SCRIPTS)) \
 	$(addprefix sim:build/release:,$(call names,$(SIM_T)) $(call scripts,sim/*.sh sim/*.py)) \
 	$(addprefix sim:build/asan:,$(call names,$(SIM_T))) \
 	$(addprefix fuzz:build/asan:,$(call names,$(FUZZ_T))) fuzz:build/tsan:fuzz-lib \
