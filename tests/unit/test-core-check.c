@@ -314,6 +314,9 @@ Test(core_check, sees_a_request_that_is_not_its_workers_or_never_ends)
 
         FALSE(waiting->worker, worker_slot, "is not what worker");
         FALSE(waiting->deadline_usec, core->next_deadline_usec - 1, "outlives its deadline");
+        FALSE(tenant_get(core, worker_get(core, waiting->worker)->tenant)->reclaim_deadline_usec,
+              core->next_deadline_usec - 1 - bits_max_u64(waiting->since_usec, core->devices[0].back_usec),
+              "nobody looks when request");
         FALSE(waiting->state, REQUEST_FREE, "requests of the core");
         MORE(admitted->total, "current bytes of worker");
         LESS(admitted->total, "current bytes of worker");
