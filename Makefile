@@ -26,6 +26,7 @@ UNITDIR ?= $(PREFIX)/lib/systemd/system
 SYSUSERSDIR ?= $(PREFIX)/lib/sysusers.d
 TMPFILESDIR ?= $(PREFIX)/lib/tmpfiles.d
 PRESETDIR ?= $(PREFIX)/lib/systemd/system-preset
+CATALOGDIR ?= $(PREFIX)/lib/systemd/catalog
 BASHCOMPDIR ?= $(PREFIX)/share/bash-completion/completions
 ZSHCOMPDIR ?= $(PREFIX)/share/zsh/site-functions
 FISHCOMPDIR ?= $(PREFIX)/share/fish/vendor_completions.d
@@ -412,6 +413,7 @@ COPIED := client/include/kvpager.h:$(INCLUDEDIR)/kvpager.h \
           systemd/kvpager.sysusers.conf:$(SYSUSERSDIR)/kvpager.conf \
           systemd/kvpager.tmpfiles.conf:$(TMPFILESDIR)/kvpager.conf \
           systemd/kvpager.preset:$(PRESETDIR)/50-kvpager.preset \
+          systemd/kvpager.catalog:$(CATALOGDIR)/kvpager.catalog \
           $(foreach f,$(notdir $(wildcard systemd/drop-ins/*)),systemd/drop-ins/$f:$(DATADIR)/kvpagerd.service.d/$f) \
           $(foreach f,$(notdir $(wildcard client/completions/bash/*)),client/completions/bash/$f:$(BASHCOMPDIR)/$f) \
           $(foreach f,$(notdir $(wildcard client/completions/zsh/*)),client/completions/zsh/$f:$(ZSHCOMPDIR)/$f) \

@@ -50,5 +50,23 @@ if command -v systemd-analyze >/dev/null; then
         }
         tail -n 1 "$TMPDIR/security"
 fi
+# Each kind of message has an id of its own and is explained, in the journal and in the manual.
+sed -nE 's/^ +X\(([a-z_]+), [A-Z]+, ([0-9a-f]{32}),.*/\1 \2/p' daemon/shell/log-kinds.h >"$TMPDIR/kinds"
+[ "$(wc -l <"$TMPDIR/kinds")" -gt 20 ] || fail "there is next to no kind of message"
+[ "$(cut -d' ' -f2 "$TMPDIR/kinds" | sort -u | wc -l)" = "$(wc -l <"$TMPDIR/kinds")" ] || fail "an id stands twice"
+while read -r kind id; do
+        grep -q "^-- $id$" systemd/kvpager.catalog || fail "systemd/kvpager.catalog does not explain $kind, $id"
+        grep -q "^\.It Cm $kind$" man/kvpagerd.8 || fail "man/kvpagerd.8 does not list $kind"
+done <"$TMPDIR/kinds"
+while read -r id; do
+        grep -q " $id$" "$TMPDIR/kinds" || fail "systemd/kvpager.catalog explains $id, which is nothing"
+done < <(sed -n 's/^-- //p' systemd/kvpager.catalog)
+if command -v journalctl >/dev/null; then
+        mkdir -p "$TMPDIR/root/usr/lib/systemd/catalog" "$TMPDIR/root/var/lib/systemd/catalog"
+        cp systemd/kvpager.catalog "$TMPDIR/root/usr/lib/systemd/catalog/"
+        journalctl --root="$TMPDIR/root" --update-catalog 2>"$TMPDIR/catalog" || fail "the catalog cannot be read"
+        cat "$TMPDIR/catalog"
+        [ "$(journalctl --root="$TMPDIR/root" --list-catalog 2>/dev/null | wc -l)" = "$(wc -l <"$TMPDIR/kinds")" ] || fail "the catalog lacks something"
+fi
 grep -q '^SystemCallErrorNumber=EPERM$' systemd/kvpagerd.service || fail "a system call that is refused would end kvpagerd"
 exit $bad
