@@ -12,7 +12,7 @@
  *      KVP_STANDIN_MEMORY   bytes of each device; default 1 GiB
  *      KVP_STANDIN_DEVICES  how many; default 1
  *      KVP_STANDIN_FAULT    SYMBOL:N:RESULT  the N-th call of that function in this process fails so (0: every call)
- *      KVP_STANDIN_DELAY    SYMBOL:USEC      that function takes so long
+ *      KVP_STANDIN_DELAY    SYMBOL:USEC[:N]  that function takes so long, from its N-th call on
  *      KVP_STANDIN_PLANT    WHAT:N           a bug that only verification can find: is_planted()
  *      KVP_STANDIN_FIRST, _VERSION, _VMM, _GRANULARITY, _PERSISTENCE   the first device's number here; the driver's version; what
  *                                            devices can do
@@ -59,11 +59,13 @@ CUresult standin_enter(enum function function)
         (void)__atomic_add_fetch(&state->calls[function], 1, __ATOMIC_RELAXED);
         nth = __atomic_add_fetch(&own_calls[function], 1, __ATOMIC_RELAXED);
         if (delay && strncmp(delay, function_names[function], length) == 0 && delay[length] == ':') {
-                const uint64_t usec = strtoull(delay + length + 1, NULL, 10);
+                char *end;
+                const uint64_t usec = strtoull(delay + length + 1, &end, 10);
 
-                (void)nanosleep(&(struct timespec){ .tv_sec = (time_t)(usec / 1000000),
-                                                    .tv_nsec = (long)(usec % 1000000) * 1000 },
-                                NULL);
+                if (*end != ':' || nth >= strtoull(end + 1, NULL, 10))
+                        (void)nanosleep(&(struct timespec){ .tv_sec = (time_t)(usec / 1000000),
+                                                            .tv_nsec = (long)(usec % 1000000) * 1000 },
+                                        NULL);
         }
         if (fault && strncmp(fault, function_names[function], length) == 0 && fault[length] == ':') {
                 char *end;
