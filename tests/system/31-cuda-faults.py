@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: MIT
 """Each call of the CUDA driver fails in turn, in the worker and in the daemon: an error that can be repeated, and nothing is lost."""
 import os
+import subprocess
 
-from box import Daemon, MIB, TESTS, temporary_folder, until
+from box import BIN, Daemon, MIB, temporary_folder, until
+from standin import Count, SYMBOLS, setup
 
-os.environ.update(KVP_STANDIN_STATE=os.path.join(temporary_folder(), "state"), KVP_STANDIN_MEMORY=str(256 * MIB))
-os.environ["LD_LIBRARY_PATH"] = ":".join(filter(None, [TESTS + "/standin", os.environ.get("LD_LIBRARY_PATH")]))
+setup(memory=256 * MIB)
 CONFIG = "[device gpu]\nbackend = cuda\ncapacity = 128M\nvirgin-pages = 4\n"
-TOKENS = 20000  # 2 KiB each: 20 pages
+TOKENS = 5000  # 2 KiB each: 5 pages
 
 
 def live(worker):
@@ -34,12 +35,25 @@ def live(worker):
     return errors
 
 
+# What a worker's life and a daemon's take without a failure.
+count = Count()
 daemon = Daemon(CONFIG)
+until(lambda: daemon.ctl("devices")["devices"][0]["virgin_bytes"] > 0, "it is ready")
+in_daemon = Count()
+worker = daemon.worker()
+assert live(worker) == []
+worker.quit()
+until(daemon.empty, "everything came back")
+DAEMONS = ("cuMemCreate", "cuMemExportToShareableHandle")
+in_worker = {s: in_daemon(s) for s in SYMBOLS if in_daemon(s) > 0 and s not in DAEMONS}
+at_start = {s: in_daemon.before[s] - count.before[s] for s in SYMBOLS if in_daemon.before[s] > count.before[s]}
+assert {"cuInit", "cuMemMap", "cuMemImportFromShareableHandle", "cuMemSetAccess", "cuMemUnmap", "cuMemRelease", "cuMemAddressFree",
+        "cuCtxSynchronize"} <= set(in_worker), in_worker
+
+# Each of a worker's calls fails, the first, the second and the last time.
 seen = set()
-for symbol in ("cuInit", "cuDeviceGetCount", "cuDeviceGet", "cuDeviceGetUuid_v2", "cuCtxGetCurrent", "cuDevicePrimaryCtxRetain",
-               "cuCtxPushCurrent_v2", "cuCtxPopCurrent_v2", "cuMemAddressReserve", "cuMemImportFromShareableHandle", "cuMemMap",
-               "cuMemSetAccess", "cuMemRelease"):
-    for nth, result in ((1, 2), (2, 999)):
+for symbol, n in in_worker.items():
+    for nth, result in sorted({1: 2, min(2, n): 999, n: 700}.items()):
         os.environ["KVP_STANDIN_FAULT"] = "%s:%d:%d" % (symbol, nth, result)
         worker = daemon.worker()
         if live(worker):
@@ -50,6 +64,17 @@ assert seen >= {"cuInit", "cuMemAddressReserve", "cuMemMap", "cuMemImportFromSha
 del os.environ["KVP_STANDIN_FAULT"]
 daemon.check()
 daemon.stop()
+
+# Each of the daemon's, while it starts: it says so and ends, or it goes on.
+for symbol in sorted(set(at_start) - set(DAEMONS)):
+    os.environ["KVP_STANDIN_FAULT"] = symbol + ":1:999"
+    path = os.path.join(temporary_folder(), "conf")
+    with open(path, "w") as f:
+        f.write(CONFIG)
+    done = subprocess.run([BIN + "/kvpagerd", "--config", path], capture_output=True, text=True, timeout=20,
+                          env=dict(os.environ, KVPAGER_SOCKET=path + ".sock"))
+    assert done.returncode == 1 and "[device gpu]" in done.stderr, (symbol, done)
+    del os.environ["KVP_STANDIN_FAULT"]
 
 for fault in ("cuMemCreate:1:2", "cuMemCreate:3:999", "cuMemExportToShareableHandle:2:304", "cuMemRelease:1:999"):
     os.environ["KVP_STANDIN_FAULT"] = fault
