@@ -22,6 +22,7 @@ LIBDIR ?= $(PREFIX)/lib
 INCLUDEDIR ?= $(PREFIX)/include
 MANDIR ?= $(PREFIX)/share/man
 DATADIR ?= $(PREFIX)/share/kvpager
+DOCDIR ?= $(PREFIX)/share/doc/kvpager
 UNITDIR ?= $(PREFIX)/lib/systemd/system
 SYSUSERSDIR ?= $(PREFIX)/lib/sysusers.d
 TMPFILESDIR ?= $(PREFIX)/lib/tmpfiles.d
@@ -414,6 +415,7 @@ COPIED := client/include/kvpager.h:$(INCLUDEDIR)/kvpager.h \
           systemd/kvpager.tmpfiles.conf:$(TMPFILESDIR)/kvpager.conf \
           systemd/kvpager.preset:$(PRESETDIR)/50-kvpager.preset \
           systemd/kvpager.catalog:$(CATALOGDIR)/kvpager.catalog \
+          $(foreach f,$(notdir $(wildcard docs/containers/*)),docs/containers/$f:$(DOCDIR)/containers/$f) \
           $(foreach f,$(notdir $(wildcard systemd/drop-ins/*)),systemd/drop-ins/$f:$(DATADIR)/kvpagerd.service.d/$f) \
           $(foreach f,$(notdir $(wildcard client/completions/bash/*)),client/completions/bash/$f:$(BASHCOMPDIR)/$f) \
           $(foreach f,$(notdir $(wildcard client/completions/zsh/*)),client/completions/zsh/$f:$(ZSHCOMPDIR)/$f) \
@@ -424,7 +426,7 @@ INSTALLED = $(addprefix $(BINDIR)/,$(notdir $(PROGRAMS))) $(LIBDIR)/libkvpager.s
             $(LIBDIR)/pkgconfig/kvpager.pc $(foreach f,$(MAN_PAGES),$(call MAN_PLACE,$f)) \
             $(foreach l,$(MAN_LINKS),$(call MAN_PLACE,$(firstword $(subst :, ,$l)))) \
             $(addprefix $(UNITDIR)/,$(notdir $(UNITS))) $(foreach f,$(COPIED),$(lastword $(subst :, ,$f)))
-INSTALLED_FOLDERS = $(DATADIR)/kvpagerd.service.d $(DATADIR)
+INSTALLED_FOLDERS = $(DATADIR)/kvpagerd.service.d $(DATADIR) $(DOCDIR)/containers $(DOCDIR)
 D = $(DESTDIR)
 
 install: all $(INSTALLED_PROGRAMS) ## into $(DESTDIR)$(PREFIX)

@@ -66,7 +66,8 @@ if command -v journalctl >/dev/null; then
         cp systemd/kvpager.catalog "$TMPDIR/root/usr/lib/systemd/catalog/"
         journalctl --root="$TMPDIR/root" --update-catalog 2>"$TMPDIR/catalog" || fail "the catalog cannot be read"
         cat "$TMPDIR/catalog"
-        [ "$(journalctl --root="$TMPDIR/root" --list-catalog 2>/dev/null | wc -l)" = "$(wc -l <"$TMPDIR/kinds")" ] || fail "the catalog lacks something"
+        [ "$(journalctl --root="$TMPDIR/root" --list-catalog 2>/dev/null | wc -l)" = "$(wc -l <"$TMPDIR/kinds")" ] ||
+                fail "the catalog lacks something"
 fi
 grep -q '^SystemCallErrorNumber=EPERM$' systemd/kvpagerd.service || fail "a system call that is refused would end kvpagerd"
 exit $bad

@@ -144,14 +144,15 @@ class Box:
     def check(self):
         self.run("kvpagerctl", "check")
 
-    def worker(self, tenant=None, user=None, run=None, expect="connected"):
-        """One that obeys. `run`: options of systemd-run, which makes it a unit of its own; --uid= is among them, not `user`."""
-        if not os.path.exists(os.path.join(self.share, "test-worker")):
+    def worker(self, tenant=None, user=None, run=None, program=("/share/worker",), expect="connected"):
+        """One that obeys. `run`: options of systemd-run, which makes it a unit of its own; --uid= is among them, not `user`.
+        `program` becomes it: its first argument is nothing to it, others are test-worker's."""
+        if not os.path.exists(os.path.join(self.share, "worker")):
             shutil.copy(os.path.join(TESTS, "test-worker"), self.share)
-        words = ["systemd-run", "--quiet", "--pipe", "--collect", *run] if run is not None else []
-        # Its name outside is the last word that Worker adds; inside it has another place.
-        words += ["sh", "-c", 'shift; exec /share/test-worker "$@"', "sh"]
-        return Worker(self, tenant, self.command(words, user), expect)
+            self.write("/share/worker", '#!/bin/sh\nshift\nexec /share/test-worker "$@"\n', 0o755)
+        pipe = [] if "--scope" in (run or ()) else ["--pipe"]
+        words = ["systemd-run", "--quiet", "--collect", *pipe, *run] if run is not None else []
+        return Worker(self, tenant, self.command([*words, *program], user), expect)
 
     # ---- files ----
 
