@@ -37,6 +37,7 @@
         X(protocol_errors, SHELL, "packets refused as malformed")                                                      \
         X(slow_readers, SHELL, "workers dropped because they did not read")                                            \
         X(reloads, SHELL, "configuration reloads that took effect")                                                    \
-        X(reloads_failed, SHELL, "configuration reloads that were refused")
+        X(reloads_failed, SHELL, "configuration reloads that were refused")                                            \
+        X(pauses, SHELL, "times that a worker was not read for a moment, as it left the daemon no rest")
 
 #endif

@@ -15,9 +15,9 @@
 #include "log.h"
 #include "owner.h"
 
-#define ACCEPT_PER_TURN            16u
+#define ACCEPT_PER_TURN            2u
 #define ACCEPT_AGAIN_USEC          UINT64_C(100000) /* after accept() ran out of something */
-#define ACCEPT_AGAIN_ACCURACY_USEC UINT64_C(10000)
+#define ACCEPT_AGAIN_ACCURACY_USEC UINT64_C(1)
 
 struct peer *peers_find_cookie(const struct daemon *d, uint64_t cookie)
 {
@@ -82,6 +82,14 @@ static void accept_one(struct daemon *d, int fd)
                 log_warning("a connection could not be taken: %s", strerror(-r));
 }
 
+/* None for so long. */
+static void accept_later(struct daemon *d, uint64_t usec)
+{
+        (void)sd_event_source_set_time(d->listen_again, daemon_now_usec() + usec);
+        if (sd_event_source_set_enabled(d->listen_again, SD_EVENT_ONESHOT) >= 0)
+                (void)sd_event_source_set_enabled(d->listen_source, SD_EVENT_OFF);
+}
+
 /* Out of fds or memory: the connection stays in the queue, and the loop must not spin on it. */
 static void accept_pause(struct daemon *d, int error)
 {
@@ -90,9 +98,7 @@ static void accept_pause(struct daemon *d, int error)
         if (ratelimit_allow(&d->complaints, daemon_now_usec(), &suppressed))
                 log_error("new connections have to wait: accept: %s%s", strerror(error),
                           error == EMFILE ? "; raise the limit of open files (LimitNOFILE=)" : "");
-        (void)sd_event_source_set_time(d->listen_again, daemon_now_usec() + ACCEPT_AGAIN_USEC);
-        if (sd_event_source_set_enabled(d->listen_again, SD_EVENT_ONESHOT) >= 0)
-                (void)sd_event_source_set_enabled(d->listen_source, SD_EVENT_OFF);
+        accept_later(d, ACCEPT_AGAIN_USEC);
 }
 
 static int accept_on_again(sd_event_source *source, uint64_t usec, void *userdata)
@@ -110,6 +116,8 @@ static int accept_on_again(sd_event_source *source, uint64_t usec, void *userdat
 static int accept_on_listen(sd_event_source *source, int fd, uint32_t events, void *userdata)
 {
         struct daemon *d = userdata;
+        const uint64_t began = daemon_now_nsec();
+        uint64_t pause;
 
         (void)source;
         (void)events;
@@ -122,10 +130,14 @@ static int accept_on_listen(sd_event_source *source, int fd, uint32_t events, vo
                 }
                 if (errno == ECONNABORTED || errno == EINTR)
                         continue;
-                if (errno != EAGAIN)
-                        accept_pause(d, errno);
-                break;
+                if (errno == EAGAIN)
+                        break;
+                accept_pause(d, errno);
+                return 0;
         }
+        pause = throttle_accepted(d, began);
+        if (pause > 0)
+                accept_later(d, pause);
         return 0;
 }
 

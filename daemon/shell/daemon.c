@@ -33,12 +33,17 @@
 #define MAX_REQUESTS           (1u << 16)
 #define FDS_SPARE              64u /* for the loop, the log, the devices, accept() */
 
-uint64_t daemon_now_usec(void)
+uint64_t daemon_now_nsec(void)
 {
         struct timespec now;
 
         (void)clock_gettime(CLOCK_MONOTONIC, &now);
-        return (uint64_t)now.tv_sec * 1000000u + (uint64_t)now.tv_nsec / 1000u;
+        return (uint64_t)now.tv_sec * UINT64_C(1000000000) + (uint64_t)now.tv_nsec;
+}
+
+uint64_t daemon_now_usec(void)
+{
+        return daemon_now_nsec() / 1000u;
 }
 
 /* ---- Events and what follows ---- */
@@ -405,6 +410,8 @@ static int daemon_make_loop(struct daemon *d)
         if (r >= 0)
                 r = notify_open(d);
         if (r >= 0)
+                r = throttle_open(d);
+        if (r >= 0)
                 r = loop_open(d);
         if (r < 0)
                 log_error("the event loop cannot be set up: %s", strerror(-r));
@@ -520,6 +527,7 @@ void daemon_free(struct daemon *d)
         sd_event_source_unref(d->deadline_source);
         sd_event_source_unref(d->pending_source);
         notify_close(d);
+        throttle_close(d);
         loop_close(d);
         sd_event_unref(d->event); /* before the fds that it watches */
         listen_close(&d->listener);

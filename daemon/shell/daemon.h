@@ -21,6 +21,7 @@
 #include "ratelimit.h"
 #include "store.h"
 #include "tenants.h"
+#include "throttle.h"
 #include "wire.h"
 
 #define DAEMON_MAX_GREETING 64u       /* connections that have not said HELLO */
@@ -43,6 +44,7 @@ struct daemon {
         struct events events;
         struct notice notice;
         struct notify notify;
+        struct throttle throttle;
         struct core *core;
         size_t core_bytes;
         struct core_actions actions;
@@ -62,6 +64,7 @@ struct daemon {
 };
 
 uint64_t daemon_now_usec(void);
+uint64_t daemon_now_nsec(void);
 
 /* Sets up everything up to the socket; what goes wrong is logged. Takes `config` in either case. `config_path` empty:
  * none. */
@@ -100,6 +103,9 @@ struct peer *peers_find_worker(const struct daemon *daemon, uint32_t worker);
 
 /* dispatch.c: what a decoded message of a peer means. */
 void dispatch_message(struct peer *peer, const struct wire_view *view);
+
+/* Whether the peer is to be told what came of it. */
+bool dispatch_is_answered(const struct wire_view *view);
 
 /* answer.c: messages that only ask. */
 void answer_query(struct peer *peer, const struct wire_view *view);

@@ -220,6 +220,13 @@ static bool dispatch_is_allowed(struct peer *peer, const struct wire_view *view)
         return true;
 }
 
+bool dispatch_is_answered(const struct wire_view *view)
+{
+        const uint16_t opcode = view->info->opcode;
+
+        return opcode != WIRE_RETURN && opcode != WIRE_ROWS && opcode != WIRE_REVOKED && opcode != WIRE_ACK;
+}
+
 void dispatch_message(struct peer *peer, const struct wire_view *view)
 {
         assert(peer && !peer->ended);

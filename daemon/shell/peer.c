@@ -130,7 +130,7 @@ static int peer_unblock(struct peer *peer)
                 return 0;
         peer->blocked = false;
         (void)sd_event_source_set_enabled(peer->timer, SD_EVENT_OFF);
-        return loop_watch_for(peer->daemon, peer->fd, peer, EPOLLIN);
+        return loop_watch_for(peer->daemon, peer->fd, peer, peer->paused ? 0 : EPOLLIN);
 }
 
 static int peer_block(struct peer *peer)
@@ -320,6 +320,7 @@ static void peer_receive(struct peer *peer)
         struct msghdr message = {
                 .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)
         };
+        const uint64_t began = daemon_now_nsec();
         ssize_t n = recvmsg(peer->fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
         enum wire_error_code error;
         struct wire_view view;
@@ -336,7 +337,7 @@ static void peer_receive(struct peer *peer)
                 return;
         }
         d->counters[WIRE_COUNTER_messages_received]++;
-        peer->active_usec = daemon_now_usec();
+        peer->active_usec = began / 1000;
         error = message.msg_flags & (MSG_TRUNC | MSG_CTRUNC)
                         ? WIRE_E_TRUNCATED
                         : wire_decode(d->packet_in, (size_t)n, n_fds, WIRE_C2D, &view);
@@ -350,6 +351,16 @@ static void peer_receive(struct peer *peer)
         }
         dispatch_message(peer, &view);
         apply_actions(d);
+        throttle_served(peer, began, dispatch_is_answered(&view));
+}
+
+void peer_pause(struct peer *peer, bool pause)
+{
+        peer->paused = pause;
+        if (peer->ended || peer->blocked)
+                return; /* not read in any case */
+        if (loop_watch_for(peer->daemon, peer->fd, peer, pause ? 0 : EPOLLIN) < 0)
+                peer_end(peer); /* nothing would ever wake it */
 }
 
 void peer_serve(struct peer *peer, uint32_t events)

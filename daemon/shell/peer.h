@@ -19,6 +19,7 @@
 #include "outbox.h"
 #include "log.h"
 #include "ratelimit.h"
+#include "throttle.h"
 #include "wire.h"
 
 struct daemon;
@@ -40,7 +41,7 @@ struct peer {
         uint32_t index;  /* in daemon->peers */
         uint64_t cookie; /* never used twice */
         enum peer_state state;
-        bool ended, gathering, blocked, following;
+        bool ended, gathering, blocked, following, paused;
         int fd, event_fd; /* event_fd: our end of the event channel, -1 before WELCOME */
         pid_t pid;
         uid_t uid;
@@ -52,12 +53,13 @@ struct peer {
         char *cgroup;          /* when it was accepted; NULL: not known */
         char why[160];         /* its connection ends, where we end it */
         uint32_t follow_request;
-        uint64_t follow_next;  /* the first event that it was not told of */
-        uint64_t active_usec;  /* last time that it said something, or came */
-        uint64_t blocked_usec; /* since when it takes nothing */
+        uint64_t follow_next;             /* the first event that it was not told of */
+        uint64_t active_usec;             /* last time that it said something, or came */
+        uint64_t blocked_usec;            /* since when it takes nothing */
         sd_event_source *timer, *process; /* process: of a worker; NULL where the kernel does not tell of it */
         struct outbox outbox;
         struct ratelimit complaints;
+        struct budget budget; /* of the loop's time */
         struct peer *next_ended, *next_gathering;
         struct peer_gather gather;
 };
@@ -89,6 +91,9 @@ void peer_kill(struct peer *peer);
 
 /* The loop's: its socket is ready for these epoll events. */
 void peer_serve(struct peer *peer, uint32_t events);
+
+/* Reads nothing from it for a while; or does again. */
+void peer_pause(struct peer *peer, bool pause);
 
 /* Ends the connection without a word. */
 void peer_end(struct peer *peer);

@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * throttle.h -- how much of the loop's time goes to those who always want more of it.
+ *
+ * A worker that waits for its answers limits itself. One that does not would keep the loop busy for good, and the
+ * others waiting: behind its packets, and behind whatever else computes on the loop's CPU, since the kernel lets a
+ * thread that has slept go first, not one that never sleeps. So the loop's time is counted. A peer that has used up its
+ * own budget and still does not wait is greedy: all greedy peers together have one small budget, spent a packet at a
+ * time so that nobody waits for long, and are not read between whiles. New connections have a budget too.
+ */
+#ifndef SHELL_THROTTLE_H
+#define SHELL_THROTTLE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <systemd/sd-event.h>
+
+struct daemon;
+struct peer;
+
+/* One nanosecond in `share` of them, saved up to `most_nsec`; as much may be owed. */
+struct budget_rule {
+        int64_t share, most_nsec;
+};
+
+struct budget {
+        uint64_t then_nsec; /* when `left_nsec` was right; 0: never, it is full */
+        int64_t left_nsec;
+};
+
+/* Takes out what was spent until now. Returns what is left: less than 0 where that was too much. */
+static inline int64_t budget_spend(struct budget *budget, const struct budget_rule *rule, uint64_t now_nsec,
+                                   uint64_t spent_nsec)
+{
+        const int64_t most = rule->most_nsec;
+        const uint64_t since = now_nsec - budget->then_nsec;
+        int64_t left = most;
+
+        if (budget->then_nsec > 0 && since < (uint64_t)(2 * most * rule->share))
+                left = budget->left_nsec + (int64_t)since / rule->share;
+        left = left < most ? left : most;
+        left -= spent_nsec < (uint64_t)(2 * most) ? (int64_t)spent_nsec : 2 * most;
+        left = left > -most ? left : -most;
+        *budget = (struct budget){ .then_nsec = now_nsec, .left_nsec = left };
+        return left;
+}
+
+/* How long until it is full. */
+static inline uint64_t budget_full_usec(const struct budget *budget, const struct budget_rule *rule)
+{
+        return (uint64_t)((rule->most_nsec - budget->left_nsec) * rule->share / 1000);
+}
+
+struct throttle {
+        struct budget greedy, accepting;
+        sd_event_source *timer; /* when greedy peers are read again */
+        bool paused;            /* some are not */
+};
+
+int throttle_open(struct daemon *daemon);
+void throttle_close(struct daemon *daemon);
+
+/* A packet of the peer was dealt with, from `began_nsec` on; `asks`: one that is answered. */
+void throttle_served(struct peer *peer, uint64_t began_nsec, bool asks);
+
+/* Connections were accepted, from `began_nsec` on. Returns for how long none are to be now, usec. */
+uint64_t throttle_accepted(struct daemon *daemon, uint64_t began_nsec);
+
+#endif
