@@ -49,29 +49,36 @@ static int start(const struct cuda *table, char *error, size_t error_size)
                 r = table->driver_get_version(&version);
         if (r == CUDA_SUCCESS && version >= MIN_VERSION)
                 return 0;
-        if (r == CUDA_SUCCESS)
+        if (r == CUDA_SUCCESS) {
                 (void)snprintf(error, error_size, "the driver is one of CUDA %d.%d: " TOO_OLD, version / 1000, version % 1000 / 10);
-        else if (r == CUDA_ERROR_NO_DEVICE)
+                return -ENOTSUP;
+        }
+        if (r == CUDA_ERROR_NO_DEVICE) {
                 (void)snprintf(error, error_size, "the driver sees no GPU (CUDA_VISIBLE_DEVICES, or the nodes /dev/nvidia* of this "
                                                   "container or unit?)");
-        else
-                (void)snprintf(error, error_size, "cuInit: %s; nvidia-smi may know more", cuda_error_name(table, r));
-        return -ENODEV;
+                return -ENODEV;
+        }
+        (void)snprintf(error, error_size, "cuInit: %s; nvidia-smi may know more", cuda_error_name(table, r));
+        return -EIO;
 }
 
 const struct cuda *cuda_get(char *error, size_t error_size)
 {
         struct cuda table;
-        bool ready;
+        int r = 0;
 
         (void)pthread_mutex_lock(&cuda_mutex);
-        if (!cuda_is_ready && load(&table, error, error_size) == 0 && start(&table, error, error_size) == 0) {
-                cuda_table = table;
-                cuda_is_ready = true;
+        if (!cuda_is_ready) {
+                r = load(&table, error, error_size);
+                if (r == 0)
+                        r = start(&table, error, error_size);
+                if (r == 0)
+                        cuda_table = table;
+                cuda_is_ready = r == 0;
         }
-        ready = cuda_is_ready;
         (void)pthread_mutex_unlock(&cuda_mutex);
-        return ready ? &cuda_table : NULL;
+        errno = -r;
+        return r == 0 ? &cuda_table : NULL;
 }
 
 int cuda_device_find(const struct cuda *cuda, const char *uuid, CUdevice *ret_device)

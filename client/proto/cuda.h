@@ -140,7 +140,7 @@ struct cuda {
 };
 
 /* The driver of this process, loaded and initialised once; NULL: there is none that is fit, and `error` says why and what to
- * do. Thread-safe. The driver stays loaded: it cannot be taken out of a process. */
+ * do, errno is ENOENT (no driver), ENODEV (it sees no GPU), ENOTSUP (too old) or EIO. Thread-safe. The driver stays loaded: it cannot be taken out of a process. */
 const struct cuda *cuda_get(char *error, size_t error_size);
 
 /* The device of that UUID, whatever its number here: CUDA_VISIBLE_DEVICES renumbers. -ENODEV. */

@@ -46,7 +46,7 @@ struct dev {
         CUmemAllocationProp prop;
         uint64_t page_size, capacity;
         char uuid[CUDA_UUID_SIZE];
-        char warning[200];
+        char warning[DEV_WARNING];
 };
 
 /* ---- NVML: what others use, and whether the GPU keeps its state while nobody has it open ---- */
@@ -137,14 +137,14 @@ __attribute__((format(printf, 3, 4))) static int fail(char *error, size_t size, 
         return -ENODEV;
 }
 
-/* The device that `wanted` names; empty: the only one there is. */
-static int find_device(struct dev *dev, const char *wanted, char *error, size_t size)
+/* The device that `wanted` names; empty: the only one there is, or `any`: the first. */
+static int find_device(struct dev *dev, const char *wanted, bool any, char *error, size_t size)
 {
         int count = 0, found = -1, matches = 0;
         char name[CUDA_UUID_SIZE];
 
         if (dev->cuda->device_get_count(&count) != CUDA_SUCCESS || count == 0)
-                return fail(error, size, "the driver sees no GPU");
+                return fail(error, size, "the driver sees no GPU (CUDA_VISIBLE_DEVICES?)");
         for (int i = 0; i < count; i++) {
                 CUdevice device;
                 CUuuid uuid;
@@ -155,13 +155,18 @@ static int find_device(struct dev *dev, const char *wanted, char *error, size_t 
                 cuda_uuid_format(&uuid, name);
                 if (wanted[0] && (uuid_is_index(wanted) ? atoi(wanted) != i : strncmp(name, wanted, strlen(wanted)) != 0))
                         continue;
-                matches++;
+                if (matches++ > 0 && any)
+                        continue;
                 found = device;
                 memcpy(dev->uuid, name, sizeof(name));
         }
         if (matches == 0)
                 return fail(error, size, "uuid: no GPU is called %s (%d are there: nvidia-smi -L lists them)", wanted, count);
-        if (matches > 1)
+        if (matches > 1 && any)
+                (void)snprintf(dev->warning, sizeof(dev->warning),
+                               "%d GPUs are there, and this is the first: a section [device NAME] with backend = cuda and uuid = "
+                               "GPU-... for each takes others", matches);
+        else if (matches > 1)
                 return fail(error, size, "uuid: %d GPUs are meant: say which, nvidia-smi -L lists them", matches);
         dev->device = found;
         return 0;
@@ -212,9 +217,9 @@ static int set_capacity(struct dev *dev, const struct dev_options *options, char
                             "stop what uses the rest (nvidia-smi shows it)",
                             dev->capacity >> 20, (known ? available : total) >> 20, dev->uuid);
         if (known && dev->nvml.persistence && dev->nvml.persistence(dev->nvml.device, &persistence) == 0 && !persistence)
-                (void)snprintf(dev->warning, sizeof(dev->warning),
-                               "persistence mode is off: memory is lost when the last process closes the GPU; enable "
-                               "nvidia-persistenced or nvidia-smi -pm 1");
+                (void)snprintf(dev->warning + strlen(dev->warning), sizeof(dev->warning) - strlen(dev->warning),
+                               "%spersistence mode is off: memory is lost when the last process closes the GPU; enable "
+                               "nvidia-persistenced or nvidia-smi -pm 1", dev->warning[0] ? "; " : "");
         return 0;
 }
 
@@ -229,9 +234,9 @@ static int cuda_open(const struct dev_options *options, struct dev **ret, char *
                 return -ENOMEM;
         dev->page_size = options->page_size ? options->page_size : CUDA_DEFAULT_PAGE;
         dev->cuda = cuda_get(error, size);
-        r = dev->cuda ? 0 : -ENODEV;
+        r = dev->cuda ? 0 : errno == ENOENT || errno == ENODEV ? -ENOENT : -ENODEV;
         if (r == 0)
-                r = find_device(dev, options->uuid ? options->uuid : "", error, size);
+                r = find_device(dev, options->uuid ? options->uuid : "", options->any, error, size);
         if (r == 0)
                 r = check_device(dev, error, size);
         if (r == 0)

@@ -34,7 +34,7 @@ struct dev {
         uint64_t page_size, capacity;
         unsigned memfd_flags;
         bool allocate; /* at creation, all of it */
-        char warning[200];
+        char warning[DEV_WARNING];
 };
 
 static FILE *host_open_file(const char *path)

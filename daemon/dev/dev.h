@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #define DEV_TAMPERED 1
+#define DEV_WARNING  400u /* bytes of a warning */
 
 struct dev;
 
@@ -23,13 +24,14 @@ struct dev_options {
         uint64_t capacity;         /* bytes; 0: by capacity_percent */
         uint32_t capacity_percent; /* of the device's memory; 0: the backend's default (host: half of MemAvailable) */
         bool hugepages, populate;
+        bool any; /* of several devices the first will do, with a warning */
 };
 
 struct dev_info {
         uint64_t page_size, capacity; /* bytes; capacity is a multiple of page_size */
         char backend[16];
         char uuid[48];
-        char warning[200]; /* empty, or one sentence for the log, e.g. capacity over the host's RAM */
+        char warning[DEV_WARNING]; /* empty, or one sentence for the log, e.g. capacity over the host's RAM */
 };
 
 struct dev_extent {
@@ -46,7 +48,7 @@ struct dev_backend {
         /* Whether options make sense, as far as that does not change from one moment to the next: 0, or -EINVAL after a
          * complaint about each that does not. Any thread. */
         int (*check)(const struct dev_options *options, dev_complain_fn *complain, void *userdata);
-        /* Checks, and opens. 0 or a negative errno with a sentence in `error`. */
+        /* Checks, and opens. 0 or a negative errno with a sentence in `error`; -ENOENT: this machine has no such devices at all. */
         int (*open)(const struct dev_options *options, struct dev **ret, char *error, size_t error_size);
         void (*close)(struct dev *dev);
         void (*info)(const struct dev *dev, struct dev_info *ret);

@@ -132,8 +132,10 @@ static struct config *config_new(void)
 /* What a file leaves out. */
 static void config_complete(struct config *config)
 {
-        if (config->n_devices == 0)
-                device_init(&config->devices[config->n_devices++], "host", 0);
+        if (config->n_devices == 0) {
+                device_init(&config->devices[config->n_devices], "host", 0);
+                (void)strcpy(config->devices[config->n_devices++].backend, CONFIG_BACKEND_ANY);
+        }
         if (config->n_tenants == 0) {
                 struct config_tenant *tenant = &config->tenants[config->n_tenants++];
 

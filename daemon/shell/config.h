@@ -19,6 +19,7 @@
 
 #define CONFIG_DEFAULT_PATH "/etc/kvpager/kvpagerd.conf"
 #define CONFIG_NAME_MAX     64u /* bytes, NUL included */
+#define CONFIG_BACKEND_ANY "any"
 #define CONFIG_MAX_DEVICES  16u
 #define CONFIG_MAX_TENANTS  256u
 #define CONFIG_MAX_MATCHES  32u
@@ -43,7 +44,7 @@ struct config_daemon {
 struct config_device {
         char name[CONFIG_NAME_MAX];
         unsigned line;
-        char backend[16], uuid[48];
+        char backend[16], uuid[48]; /* CONFIG_BACKEND_ANY: a GPU if there is one, else the host */
         struct config_amount capacity; /* 0: the backend's default */
         uint64_t page_size;            /* 0: the backend's default */
         uint32_t virgin_pages;         /* UINT32_MAX: chosen from the capacity */
@@ -94,7 +95,7 @@ int config_load(const char *path, config_complain_fn *complain, void *userdata, 
 /* The same from an open file; `path` is its name in complaints. */
 int config_parse(FILE *file, const char *path, config_complain_fn *complain, void *userdata, struct config **ret);
 
-/* What holds without a file: one device `host`, one tenant `default` that takes anybody. NULL: out of memory. */
+/* What holds without a file: one device that is found, one tenant `default` that takes anybody. NULL: out of memory. */
 struct config *config_default(void);
 
 /* A device as its backend wants to hear of it; points into `device`. */

@@ -32,6 +32,33 @@ static uint32_t device_default_virgin_pages(const struct dev_info *info)
         return pages < 1024 ? (uint32_t)pages : 1024;
 }
 
+/* A GPU, if there is one and it can be used; else the host's memory. */
+static int device_open_any(struct store_device *device, struct dev_options options, char *why, size_t size)
+{
+        char warning[300] = "";
+        int r;
+
+        options.any = true;
+        device->backend = &dev_backend_cuda;
+        r = device->backend->open(&options, &device->dev, why, size);
+        if (r == 0) {
+                (void)snprintf(device->name, sizeof(device->name), "gpu0");
+                device->backend->info(device->dev, &device->info);
+                return 0;
+        }
+        if (r != -ENOENT)
+                (void)snprintf(warning, sizeof(warning), "%s", why);
+        device->backend = &dev_backend_host;
+        r = device->backend->open(&options, &device->dev, why, size);
+        if (r < 0)
+                return r;
+        device->backend->info(device->dev, &device->info);
+        if (warning[0])
+                (void)snprintf(device->info.warning, sizeof(device->info.warning),
+                               "a GPU's memory would be used, but: %s", warning);
+        return 0;
+}
+
 static int device_open(struct store_device *device, const struct config_device *config, char *error, size_t error_size)
 {
         const struct dev_options options = config_device_options(config);
@@ -39,11 +66,16 @@ static int device_open(struct store_device *device, const struct config_device *
         int r;
 
         (void)snprintf(device->name, sizeof(device->name), "%s", config->name);
-        device->backend = dev_backend_find(config->backend);
-        assert(device->backend);
-        r = device->backend->open(&options, &device->dev, why, sizeof(why));
+        if (strcmp(config->backend, CONFIG_BACKEND_ANY) == 0) {
+                r = device_open_any(device, options, why, sizeof(why));
+        } else {
+                device->backend = dev_backend_find(config->backend);
+                assert(device->backend);
+                r = device->backend->open(&options, &device->dev, why, sizeof(why));
+                if (r == 0)
+                        device->backend->info(device->dev, &device->info);
+        }
         if (r == 0) {
-                device->backend->info(device->dev, &device->info);
                 device->virgin_pages = config->virgin_pages == UINT32_MAX ? device_default_virgin_pages(&device->info)
                                                                           : config->virgin_pages;
                 r = dev_thread_new(device->backend, device->dev, &device->thread);

@@ -125,7 +125,7 @@ Test(config, what_is_left_out)
 
                 cr_assert_eq(c->n_devices, 1);
                 cr_expect_str_eq(c->devices[0].name, "host");
-                cr_expect_str_eq(c->devices[0].backend, "host");
+                cr_expect_str_eq(c->devices[0].backend, CONFIG_BACKEND_ANY);
                 cr_assert_eq(c->n_tenants, 1);
                 cr_expect_str_eq(c->tenants[0].name, "default");
                 cr_assert_eq(c->tenants[0].n_matches, 1);
