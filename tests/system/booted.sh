@@ -47,7 +47,7 @@ inner() {
         mount -t tmpfs -o mode=755 tmpfs "$root/etc/systemd/system"
         for unit in systemd-logind getty.target systemd-networkd systemd-resolved systemd-timesyncd systemd-pstore \
                 systemd-firstboot systemd-remount-fs systemd-journal-catalog-update systemd-hwdb-update ldconfig \
-                systemd-tmpfiles-clean.timer; do
+                systemd-tmpfiles-clean.timer dbus.socket dbus; do
                 case $unit in
                 *.*) ;;
                 *) unit=$unit.service ;;
@@ -60,9 +60,10 @@ inner() {
         echo 0123456789abcdef0123456789abcdef >"$root/etc/machine-id"
         mkdir -p "$root/etc/systemd/journald.conf.d"
         printf '[Journal]\nStorage=volatile\n' >"$root/etc/systemd/journald.conf.d/box.conf"
-        # Packages are installed in a moment: no pages are indexed, nothing is synced to a disk that there is not.
-        rm -f "$root/var/lib/man-db/auto-update"
-        echo force-unsafe-io >"$root/etc/dpkg/dpkg.cfg.d/box" || true
+        # Packages are installed in a moment: no pages are indexed, nothing is synced to a disk that there is not, and their units may
+        # be started, which images for containers forbid.
+        rm -f "$root/var/lib/man-db/auto-update" "$root/usr/sbin/policy-rc.d"
+        if [ -d "$root/etc/dpkg/dpkg.cfg.d" ]; then echo force-unsafe-io >"$root/etc/dpkg/dpkg.cfg.d/box"; fi
 
         hostname box
         ip link set lo up 2>/dev/null || true
