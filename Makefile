@@ -107,6 +107,8 @@ $(OBJ)/client/cli/%: FLAGS := -fPIE $(CLIENT_I) -Iclient/cli
 $(OBJ)/client/replay/%: FLAGS := -fPIE -pthread $(CLIENT_I) -Iclient/cli -Iclient/replay -Ikernels -Ikernels/ref
 $(OBJ)/kernels/%: FLAGS := -fPIE -Ikernels -DKERNEL_IMAGE='"$(KERNEL_IMAGE)"'
 $(OBJ)/kernels/ref/%: FLAGS := -fPIE -Ikernels -Ikernels/ref
+# The skeletons are made by bpftool, whose style is its own.
+$(OBJ)/bpf/%: FLAGS := -fPIE $(CLIENT_I) -Iclient/cli -Ibpf -isystem $(O)/bpf
 $(OBJ)/man/%: FLAGS := -fPIE -Iclient/proto -Iclient/cli
 $(OBJ)/tests/%: FLAGS := -fPIE -pthread $(TEST_I)
 # What is loaded into other programs defines what libc defines, and is not looked into by sanitizers nor counted.
@@ -116,7 +118,7 @@ $(OBJ)/tests/standin/%: FLAGS := -fPIC -fvisibility=hidden $(UNWATCHED) -Iclient
 
 # ---- What there is to build ------------------------------------------------------------------------------------------
 
-objects = $(patsubst %.c,$(OBJ)/%.o,$(wildcard $(1)/*.c))
+objects = $(patsubst %.c,$(OBJ)/%.o,$(filter-out %.bpf.c,$(wildcard $(1)/*.c)))
 # Objects of folders, main.c aside: what goes into an archive.
 parts = $(filter-out %/main.o,$(foreach f,$(1),$(call objects,$(f))))
 
@@ -128,6 +130,8 @@ PROTO_O := $(call parts,client/proto)
 CLIENT_O := $(call parts,client/lib)
 CLI_O := $(call parts,client/cli)
 REPLAY_O := $(call parts,client/replay kernels kernels/ref)
+OBSERVE_O := $(call objects,bpf)
+BPF_SKELETONS := $(patsubst bpf/%.bpf.c,$(O)/bpf/%.skel.h,$(wildcard bpf/*.bpf.c))
 
 BASE_A := $(if $(BASE_O),$(LIB)/libbase.a)
 CORE_A := $(if $(CORE_O),$(LIB)/libcore.a)
@@ -148,7 +152,8 @@ TEST_LIBS := $(DAEMON_LIBS) $(CLIENT_LIBS)
 
 PROGRAMS := $(if $(wildcard daemon/shell/main.c),$(BIN)/kvpagerd) \
             $(if $(wildcard client/cli/main.c),$(BIN)/kvpagerctl) \
-            $(if $(wildcard client/replay/main.c),$(BIN)/kvpager-replay)
+            $(if $(wildcard client/replay/main.c),$(BIN)/kvpager-replay) \
+            $(if $(OBSERVE_O),$(BIN)/kvpager-observe)
 
 MADE_PAGES := $(patsubst man/%.in,$(O)/man/%,$(wildcard man/*.in))
 
@@ -255,6 +260,21 @@ $(BIN)/kvpagerd: $(OBJ)/daemon/shell/main.o $(DAEMON_A)
 	@mkdir -p $(@D)
 	$(link) $(DAEMON_LIBS) -pthread
 
+# Programs for the kernel: clang compiles, bpftool links them, which drops what debuggers need, and makes the C that loads them.
+BPF_FLAGS := -target bpf -mcpu=v3 -O2 -g -Wall -Wextra -Wno-unused-parameter $(WERROR) -Ibpf \
+             -I/usr/include/$(shell $(CC) -print-multiarch 2>/dev/null || echo .) $(REPRODUCIBLE) \
+             -D__TARGET_ARCH_$(patsubst aarch64,arm64,$(patsubst x86_64,x86,$(shell uname -m)))
+BPFTOOL ?= $(firstword $(wildcard /usr/sbin/bpftool) bpftool)
+$(BPF_SKELETONS): $(O)/bpf/%.skel.h: bpf/%.bpf.c $(wildcard bpf/*.h) $(O)/flags
+	@mkdir -p $(@D)
+	$(call quiet,BPF)$(CLANG) $(BPF_FLAGS) -c -o $(@D)/$*.o $<
+	@$(BPFTOOL) gen object $(@D)/$*.bpf.o $(@D)/$*.o
+	@$(BPFTOOL) gen skeleton $(@D)/$*.bpf.o name $*_bpf >$@
+$(OBSERVE_O): $(BPF_SKELETONS)
+$(BIN)/kvpager-observe: $(OBSERVE_O) $(CLI_A) $(PROTO_A)
+	@mkdir -p $(@D)
+	$(link) -lbpf -lsystemd -ljansson
+
 # Pages whose tables are those that the code is made from.
 $(O)/man/tables: $(OBJ)/man/tables.o $(CLI_A) $(PROTO_A)
 	@mkdir -p $(@D)
@@ -318,6 +338,7 @@ CUDA_SCRIPTS := $(call scripts,system/3*.py)
 CHECK_JOBS = \
 	$(addprefix system:build/release:,$(filter-out $(CUDA_SCRIPTS),$(call scripts,system/[0-9]*.sh system/[0-9]*.py))) \
 	$(addprefix system:build/asan:,$(CUDA_SCRIPTS)) \
+	$(addprefix bpf:build/release:,$(call scripts,bpf/[0-9]*.py)) \
 	$(addprefix sim:build/release:,$(call names,$(SIM_T)) $(call scripts,sim/*.sh sim/*.py)) \
 	$(addprefix sim:build/asan:,$(call names,$(SIM_T))) \
 	$(addprefix fuzz:build/asan:,$(call names,$(FUZZ_T))) fuzz:build/tsan:fuzz-lib \
@@ -417,6 +438,8 @@ COPIED := client/include/kvpager.h:$(INCLUDEDIR)/kvpager.h \
           systemd/kvpager.catalog:$(CATALOGDIR)/kvpager.catalog \
           $(foreach f,$(notdir $(wildcard docs/containers/*)),docs/containers/$f:$(DOCDIR)/containers/$f) \
           $(foreach f,$(notdir $(wildcard systemd/drop-ins/*)),systemd/drop-ins/$f:$(DATADIR)/kvpagerd.service.d/$f) \
+          $(foreach f,$(notdir $(wildcard systemd/observe-drop-ins/*)),\
+            systemd/observe-drop-ins/$f:$(DATADIR)/kvpager-observe.service.d/$f) \
           $(foreach f,$(notdir $(wildcard client/completions/bash/*)),client/completions/bash/$f:$(BASHCOMPDIR)/$f) \
           $(foreach f,$(notdir $(wildcard client/completions/zsh/*)),client/completions/zsh/$f:$(ZSHCOMPDIR)/$f) \
           $(foreach f,$(notdir $(wildcard client/completions/fish/*)),client/completions/fish/$f:$(FISHCOMPDIR)/$f)
@@ -426,7 +449,8 @@ INSTALLED = $(addprefix $(BINDIR)/,$(notdir $(PROGRAMS))) $(LIBDIR)/libkvpager.s
             $(LIBDIR)/pkgconfig/kvpager.pc $(foreach f,$(MAN_PAGES),$(call MAN_PLACE,$f)) \
             $(foreach l,$(MAN_LINKS),$(call MAN_PLACE,$(firstword $(subst :, ,$l)))) \
             $(addprefix $(UNITDIR)/,$(notdir $(UNITS))) $(foreach f,$(COPIED),$(lastword $(subst :, ,$f)))
-INSTALLED_FOLDERS = $(DATADIR)/kvpagerd.service.d $(DATADIR) $(DOCDIR)/containers $(DOCDIR)
+INSTALLED_FOLDERS = $(DATADIR)/kvpagerd.service.d $(DATADIR)/kvpager-observe.service.d $(DATADIR) \
+                    $(DOCDIR)/containers $(DOCDIR)
 D = $(DESTDIR)
 
 install: all $(INSTALLED_PROGRAMS) ## into $(DESTDIR)$(PREFIX)
@@ -453,8 +477,8 @@ gpu-bundle: ## (arrives with the CUDA backend)
 
 # ---- House -----------------------------------------------------------------------------------------------------------
 
-C_FILES := $(wildcard daemon/*/*.c client/*/*.c kernels/*.c kernels/ref/*.c man/*.c tests/*/*.c)
-H_FILES := $(wildcard daemon/*/*.h client/*/*.h kernels/*.h kernels/ref/*.h tests/*/*.h)
+C_FILES := $(wildcard bpf/*.c daemon/*/*.c client/*/*.c kernels/*.c kernels/ref/*.c man/*.c tests/*/*.c)
+H_FILES := $(wildcard bpf/*.h daemon/*/*.h client/*/*.h kernels/*.h kernels/ref/*.h tests/*/*.h)
 
 format: ## rewrites the C files as .clang-format says
 	$(FORMAT) -i $(C_FILES) $(H_FILES)

@@ -57,6 +57,8 @@ static const struct ctl_metric metrics[] = {
                "what the tenant is charged for: live, idle, granted and not yet acknowledged, being returned"),
         TENANT(live_bytes, live_bytes, "bytes", U64, false, "mapped in rows that a sequence holds"),
         TENANT(idle_bytes, idle_bytes, "bytes", U64, false, "mapped in released rows, kept for the next request"),
+        TENANT(unbrokered_bytes, unbrokered_bytes, "bytes", U64, false,
+               "device memory that its processes have taken without kvpager, as far as kvpager-observe tells"),
         TENANT(min_bytes, min_bytes, "bytes", LIMIT, false, "memory.min"),
         TENANT(low_bytes, low_bytes, "bytes", LIMIT, false, "memory.low"),
         TENANT(high_bytes, high_bytes, "bytes", LIMIT, false, "memory.high; +Inf where none is set"),

@@ -51,25 +51,6 @@ void ctl_snapshot_done(struct ctl_snapshot *snapshot)
         ctl_list_done(&snapshot->counters);
 }
 
-json_t *ctl_json_number(uint64_t value)
-{
-        return value <= INT64_MAX ? json_integer((json_int_t)value) : json_null();
-}
-
-json_t *ctl_json_text(const char *text)
-{
-        json_t *string = json_string(text);
-        char ascii[512];
-        size_t n = 0;
-
-        if (string)
-                return string;
-        for (; text[n] && n + 1 < sizeof(ascii); n++)
-                ascii[n] = (char)((unsigned char)text[n] < 0x80 ? text[n] : '?');
-        ascii[n] = 0;
-        return json_string(ascii);
-}
-
 static json_t *json_daemon(const struct wire_status *s)
 {
         return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "version", ctl_json_text(s->version), "socket",

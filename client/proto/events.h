@@ -19,6 +19,7 @@
         X(worker_connected, "a process became a worker of a tenant")                                                   \
         X(worker_gone, "a worker's connection ended; the text says why, bytes what it was charged for")                \
         X(worker_killed, "a worker's process was killed, as on-overdue = kill says")                                   \
+        X(worker_ended, "the process of a worker, of one that is gone as well, ended; the text says how, by what the kernel told kvpager-observe") \
         X(peer_refused, "a process was not welcomed; count: so many since the last that was told of")                  \
         X(revoke_overdue, "a worker did not answer a revoke by its deadline; bytes: what it still owes")               \
         X(revoke_answered_late, "it answered after all")                                                               \

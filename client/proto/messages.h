@@ -25,6 +25,8 @@
 #define WIRE_MAX_ROWS         512u                 /* rows of a ROWS */
 #define WIRE_MAX_SETTINGS     16u                  /* keys of a TENANT_SET */
 #define WIRE_MAX_EVENTS       32u                  /* events of an EVENTS */
+#define WIRE_MAX_ENDED        64u                  /* processes of an ENDED */
+#define WIRE_MAX_UNBROKERED   32u                  /* processes of an UNBROKERED */
 #define WIRE_MAX_TIMEOUT_USEC (60ull * 1000000ull) /* a request waits no longer; larger timeouts are cut to it */
 
 /* Features, offered by HELLO and confirmed by WELCOME. None yet. */
@@ -64,6 +66,9 @@ enum wire_return_reason {
 #define WIRE_FIELDS_TENANT_SET(X, C, R) X(U32, n_items) R(U32, reserved) C(tenant, 64)
 #define WIRE_FIELDS_EVENTS_GET(X, C, R) X(U64, from) X(U32, follow) R(U32, reserved) /* follow: 0 or 1 */
 
+#define WIRE_FIELDS_ENDED(X, C, R) X(U32, n_items) R(U32, reserved)
+#define WIRE_FIELDS_UNBROKERED(X, C, R) X(U32, n_items) R(U32, reserved)
+
 #define WIRE_FIELDS_WELCOME(X, C, R)                                                                                   \
         X(U32, version) X(U32, worker) X(U64, features) C(tenant, 64)
 #define WIRE_FIELDS_ERROR(X, C, R) X(U32, error) X(I32, status) C(text, 240)
@@ -98,8 +103,8 @@ enum wire_return_reason {
         X(U64, current_bytes) X(U64, live_bytes) X(U64, idle_bytes) X(U64, min_bytes) X(U64, low_bytes)                \
         X(U64, high_bytes) X(U64, max_bytes) X(U64, reclaim_deadline_usec) X(U64, extents_granted)                     \
         X(U64, pages_granted) X(U64, requests) X(U64, requests_waited) X(U64, requests_failed) X(U64, wait_usec)       \
-        X(U64, stall_usec) X(U64, revokes) X(U64, pages_revoked) X(U64, revokes_overdue) X(U32, waiting)               \
-        X(U32, overdue) X(U32, kills) R(U32, reserved) X(U32, workers) X(U32, weight) C(name, 64)
+        X(U64, stall_usec) X(U64, revokes) X(U64, pages_revoked) X(U64, revokes_overdue) X(U64, unbrokered_bytes)      \
+        X(U32, waiting) X(U32, overdue) X(U32, kills) R(U32, reserved) X(U32, workers) X(U32, weight) C(name, 64)
 #define WIRE_ITEM_WORKER(X, C, R)                                                                                      \
         X(U64, pid) X(U64, current_bytes) X(U64, live_bytes) X(U64, idle_bytes) X(U64, unacknowledged_bytes)           \
         X(U32, worker) X(U32, caches) X(U32, uid) X(U32, overdue) C(tenant, 64)
@@ -107,6 +112,11 @@ enum wire_return_reason {
         X(U64, pid) X(U64, virtual_bytes) X(U64, live_bytes) X(U64, idle_bytes) X(U32, cache) X(U32, worker)           \
         X(U32, rows) X(U32, held_rows) X(U32, planes) R(U32, reserved) C(tenant, 64)
 #define WIRE_ITEM_COUNTER(X, C, R) X(U64, value) C(name, 56)
+#define WIRE_ITEM_ENDED(X, C, R)                                                                                       \
+        X(U64, pid) X(U32, worker) X(U32, status) X(U32, oom) R(U32, reserved) /* status: as wait(2) has it; oom: 0 or 1 */
+#define WIRE_ITEM_UNBROKERED(X, C, R)                                                                                  \
+        X(U64, pid) X(U64, bytes) X(U32, uid) X(U32, gid) X(U32, device) R(U32, reserved)                 \
+        C(cgroup, 256) /* device: the driver's number; UINT32_MAX: not known */
 #define WIRE_ITEM_SETTING(X, C, R) C(key, 32) C(value, 64)
 #define WIRE_ITEM_EVENT(X, C, R)                                                                                       \
         X(U64, sequence) X(U64, time_usec) X(U64, pid) X(U64, bytes) X(U32, worker) X(U32, uid) X(U32, count)          \
@@ -138,6 +148,8 @@ enum wire_return_reason {
         X(TENANT_SET, 24, C2D, SETTING, WIRE_MAX_SETTINGS, NONE, OPERATOR, "LIMITS", "changes keys of a tenant as its section of the configuration would, all of them or none; until the configuration is read again") \
         X(RELOAD, 25, C2D, NONE, 0, NONE, OPERATOR, "OK", "reads the configuration again; ERROR has the first complaint, and everything stays as it was") \
         X(EVENTS_GET, 26, C2D, NONE, 0, NONE, OPERATOR, "EVENTS", "the events from the one numbered from on that are still remembered; with follow also those to come, as further replies to the same request") \
+        X(ENDED, 27, C2D, ENDED, WIRE_MAX_ENDED, NONE, OPERATOR, "OK", "how processes ended that are or were workers, as the kernel told kvpager-observe") \
+        X(UNBROKERED, 28, C2D, UNBROKERED, WIRE_MAX_UNBROKERED, NONE, OPERATOR, "OK", "device memory that processes have taken without kvpager, in place of what was said of them before; it holds as long as the connection") \
         X(WELCOME, 64, D2C, NONE, 0, ONE, ANY, "none", "the connection stands; carries the event channel")             \
         X(ERROR, 65, D2C, NONE, 0, NONE, ANY, "none", "the request failed, and why in a sentence")                     \
         X(OK, 66, D2C, NONE, 0, NONE, ANY, "none", "the request is done")                                              \

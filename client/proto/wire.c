@@ -248,6 +248,13 @@ static enum wire_error_code wire_check_values(const struct wire_view *view)
                                 return WIRE_E_BAD_VALUE;
                 return WIRE_E_NONE;
         }
+        case WIRE_ENDED: {
+                const struct wire_item_ended *items = view->items;
+                for (uint32_t i = 0; i < view->n_items; i++)
+                        if (items[i].oom > 1 || items[i].status > 0xffff)
+                                return WIRE_E_BAD_VALUE;
+                return WIRE_E_NONE;
+        }
         case WIRE_GRANT: {
                 const struct wire_item_grant *items = view->items;
                 for (uint32_t i = 0; i < view->n_items; i++)

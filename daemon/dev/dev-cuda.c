@@ -44,7 +44,7 @@ struct dev {
         uint64_t made; /* bytes of extents that stand; the device thread's */
         CUdevice device;
         CUmemAllocationProp prop;
-        uint64_t page_size, capacity;
+        uint64_t page_size, capacity, total;
         char uuid[CUDA_UUID_SIZE];
         char warning[DEV_WARNING];
 };
@@ -204,6 +204,7 @@ static int set_capacity(struct dev *dev, const struct dev_options *options, char
 
         if (dev->cuda->device_total_mem(&total, dev->device) != CUDA_SUCCESS)
                 return fail(error, size, "GPU %s does not say how much memory it has", dev->uuid);
+        dev->total = total;
         dev->capacity = options->capacity;
         if (dev->capacity == 0)
                 dev->capacity = (uint64_t)((double)(options->capacity_percent || !known ? total : available) / 100.0 *
@@ -258,7 +259,11 @@ static void cuda_close(struct dev *dev)
 
 static void cuda_info(const struct dev *dev, struct dev_info *ret)
 {
-        *ret = (struct dev_info){ .page_size = dev->page_size, .capacity = dev->capacity, .backend = "cuda" };
+        *ret = (struct dev_info){ .page_size = dev->page_size,
+                                  .capacity = dev->capacity,
+                                  .total = dev->total,
+                                  .number = (uint32_t)dev->device,
+                                  .backend = "cuda" };
         memcpy(ret->uuid, dev->uuid, sizeof(dev->uuid));
         memcpy(ret->warning, dev->warning, sizeof(ret->warning));
 }

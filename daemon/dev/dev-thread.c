@@ -102,7 +102,7 @@ static void thread_wait(struct dev_thread *t)
         }
         (void)clock_gettime(CLOCK_REALTIME, &until);
         until.tv_sec += LOOK_SECONDS;
-        t->look = pthread_cond_timedwait(&t->cond, &t->mutex, &until) == ETIMEDOUT;
+        t->look |= pthread_cond_timedwait(&t->cond, &t->mutex, &until) == ETIMEDOUT;
 }
 
 static void *thread_main(void *userdata)
@@ -240,6 +240,16 @@ struct dev_job *dev_thread_collect(struct dev_thread *t, unsigned max)
                 (void)eventfd_read(t->event_fd, &value);
         (void)pthread_mutex_unlock(&t->mutex);
         return taken.head;
+}
+
+void dev_thread_look(struct dev_thread *t)
+{
+        assert(t);
+
+        (void)pthread_mutex_lock(&t->mutex);
+        t->look = t->backend->missing != NULL;
+        (void)pthread_cond_signal(&t->cond);
+        (void)pthread_mutex_unlock(&t->mutex);
 }
 
 bool dev_thread_missing(struct dev_thread *t, uint64_t *ret)

@@ -40,6 +40,9 @@ void dev_thread_submit(struct dev_thread *thread, struct dev_job *job);
  * nothing is left to collect: it takes in all destructions up to then. */
 bool dev_thread_missing(struct dev_thread *thread, uint64_t *ret);
 
+/* Something happened to the device: the backend is asked soon what is missing, not only when it is time to. */
+void dev_thread_look(struct dev_thread *thread);
+
 /* Takes up to `max` finished jobs, in the order they finished, linked by `next`; NULL: none. */
 struct dev_job *dev_thread_collect(struct dev_thread *thread, unsigned max);
 

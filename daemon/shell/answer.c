@@ -61,6 +61,7 @@ static bool answer_tenant(struct daemon *d, uint32_t index, void *ret_item)
                                            .revokes = info.revokes,
                                            .pages_revoked = info.pages_revoked,
                                            .revokes_overdue = info.revokes_overdue,
+                                           .unbrokered_bytes = d->observe.tenants[index],
                                            .waiting = info.waiting,
                                            .overdue = info.overdue,
                                            .kills = info.on_overdue == CORE_OVERDUE_KILL,

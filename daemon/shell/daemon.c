@@ -195,10 +195,10 @@ static void daemon_note_returner(struct store_device *device, const struct store
 }
 
 /* What the device cannot give at the moment changed. Where it is more, whoever gave memory back just before may have kept it. */
-static void daemon_missing(struct daemon *d, uint32_t index, uint64_t bytes)
+static void daemon_missing(struct daemon *d, uint32_t index, uint64_t bytes, bool suspects)
 {
         struct store_device *device = &d->store.devices[index];
-        const bool more = bytes > device->missing;
+        const bool more = suspects && bytes > device->missing;
         struct core_event event;
 
         device->missing = bytes;
@@ -220,6 +220,23 @@ static void daemon_missing(struct daemon *d, uint32_t index, uint64_t bytes)
         device->n_returners = 0;
 }
 
+/* Of what others are known to have taken the device may say a part, or all of it: the larger figure is the right one. */
+static uint64_t daemon_missing_now(const struct daemon *d, uint32_t index)
+{
+        const uint64_t told = d->store.devices[index].missing_told, observed = observe_missing(d, index);
+
+        return told > observed ? told : observed;
+}
+
+void daemon_look_at_missing(struct daemon *d, uint32_t index)
+{
+        const uint64_t missing = daemon_missing_now(d, index);
+
+        if (missing != d->store.devices[index].missing)
+                daemon_missing(d, index, missing, false);
+        dev_thread_look(d->store.devices[index].thread);
+}
+
 static int daemon_on_device(sd_event_source *source, int fd, uint32_t events, void *userdata)
 {
         struct daemon *d = userdata;
@@ -237,8 +254,10 @@ static int daemon_on_device(sd_event_source *source, int fd, uint32_t events, vo
                         daemon_note_returner(&d->store.devices[i], &results[k]);
                         daemon_device_done(d, &d->store.devices[i], &results[k]);
                 }
-                if (dev_thread_missing(d->store.devices[i].thread, &missing))
-                        daemon_missing(d, i, missing);
+                if (dev_thread_missing(d->store.devices[i].thread, &missing)) {
+                        d->store.devices[i].missing_told = missing;
+                        daemon_missing(d, i, daemon_missing_now(d, i), true);
+                }
         }
         daemon_settle(d);
         return 0;
@@ -513,6 +532,7 @@ void daemon_free(struct daemon *d)
 {
         if (!d)
                 return;
+        observe_close(&d->observe);
         for (uint32_t i = 0; d->peers && i < d->max_peers; i++)
                 if (d->peers[i])
                         peer_fail(d->peers[i], 0, WIRE_E_SHUTTING_DOWN, NULL);

@@ -17,6 +17,7 @@
 #include "listen.h"
 #include "notice.h"
 #include "notify.h"
+#include "observe.h"
 #include "peer.h"
 #include "ratelimit.h"
 #include "store.h"
@@ -45,6 +46,7 @@ struct daemon {
         struct notice notice;
         struct notify notify;
         struct throttle throttle;
+        struct observe observe;
         struct core *core;
         size_t core_bytes;
         struct core_actions actions;
@@ -109,6 +111,10 @@ bool dispatch_is_answered(const struct wire_view *view);
 
 /* answer.c: messages that only ask. */
 void answer_query(struct peer *peer, const struct wire_view *view);
+
+/* Says to the core what of a device cannot be had, where that changed: by what the device says, or by what others are known to
+ * have taken. */
+void daemon_look_at_missing(struct daemon *daemon, uint32_t device);
 
 /* operate.c: messages of operators. */
 void operate_message(struct peer *peer, const struct wire_view *view);

@@ -275,6 +275,8 @@ void dispatch_message(struct peer *peer, const struct wire_view *view)
         case WIRE_TENANT_SET:
         case WIRE_RELOAD:
         case WIRE_EVENTS_GET:
+        case WIRE_ENDED:
+        case WIRE_UNBROKERED:
                 operate_message(peer, view);
                 break;
         case WIRE_WELCOME:

@@ -71,6 +71,11 @@ static void events_log(struct daemon *d, enum wire_event event, const struct eve
 
         if (facts->peer)
                 about = peer_facts(facts->peer, about);
+        if (facts->pid > 0) {
+                about.pid = (int)facts->pid;
+                about.uid = facts->uid;
+                about.worker = facts->worker;
+        }
         about.tenant = item->tenant[0] ? item->tenant : NULL;
         about.device = item->device[0] ? item->device : NULL;
         if ((event == WIRE_EVENT_revoke_overdue || event == WIRE_EVENT_worker_killed) &&
@@ -99,7 +104,10 @@ void events_add(struct daemon *d, enum wire_event event, const struct events_fac
         item = &events->ring[events->next % EVENTS_KEPT];
         *item = (struct wire_item_event){ .sequence = events->next++,
                                           .time_usec = events_clock_usec(),
+                                          .pid = facts->pid,
                                           .bytes = facts->bytes,
+                                          .worker = facts->worker,
+                                          .uid = facts->uid,
                                           .count = facts->count };
         if (facts->peer) {
                 item->pid = (uint64_t)facts->peer->pid;
@@ -119,6 +127,28 @@ void events_add(struct daemon *d, enum wire_event event, const struct events_fac
 static uint64_t events_oldest(const struct events *events)
 {
         return events->next > EVENTS_KEPT ? events->next - EVENTS_KEPT : 1;
+}
+
+bool events_find_worker(const struct daemon *d, uint32_t worker, uint64_t pid, char ret_tenant[static CONFIG_NAME_MAX],
+                        uint32_t *ret_uid)
+{
+        const struct peer *peer = peers_find_worker(d, worker);
+
+        if (peer && (uint64_t)peer->pid == pid) {
+                memcpy(ret_tenant, peer->tenant, CONFIG_NAME_MAX);
+                *ret_uid = peer->uid;
+                return true;
+        }
+        for (uint64_t i = d->events.next; i > events_oldest(&d->events); i--) {
+                const struct wire_item_event *item = &d->events.ring[(i - 1) % EVENTS_KEPT];
+
+                if (item->worker != worker || item->pid != pid || !item->tenant[0])
+                        continue;
+                (void)snprintf(ret_tenant, CONFIG_NAME_MAX, "%s", item->tenant);
+                *ret_uid = item->uid;
+                return true;
+        }
+        return false;
 }
 
 /* One packet of events from number `from` on, or from the oldest. Returns the number to go on from. */

@@ -11,6 +11,7 @@
 
 #include <stdint.h>
 
+#include "config.h"
 #include "wire.h"
 
 #define EVENTS_KEPT          1024u
@@ -32,6 +33,8 @@ struct events_facts {
         const char *tenant, *device; /* tenant NULL: the peer's */
         uint64_t bytes;
         uint32_t count;
+        uint64_t pid; /* these three: of somebody who is no peer any more */
+        uint32_t uid, worker;
 };
 
 int events_open(struct events *events);
@@ -40,6 +43,10 @@ void events_close(struct events *events);
 /* Remembers an event of now. `facts` NULL: it is about nobody. */
 void events_add(struct daemon *daemon, enum wire_event event, const struct events_facts *facts, const char *format, ...)
         __attribute__((format(printf, 4, 5)));
+
+/* Whose worker that process is, or was as far as events are remembered: fills tenant and uid. */
+bool events_find_worker(const struct daemon *daemon, uint32_t worker, uint64_t pid, char ret_tenant[static CONFIG_NAME_MAX],
+                        uint32_t *ret_uid);
 
 /* Answers EVENTS_GET. */
 void events_answer(struct peer *peer, const struct wire_view *view);

@@ -21,6 +21,7 @@
         X(worker_connected, INFO, 5c0e0f6a3dd24706960ddf9e04270dd7, "")                                                \
         X(worker_gone, INFO, 73ee097b6e7f4d69b76a3e190385fd10, "is gone: ")                                            \
         X(worker_killed, WARNING, fabb4df2bffe49e4aed333f6aa1d24ba, "was killed, as on-overdue says: ")                \
+        X(worker_ended, NOTICE, 69eab11644b847c8814226aa2ffec7ae, "")                                                  \
         X(peer_refused, DEBUG, 349e77ca8a864480981684658315e34e, "is not welcomed: ")                                  \
         X(revoke_overdue, WARNING, 594309a00f994a5db09d2aa3f4c7cd9f, "is overdue: ")                                   \
         X(revoke_answered_late, INFO, 417785a2ac9a4ebe807888bcecdadca8, "is no longer overdue: ")                      \

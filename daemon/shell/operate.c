@@ -119,6 +119,8 @@ void operate_message(struct peer *peer, const struct wire_view *view)
                 operate_set(peer, view);
         else if (view->info->opcode == WIRE_RELOAD)
                 operate_reload(peer, view);
-        else
+        else if (view->info->opcode == WIRE_EVENTS_GET)
                 events_answer(peer, view);
+        else
+                observe_message(peer, view);
 }

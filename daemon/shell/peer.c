@@ -532,6 +532,7 @@ void peer_free(struct peer *peer)
         sd_event_source_disable_unref(peer->process);
         outbox_done(&peer->outbox);
         events_forget(peer);
+        observe_forget(peer);
         fd_close(peer->event_fd);
         fd_close(peer->fd);
         free(peer->cgroup);

@@ -23,7 +23,8 @@ struct store_device {
         struct dev_info info;
         char name[CONFIG_NAME_MAX];
         uint32_t virgin_pages;
-        uint64_t missing;                      /* bytes of its capacity, as was said last */
+        uint64_t missing;                      /* bytes of its capacity, as the core was told last */
+        uint64_t missing_told;                 /* as the device itself said last */
         uint32_t returners[STORE_RETURNERS];   /* workers whose extents were destroyed since */
         uint32_t n_returners;
 };

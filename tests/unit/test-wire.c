@@ -95,6 +95,10 @@ static void tame(enum wire_opcode opcode, uint32_t n_items)
                         ((struct wire_item_row *)(void *)source_items)[i].held = draw() % 2;
                 else if (opcode == WIRE_GRANT)
                         ((struct wire_item_grant *)(void *)source_items)[i].flags = draw() % 4;
+                else if (opcode == WIRE_ENDED) {
+                        ((struct wire_item_ended *)(void *)source_items)[i].status = draw() % 0x10000;
+                        ((struct wire_item_ended *)(void *)source_items)[i].oom = draw() % 2;
+                }
         }
 }
 

@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only
+ *
+ * count.bpf.h -- counting without losing any: other CPUs, and whoever interrupts, count in the same place.
+ */
+#ifndef BPF_COUNT_H
+#define BPF_COUNT_H
+
+#include "shared.h"
+#include "vmlinux.h"
+
+#include <bpf/bpf_helpers.h>
+
+#define COUNT(counter)  ((void)__sync_fetch_and_add(&(counter), 1))
+#define ADD(counter, n) ((void)__sync_fetch_and_add(&(counter), (n)))
+
+/* The value's slot in a histogram. */
+static __always_inline void count_in(struct histogram *histogram, uint64_t value)
+{
+        uint32_t slot = 0;
+
+#pragma unroll
+        for (uint32_t bits = 32; bits > 0; bits >>= 1)
+                if (value >> bits) {
+                        value >>= bits;
+                        slot += bits;
+                }
+        COUNT(histogram->slots[slot < SHARED_SLOTS ? slot : SHARED_SLOTS - 1]);
+}
+
+#endif

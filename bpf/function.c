@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * function.c -- see function.h.
+ */
+#include "function.h"
+
+#include <elf.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#ifdef __x86_64__
+#define MACHINE EM_X86_64
+#else
+#define MACHINE EM_AARCH64
+#endif
+
+/* `n` structs of `size` bytes at `offset`, where they lie within the file and are aligned. */
+static const void *part(const struct elf *elf, uint64_t offset, uint64_t n, uint64_t size)
+{
+        if (offset > elf->size || n > elf->size / size || n * size > elf->size - offset || offset % 8 != 0)
+                return NULL;
+        return elf->bytes + offset;
+}
+
+int elf_open(const char *path, struct elf *ret)
+{
+        const int fd = open(path, O_RDONLY | O_CLOEXEC);
+        const Elf64_Ehdr *header;
+        struct stat st;
+        void *bytes;
+
+        if (fd < 0)
+                return -errno;
+        if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || (size_t)st.st_size < sizeof(*header)) {
+                (void)close(fd);
+                return -ENOEXEC;
+        }
+        bytes = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+        (void)close(fd);
+        if (bytes == MAP_FAILED)
+                return -errno;
+        *ret = (struct elf){ .bytes = bytes, .size = (size_t)st.st_size };
+        header = bytes;
+        if (memcmp(header->e_ident, ELFMAG, SELFMAG) == 0 && header->e_ident[EI_CLASS] == ELFCLASS64 &&
+            header->e_machine == MACHINE && header->e_phentsize == sizeof(Elf64_Phdr) &&
+            (header->e_shentsize == sizeof(Elf64_Shdr) || header->e_shnum == 0))
+                return 0;
+        elf_close(ret);
+        return -ENOEXEC;
+}
+
+void elf_close(struct elf *elf)
+{
+        if (elf->bytes)
+                (void)munmap((void *)(uintptr_t)elf->bytes, elf->size);
+        *elf = (struct elf){ 0 };
+}
+
+/* Where in the file that address of the program lies; 0: nowhere. */
+static uint64_t offset_of(const struct elf *elf, uint64_t address)
+{
+        const Elf64_Ehdr *header = (const void *)elf->bytes;
+        const Elf64_Phdr *segments = part(elf, header->e_phoff, header->e_phnum, sizeof(*segments));
+
+        for (unsigned i = 0; segments && i < header->e_phnum; i++)
+                if (segments[i].p_type == PT_LOAD && segments[i].p_flags & PF_X && address >= segments[i].p_vaddr &&
+                    address - segments[i].p_vaddr < segments[i].p_filesz)
+                        return address - segments[i].p_vaddr + segments[i].p_offset;
+        return 0;
+}
+
+int elf_function(const struct elf *elf, const char *name, uint64_t *ret)
+{
+        const Elf64_Ehdr *header = (const void *)elf->bytes;
+        const Elf64_Shdr *sections = part(elf, header->e_shoff, header->e_shnum, sizeof(*sections));
+        const size_t length = strlen(name) + 1;
+        bool any = false;
+
+        for (unsigned i = 0; sections && i < header->e_shnum; i++) {
+                const Elf64_Shdr *section = &sections[i], *texts;
+                const Elf64_Sym *symbols = part(elf, section->sh_offset, section->sh_size / sizeof(*symbols),
+                                                sizeof(*symbols));
+
+                if (section->sh_type != SHT_DYNSYM || section->sh_link >= header->e_shnum || !symbols)
+                        continue;
+                texts = &sections[section->sh_link];
+                if (texts->sh_offset > elf->size || texts->sh_size > elf->size - texts->sh_offset)
+                        continue;
+                any = true;
+                for (size_t k = 0; k < section->sh_size / sizeof(*symbols); k++) {
+                        const Elf64_Sym *s = &symbols[k];
+
+                        if (ELF64_ST_TYPE(s->st_info) != STT_FUNC || s->st_shndx == SHN_UNDEF ||
+                            s->st_name >= texts->sh_size || length > texts->sh_size - s->st_name ||
+                            memcmp(elf->bytes + texts->sh_offset + s->st_name, name, length) != 0)
+                                continue;
+                        *ret = offset_of(elf, s->st_value);
+                        return *ret ? 0 : -ENOEXEC;
+                }
+        }
+        return any ? -ENOENT : -ENOEXEC;
+}
+
+bool elf_instruction_is_cheap(const struct elf *elf, uint64_t offset, char ret_name[static 16])
+{
+        static const struct {
+                unsigned char bytes[4], mask[4];
+                const char *name;
+                bool cheap;
+        } known[] = {
+                { { 0xf3, 0x0f, 0x1e, 0xfa }, { 0xff, 0xff, 0xff, 0xff }, "endbr64", false },
+                { { 0x90 }, { 0xff }, "nop", true },
+                { { 0x50 }, { 0xf8 }, "push", true },
+                { { 0x41, 0x50 }, { 0xff, 0xf8 }, "push", true },
+                { { 0xe9 }, { 0xff }, "jmp", true },
+                { { 0xeb }, { 0xff }, "jmp", true },
+                { { 0xe8 }, { 0xff }, "call", true },
+                { { 0x48, 0x83, 0xec }, { 0xff, 0xff, 0xff }, "sub rsp", false },
+                { { 0x48, 0x81, 0xec }, { 0xff, 0xff, 0xff }, "sub rsp", false },
+        };
+        const unsigned char *code = elf->bytes + offset;
+
+        (void)snprintf(ret_name, 16, "other");
+        if (MACHINE != EM_X86_64 || offset + 4 > elf->size)
+                return MACHINE != EM_X86_64; /* elsewhere all cost the same, or nearly */
+        for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
+                bool same = true;
+
+                for (unsigned k = 0; k < 4; k++)
+                        same &= (code[k] & known[i].mask[k]) == known[i].bytes[k];
+                if (!same)
+                        continue;
+                (void)snprintf(ret_name, 16, "%s", known[i].name);
+                return known[i].cheap;
+        }
+        return false;
+}

@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * serve.c -- the service's figures for who asks: a connection gets the snapshot as JSON and is closed.
+ *
+ * So `kvpager-observe --json` beside the service shows what the service has counted since it started, and no program is
+ * loaded a second time. The socket is for those who may see all of it: its owner and group.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <syslog.h>
+#include <unistd.h>
+
+#include "observer.h"
+
+#define SERVE_DEFAULT      "/run/kvpager-observe/observe.sock"
+#define SERVE_PATIENCE_SEC 5
+
+static sd_event_source *listening;
+static char bound[108];
+
+const char *serve_path(void)
+{
+        const char *path = getenv("KVPAGER_OBSERVE_SOCKET");
+
+        return path && *path ? path : SERVE_DEFAULT;
+}
+
+static int address_of(const char *path, struct sockaddr_un *ret)
+{
+        *ret = (struct sockaddr_un){ .sun_family = AF_UNIX };
+        if (strlen(path) >= sizeof(ret->sun_path))
+                return -ENAMETOOLONG;
+        memcpy(ret->sun_path, path, strlen(path));
+        return 0;
+}
+
+/* Who does not read for some seconds gets a part of it, which is no JSON. */
+static int on_connection(sd_event_source *source, int fd, uint32_t events, void *userdata)
+{
+        const struct timeval patience = { .tv_sec = SERVE_PATIENCE_SEC };
+        const int client = accept4(fd, NULL, NULL, SOCK_CLOEXEC);
+        json_t *snapshot;
+
+        (void)source;
+        (void)events;
+        if (client < 0)
+                return 0;
+        (void)setsockopt(client, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
+        snapshot = observer_json(userdata);
+        if (snapshot)
+                (void)json_dumpfd(snapshot, client, JSON_COMPACT);
+        json_decref(snapshot);
+        (void)close(client);
+        return 0;
+}
+
+int serve_open(struct observer *o)
+{
+        struct sockaddr_un address;
+        int fd, r = address_of(serve_path(), &address);
+
+        if (r < 0)
+                return r;
+        fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        if (fd < 0)
+                return -errno;
+        (void)unlink(address.sun_path); /* of one that was killed */
+        (void)umask(0117);
+        if (bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0 || listen(fd, 16) < 0)
+                r = -errno;
+        if (r == 0)
+                r = sd_event_add_io(o->event, &listening, fd, EPOLLIN, on_connection, o);
+        if (r < 0) {
+                (void)close(fd);
+                return r;
+        }
+        (void)sd_event_source_set_io_fd_own(listening, 1);
+        memcpy(bound, address.sun_path, sizeof(bound));
+        return 0;
+}
+
+void serve_close(struct observer *o)
+{
+        (void)o;
+        if (listening)
+                (void)unlink(bound);
+        listening = sd_event_source_disable_unref(listening);
+}
+
+json_t *serve_ask(void)
+{
+        const struct timeval patience = { .tv_sec = SERVE_PATIENCE_SEC };
+        struct sockaddr_un address;
+        json_t *snapshot = NULL;
+        int fd;
+
+        if (address_of(serve_path(), &address) < 0)
+                return NULL;
+        fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        if (fd < 0)
+                return NULL;
+        (void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+        (void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
+        if (connect(fd, (struct sockaddr *)&address, sizeof(address)) == 0)
+                snapshot = json_loadfd(fd, 0, NULL);
+        (void)close(fd);
+        return snapshot;
+}
