@@ -282,18 +282,19 @@ $(O)/man/tables: $(OBJ)/man/tables.o $(CLI_A) $(PROTO_A)
 $(MADE_PAGES): $(O)/man/%: man/%.in $(O)/man/tables
 	$(call quiet,MAN)$(O)/man/tables <$< >$@
 
-# Programs that use libkvpager.so find it beside them in the build tree. What is installed is linked again, without rpath.
+# Programs that use libkvpager.so find it beside them in the build tree. What is installed is linked again, without rpath and with the
+# library in it: so one package serves, and what a host is tried with does not change with the library that workers use.
 RPATH := -Wl,-rpath,'$$ORIGIN/../lib'
 $(BIN)/kvpagerctl: $(OBJ)/client/cli/main.o $(CLI_A) $(PROTO_A) $(CLIENT_SO)
-$(OBJ)/install/kvpagerctl: $(OBJ)/client/cli/main.o $(CLI_A) $(PROTO_A) $(CLIENT_SO)
+$(OBJ)/installed/kvpagerctl: $(OBJ)/client/cli/main.o $(CLI_A) $(PROTO_A)
 $(BIN)/kvpager-replay: $(OBJ)/client/replay/main.o $(REPLAY_A) $(CLI_A) $(PROTO_A) $(CLIENT_SO)
-$(OBJ)/install/kvpager-replay: $(OBJ)/client/replay/main.o $(REPLAY_A) $(CLI_A) $(PROTO_A) $(CLIENT_SO)
+$(OBJ)/installed/kvpager-replay: $(OBJ)/client/replay/main.o $(REPLAY_A) $(CLI_A) $(CLIENT_A) $(PROTO_A)
 $(BIN)/kvpagerctl $(BIN)/kvpager-replay:
 	@mkdir -p $(@D)
 	$(link) $(uses_so) $(RPATH) $(CLIENT_LIBS) -pthread
-$(OBJ)/install/kvpagerctl $(OBJ)/install/kvpager-replay:
+$(OBJ)/installed/kvpagerctl $(OBJ)/installed/kvpager-replay:
 	@mkdir -p $(@D)
-	$(link) $(uses_so) $(CLIENT_LIBS) -pthread
+	$(link) $(CLIENT_LIBS) -pthread
 
 $(UNIT_T): $(TESTS)/%: $(OBJ)/tests/unit/%.o $(UNIT_P) $(SIM_P) $(ALL_A)
 	@mkdir -p $(@D)
@@ -423,8 +424,8 @@ demo: ## builds, replays a serving load of two tenants through real attention, v
 	+@$(MAKE) --no-print-directory $(JOBS) CC=gcc VARIANT=release all
 	@scripts/demo.sh build/release
 
-INSTALLED_PROGRAMS := $(patsubst $(BIN)/kvpager-replay,$(OBJ)/install/kvpager-replay, \
-                      $(patsubst $(BIN)/kvpagerctl,$(OBJ)/install/kvpagerctl,$(PROGRAMS)))
+INSTALLED_PROGRAMS := $(patsubst $(BIN)/kvpager-replay,$(OBJ)/installed/kvpager-replay, \
+                      $(patsubst $(BIN)/kvpagerctl,$(OBJ)/installed/kvpagerctl,$(PROGRAMS)))
 MAN_PAGES := $(wildcard man/*.[1-8]) $(MADE_PAGES)
 # Functions that share a page with another: NAME.3:PAGE.3.
 MAN_LINKS = $(shell cd man && awk '/^\.Nd/ { nextfile } $$1 == ".Nm" && $$2 ".3" != FILENAME { print $$2 ".3:" FILENAME }' *.3)

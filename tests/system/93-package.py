@@ -68,7 +68,8 @@ def again(folder, version):
 
 def ours(box):
     """What has our name, where packages put things."""
-    found = box.run("find", "/etc", "/lib/systemd", "/opt", "/run", "/usr", "/var", "-xdev", "-name", "*kvp*", "-not", "-path", "/run/systemd/*")
+    found = box.run("find", "/etc", "/lib/systemd", "/opt", "/run", "/usr", "/var", "-xdev", "-name", "*kvp*", "-not", "-path",
+                    "/run/systemd/*")
     users = [box.run("getent", database, "kvpager", check=False).stdout for database in ("passwd", "group")]
     return set(found.stdout.split()) | set(users)
 
@@ -99,8 +100,8 @@ with Box() as box:
     for deb in glob.glob(folder + "/*.deb") + glob.glob(folder + "/9.0.1/*.deb"):
         shutil.copy(deb, box.share)
     before = ours(box)
-    box.run("apt-get", "-q", "-y", "-o", "Dpkg::Use-Pty=0", "install",
-            *("/share/" + os.path.basename(deb) for deb in glob.glob(folder + "/*.deb") if "-dev" not in deb),
+    deb, = glob.glob(folder + "/kvpager_*.deb")
+    box.run("apt-get", "-q", "-y", "-o", "Dpkg::Use-Pty=0", "install", "/share/" + os.path.basename(deb),
             env={"DEBIAN_FRONTEND": "noninteractive"}, seconds=100)
 
     # Nothing is left to do, and the one command of the manual does no harm.

@@ -47,7 +47,7 @@ inner() {
         mount -t tmpfs -o mode=755 tmpfs "$root/etc/systemd/system"
         for unit in systemd-logind getty.target systemd-networkd systemd-resolved systemd-timesyncd systemd-pstore \
                 systemd-firstboot systemd-remount-fs systemd-journal-catalog-update systemd-hwdb-update ldconfig \
-                systemd-tmpfiles-clean.timer dbus.socket dbus; do
+                systemd-tmpfiles-clean.timer packagekit polkit; do
                 case $unit in
                 *.*) ;;
                 *) unit=$unit.service ;;
