@@ -252,8 +252,13 @@ static void check_worker(struct proof *p, uint32_t index)
         if (w->granted - w->acked > CORE_MAX_UNACKED || in_ring > w->granted - w->acked)
                 broken(p, "worker %u has %u extents unacknowledged, its window says %llu", index, in_ring,
                        (unsigned long long)(w->granted - w->acked));
-        if (w->state == WORKER_LIVE && w->acked < w->granted && w->ack_at_usec == UINT64_MAX && in_ring > 0 &&
-            !w->synced)
+        if (w->awaited_until_usec != 0 && (!w->detached || c->next_deadline_usec > w->awaited_until_usec))
+                broken(p, "worker %u is awaited for ever", index);
+        if (w->detached && (w->first_request != NIL || w->revoke.id != 0 || w->overdue != 0 || w->ready ||
+                            w->ack_at_usec != UINT64_MAX))
+                broken(p, "worker %u has no connection, and something under way", index);
+        if (w->state == WORKER_LIVE && !w->detached && w->acked < w->granted && w->ack_at_usec == UINT64_MAX &&
+            in_ring > 0 && !w->synced)
                 broken(p, "nobody will ask worker %u to acknowledge", index);
         if (w->state == WORKER_LIVE && w->admitted_head != NIL && !w->ready && w->waits == 0 &&
             w->granted - w->acked < CORE_MAX_UNACKED)

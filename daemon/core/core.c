@@ -224,6 +224,9 @@ static void dispatch(struct run *run, const struct core_event *event)
         case CORE_EV_SUSPECT:
                 worker_suspect(run, &event->suspect);
                 break;
+        case CORE_EV_WORKER_ATTACH:
+                worker_attach(run, &event->worker_attach);
+                break;
         case CORE_EV_TICK:
         case CORE_EV_MAX_:
                 break;

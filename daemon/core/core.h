@@ -122,6 +122,21 @@ bool core_pending(const struct core *core);
  * comes next then depends on the next event alone, not on who is faster. */
 bool core_is_quiet(const struct core *core);
 
+/* What of the arena has a meaning: tables as far as they were ever used, in the order of their offsets; much of it may
+ * be zero, and all of the rest is. A copy of these parts in zeroed memory of core_size() bytes is the same core. */
+#define CORE_PARTS 9u
+struct core_part {
+        uint64_t offset, size; /* bytes */
+};
+void core_parts(const struct core *core, struct core_part ret[static CORE_PARTS]);
+
+/* Whether `memory`, of core_size(params) bytes, begins as a core with these parameters does that this code can go on
+ * with. Then it may be used as one, once core_check() has proved it. */
+struct core *core_adopt(void *memory, const struct core_params *params);
+
+/* Tells cores apart whose tables look different. */
+uint64_t core_format(void);
+
 /* The time of the next TICK that matters; UINT64_MAX: none. */
 uint64_t core_next_deadline(const struct core *core);
 
@@ -151,8 +166,24 @@ struct core_tenant_info {
 struct core_worker_info {
         uint64_t pid, current_bytes, live_bytes, idle_bytes, unacknowledged_bytes;
         uint32_t worker, tenant, caches, uid;
-        uint32_t overdue; /* it has not answered a revoke, and is granted nothing until it does */
-        uint32_t suspect; /* what it gave back did not come free, and it is granted nothing until that does */
+        uint32_t overdue;  /* it has not answered a revoke, and is granted nothing until it does */
+        uint32_t suspect;  /* what it gave back did not come free, and it is granted nothing until that does */
+        uint32_t detached; /* it has no connection, see CORE_EV_WORKER_ATTACH */
+        uint64_t granted;  /* extents, ever */
+};
+enum core_extent_place {
+        CORE_EXTENT_NONE,
+        CORE_EXTENT_CREATING,
+        CORE_EXTENT_VIRGIN,
+        CORE_EXTENT_HELD,
+        CORE_EXTENT_RETURNING
+};
+struct core_extent_info {
+        uint64_t extent;
+        uint32_t place, worker; /* enum core_extent_place; worker: HELD: whose, else 0 */
+        uint32_t device, order; /* order: log2 of its pages */
+        uint32_t granted;       /* HELD: granted, and not acknowledged */
+        uint32_t reserved;
 };
 struct core_cache_info {
         uint64_t virtual_bytes, live_bytes, idle_bytes;
@@ -175,6 +206,8 @@ uint32_t core_tenant_pages(const struct core *core, uint32_t tenant, uint32_t de
 bool core_tenant_is_settled(const struct core *core, uint32_t tenant);
 bool core_worker_info(const struct core *core, uint32_t slot, struct core_worker_info *ret);
 bool core_cache_info(const struct core *core, uint32_t slot, struct core_cache_info *ret);
+bool core_extent_info(const struct core *core, uint32_t slot, struct core_extent_info *ret);
+uint32_t core_extent_slots(const struct core *core);
 uint32_t core_worker_slots(const struct core *core); /* upper bound of slots in use */
 uint32_t core_cache_slots(const struct core *core);
 uint32_t core_tenant_slots(const struct core *core);

@@ -30,6 +30,7 @@ static const uint16_t body_size[CORE_EV_MAX_] = {
         [CORE_EV_DESTROYED] = sizeof(struct core_ev_device_done),
         [CORE_EV_DEVICE_MISSING] = sizeof(struct core_ev_device_missing),
         [CORE_EV_SUSPECT] = sizeof(struct core_ev_suspect),
+        [CORE_EV_WORKER_ATTACH] = sizeof(struct core_ev_worker_attach),
 };
 
 /* No padding that the compiler put in: a log of structs is a log of fields. */
@@ -111,6 +112,7 @@ static int reserved_is_zero(const struct core_event *event)
         case CORE_EV_RETURN:
         case CORE_EV_ROW:
         case CORE_EV_REVOKED:
+        case CORE_EV_WORKER_ATTACH:
         case CORE_EV_MAX_:
                 break;
         }

@@ -35,6 +35,7 @@ enum core_event_type {
         CORE_EV_DESTROYED,      /* the device destroyed an extent, or failed to */
         CORE_EV_DEVICE_MISSING, /* what the device says is gone beyond our own account */
         CORE_EV_SUSPECT,        /* a worker gave back memory that did not come free */
+        CORE_EV_WORKER_ATTACH,  /* a worker lost its connection, or has another one and has said what it holds */
         CORE_EV_MAX_
 };
 
@@ -79,6 +80,11 @@ struct core_plane_class {
         uint32_t planes;    /* that grow alike */
         uint32_t row_pages; /* pages of one row in one plane */
         uint32_t reserved;
+};
+
+struct core_ev_worker_attach {
+        uint32_t worker;
+        uint32_t attached; /* 0 or 1 */
 };
 
 struct core_ev_cache_create {
@@ -164,6 +170,7 @@ struct core_event {
                 struct core_ev_device_done destroyed;
                 struct core_ev_device_missing device_missing;
                 struct core_ev_suspect suspect;
+                struct core_ev_worker_attach worker_attach;
         };
 };
 

@@ -41,6 +41,10 @@ uint32_t core_cache_slots(const struct core *core)
 {
         return core->top_cache;
 }
+uint32_t core_extent_slots(const struct core *core)
+{
+        return core->top_extent;
+}
 uint32_t core_tenant_slots(const struct core *core)
 {
         return core->top_tenant;
@@ -148,6 +152,8 @@ bool core_worker_info(const struct core *c, uint32_t slot, struct core_worker_in
                 .uid = w->uid,
                 .overdue = w->overdue != 0,
                 .suspect = w->suspect != 0,
+                .detached = w->detached,
+                .granted = w->granted,
         };
         return true;
 }
@@ -171,5 +177,27 @@ bool core_cache_info(const struct core *c, uint32_t slot, struct core_cache_info
                 .held_rows = k->held_rows,
                 .planes = k->planes,
         };
+        return true;
+}
+
+bool core_extent_info(const struct core *c, uint32_t slot, struct core_extent_info *ret)
+{
+        static const uint8_t places[EXTENT_STATES] = {
+                [EXTENT_FREE] = CORE_EXTENT_NONE,     [EXTENT_CREATING] = CORE_EXTENT_CREATING,
+                [EXTENT_VIRGIN] = CORE_EXTENT_VIRGIN, [EXTENT_GRANTED] = CORE_EXTENT_HELD,
+                [EXTENT_MAPPED] = CORE_EXTENT_HELD,   [EXTENT_RETURNING] = CORE_EXTENT_RETURNING,
+        };
+        const struct extent *e;
+
+        if (slot >= c->top_extent || extent_get(c, slot)->state == EXTENT_FREE)
+                return false;
+        e = extent_get(c, slot);
+        *ret = (struct core_extent_info){ .extent = extent_id(c, slot),
+                                          .place = places[e->state],
+                                          .device = extent_device(e),
+                                          .order = core_order_shift(extent_order_index(e)),
+                                          .granted = e->state == EXTENT_GRANTED };
+        if (ret->place == CORE_EXTENT_HELD)
+                ret->worker = slot_id(e->worker, worker_get(c, e->worker)->generation);
         return true;
 }

@@ -111,10 +111,12 @@ struct worker {
         uint8_t state;
         uint8_t ready, synced, dying; /* dying: it was to be killed */
         uint16_t dry[3];              /* by level, a bit a device: the last revoke got less than it asked for */
-        uint16_t reserved2;
+        uint16_t
+                detached; /* without a connection: it is granted nothing and asked for nothing, and keeps what it has */
         uint16_t suspect; /* a bit a device: what it gave back there did not come free; no grants for a while */
         uint16_t reserved3;
         uint64_t suspect_until_usec;
+        uint64_t awaited_until_usec; /* detached: others hope for what it could give until then; 0: no longer */
         uint32_t overdue; /* revoke not answered in time, until it is: no grants, no further revokes; 0: none */
         uint32_t tenant;
         uint32_t next;      /* FREE: free list. else ready list */
@@ -418,6 +420,7 @@ void worker_ack(struct run *run, const struct core_ev_ack *event);
 void worker_return(struct run *run, const struct core_ev_return *event);
 void worker_tick(struct run *run, uint32_t worker);
 void worker_suspect(struct run *run, const struct core_ev_suspect *event);
+void worker_attach(struct run *run, const struct core_ev_worker_attach *event);
 void worker_put(struct core *core, uint32_t worker);
 void worker_granted(struct core *core, uint32_t worker, uint32_t extent);
 void worker_ready(struct core *core, uint32_t worker);

@@ -101,8 +101,8 @@ static uint32_t could_have(const struct core *c, uint32_t worker, const struct c
 {
         const struct worker *w = worker_get(c, worker);
 
-        if (w->state != WORKER_LIVE || w->revoke.id != 0 || w->overdue != 0 || (w->dry[level] & 1u << claim->device) ||
-            (claim->own_only && w->tenant != claim->tenant))
+        if (w->state != WORKER_LIVE || w->detached || w->revoke.id != 0 || w->overdue != 0 ||
+            (w->dry[level] & 1u << claim->device) || (claim->own_only && w->tenant != claim->tenant))
                 return 0;
         if (level == 2 && claim->worker != NIL && (claim->own_only || worker == claim->worker))
                 return 0; /* nobody is pressed for his own sake */
@@ -163,13 +163,15 @@ static uint32_t default_victim(const struct core *c, const struct claim *claim, 
         return best;
 }
 
-/* A worker that did not answer is killed: what it has is about to come back. */
-static bool somebody_dies(const struct core *c, const struct claim *claim)
+/* A worker that did not answer is killed, and what it has is about to come back; or one has no connection, but should
+ * have one soon, and can be asked then. */
+static bool somebody_is_awaited(const struct core *c, const struct claim *claim)
 {
         for (uint32_t i = 0; i < c->top_worker; i++) {
                 const struct worker *w = worker_get(c, i);
 
-                if (w->state == WORKER_LIVE && w->dying && (!claim->own_only || w->tenant == claim->tenant))
+                if (w->state == WORKER_LIVE && (w->dying || w->awaited_until_usec != 0) &&
+                    (!claim->own_only || w->tenant == claim->tenant))
                         return true;
         }
         return false;
@@ -182,7 +184,7 @@ static bool default_may_hope(const struct core *c, const struct claim *claim, ui
 {
         uint64_t above = 0;
 
-        if (somebody_dies(c, claim))
+        if (somebody_is_awaited(c, claim))
                 return true;
         if (claim->tenant == NIL || claim->own_only || claim->stale || tenant_get(c, claim->tenant)->overdue > 0)
                 return false;

@@ -463,7 +463,7 @@ void request_grow(struct run *run, const struct core_ev_grow *event)
         uint32_t cache, index = NIL, row, device;
         struct request *r;
 
-        if (worker == NIL)
+        if (worker == NIL || worker_get(c, worker)->detached)
                 return;
         core_count(c, CORE_COUNT_REQUESTS, 1);
         tenant_get(c, worker_get(c, worker)->tenant)->requests++;

@@ -121,6 +121,8 @@ void worker_gone(struct run *run, const struct core_ev_worker *event)
         deliver_stop_waiting(c, slot);
         unready(c, slot);
         w->state = WORKER_GONE;
+        w->detached = 0;
+        w->awaited_until_usec = 0;
         w->ack_at_usec = UINT64_MAX;
         reclaim_forget(c, slot);
         tenant_get(c, w->tenant)->workers--;
@@ -171,7 +173,7 @@ void worker_ack(struct run *run, const struct core_ev_ack *event)
         const uint32_t slot = worker_find(c, event->worker);
         struct worker *w;
 
-        if (slot == NIL)
+        if (slot == NIL || worker_get(c, slot)->detached)
                 return;
         w = worker_get(c, slot);
         if (event->granted > w->granted) {
@@ -220,13 +222,65 @@ void worker_suspect(struct run *run, const struct core_ev_suspect *event)
         if (slot == NIL || event->device >= c->n_devices)
                 return;
         w = worker_get(c, slot);
-        if (w->suspect == 0 && tenant_get(c, w->tenant)->on_overdue == CORE_OVERDUE_KILL) {
+        if (w->suspect == 0 && !w->detached && tenant_get(c, w->tenant)->on_overdue == CORE_OVERDUE_KILL) {
                 w->dying = true;
                 run_action(run, CORE_ACT_KILL, slot);
         }
         w->suspect |= (uint16_t)(1u << event->device);
         w->suspect_until_usec = c->now_usec + SUSPECT_USEC;
         core_deadline_at(c, c->now_usec); /* what it asked for fails now */
+}
+
+/* What was under way ended with the connection, on either side: requests are cancelled, and a revoke is forgotten. What
+ * was granted and not acknowledged stays granted, until the worker has said what arrived. */
+static void detach(struct run *run, uint32_t slot)
+{
+        struct core *c = run->core;
+        struct worker *w = worker_get(c, slot);
+
+        while (w->first_request != NIL)
+                request_cancel(run, w->first_request);
+        deliver_stop_waiting(c, slot);
+        unready(c, slot);
+        reclaim_forget(c, slot);
+        w->detached = 1;
+        w->awaited_until_usec = c->now_usec + RECLAIM_DEADLINE_USEC;
+        core_deadline_at(c, w->awaited_until_usec);
+        w->dying = 0; /* whoever was to be killed and lives will be found overdue again */
+        w->synced = 0;
+        w->ack_at_usec = UINT64_MAX;
+}
+
+/* What did not arrive was returned before. */
+static void attach(struct run *run, uint32_t slot)
+{
+        struct core *c = run->core;
+        struct worker *w = worker_get(c, slot);
+
+        for (; w->acked < w->granted; w->acked++) {
+                const uint32_t extent = w->ring[w->acked % CORE_MAX_UNACKED];
+
+                if (extent != NIL)
+                        extent_mapped(run, extent);
+        }
+        memset(w->dry, 0, sizeof w->dry);
+        w->detached = 0;
+        w->awaited_until_usec = 0;
+}
+
+void worker_attach(struct run *run, const struct core_ev_worker_attach *event)
+{
+        struct core *c = run->core;
+        const uint32_t slot = worker_find(c, event->worker);
+
+        if (slot == NIL || worker_get(c, slot)->detached == (event->attached == 0))
+                return;
+        if (event->attached)
+                attach(run, slot);
+        else
+                detach(run, slot);
+        for (uint32_t i = 0; i < c->n_devices; i++)
+                core_pump_later(c, i);
 }
 
 void worker_tick(struct run *run, uint32_t slot)
@@ -239,6 +293,13 @@ void worker_tick(struct run *run, uint32_t slot)
         if (w->suspect != 0)
                 core_deadline_at(c, w->suspect_until_usec);
 
+        if (w->awaited_until_usec != 0 && w->awaited_until_usec <= c->now_usec) {
+                w->awaited_until_usec = 0;
+                for (uint32_t i = 0; i < c->n_devices; i++)
+                        core_pump_later(c, i); /* who hoped for it hopes no more */
+        }
+        if (w->awaited_until_usec != 0)
+                core_deadline_at(c, w->awaited_until_usec);
         if (w->ack_at_usec > c->now_usec) {
                 core_deadline_at(c, w->ack_at_usec);
                 return;

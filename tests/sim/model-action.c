@@ -433,6 +433,11 @@ static void action_to_worker(struct model *model, const struct core_action *acti
                 model_break(model, "sent to a worker that is gone: %s", line);
                 return;
         }
+        if (worker->detached && action->type != CORE_ACT_REPLY_OK && action->type != CORE_ACT_REPLY_ERROR) {
+                model_break(model, "an action of type %u to worker %u, which has no connection", action->type,
+                            worker->id);
+                return;
+        }
         switch ((enum core_action_type)action->type) {
         case CORE_ACT_REPLY_OK:
         case CORE_ACT_REPLY_ERROR:

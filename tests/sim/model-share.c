@@ -184,7 +184,7 @@ void model_check_hope(struct model *model, uint32_t device)
                 if (model->revokes[i].deadline > model->now)
                         return;
         for (uint32_t i = 0; i < model->n_workers; i++)
-                if (model->workers[i].dying)
+                if (model->workers[i].dying || model->workers[i].awaited_until > model->now)
                         return;
         for (uint32_t i = 0; i < model->n_extents; i++)
                 if (model->extents[i].device == device && model->extents[i].state >= MODEL_LEAVING)

@@ -413,6 +413,28 @@ static void event_suspect(struct model *model, const struct core_ev_suspect *sus
         worker->suspect_until = model->now + 60000000;
 }
 
+/* What was under way ends with the connection, in silence; what was granted stays. With another one all that is left
+ * was received. */
+static void event_attach(struct model *model, const struct core_ev_worker_attach *attach)
+{
+        struct model_worker *worker = model_worker(model, attach->worker);
+
+        if (!worker || worker->detached == !attach->attached)
+                return;
+        worker->detached = !attach->attached;
+        worker->awaited_until = attach->attached ? 0 : model->now + 1000000;
+        if (attach->attached) {
+                event_ack(model, worker, worker->granted);
+                return;
+        }
+        requests_end(model, worker->serial, MODEL_NONE);
+        for (uint32_t i = model->n_revokes; i-- > 0;)
+                if (model->revokes[i].worker == worker->serial)
+                        LIST_REMOVE(model, revokes, &model->revokes[i]);
+        worker->overdue_revoke = 0;
+        worker->dropped = worker->dying = false;
+}
+
 static void event_of_worker(struct model *model, const struct core_event *event, uint32_t id)
 {
         struct model_worker *worker = model_worker(model, id);
@@ -441,6 +463,7 @@ static void event_of_worker(struct model *model, const struct core_event *event,
         case CORE_EV_REVOKED:
                 event_revoked(model, worker, event->revoked.revoke);
                 return;
+        case CORE_EV_WORKER_ATTACH:
         case CORE_EV_TICK:
         case CORE_EV_DEVICE_ADD:
         case CORE_EV_DEVICE_MISSING:
@@ -494,6 +517,9 @@ void model_event(struct model *model, const struct core_event *event)
                 return;
         case CORE_EV_WORKER_GONE:
                 event_worker_gone(model, event->worker_gone.worker);
+                return;
+        case CORE_EV_WORKER_ATTACH:
+                event_attach(model, &event->worker_attach);
                 return;
         case CORE_EV_CREATED:
                 event_created(model, &event->created);

@@ -63,6 +63,8 @@ struct model_worker {
         bool overdue;             /* said the core after the last event; see model_is_overdue() */
         uint32_t overdue_revoke;  /* that OVERDUE told of and LATE has not; 0: none */
         bool dying;               /* the core wants it killed */
+        bool detached;            /* without a connection */
+        uint64_t awaited_until;   /* so long others may hope for what it will give once it has one */
 };
 
 struct model_cache {

@@ -119,6 +119,11 @@ static void outside_step(struct world *world)
         uint32_t dice = random_below(random, 100), tenant = random_below(random, world->tenants);
         struct core_event event;
 
+        if (world->restarts && random_chance(random, 8)) {
+                world_move(world);
+                workers_lose_connections(world);
+                return;
+        }
         if (dice < 45)
                 worker_connect(world, random_chance(random, 95) ? tenant : random_below(random, CORE_MAX_TENANTS + 2));
         else if (dice < 60)
@@ -161,7 +166,10 @@ static void settle(struct world *world)
                         busy = true;
                 }
                 for (uint32_t k = 0; k < world->n_workers; k++)
-                        if (worker_owes(world, &world->workers[k])) {
+                        if (world->workers[k].detached) {
+                                worker_resume(world, &world->workers[k]);
+                                busy = true;
+                        } else if (worker_owes(world, &world->workers[k])) {
                                 worker_answer(world, &world->workers[k]);
                                 busy = true;
                         }
@@ -302,6 +310,7 @@ static void set_up(struct world *world)
 {
         world->calm = world->seed % 4 == 0;
         world->device_faults = world->seed % 4 == 1 || world->seed % 4 == 3;
+        world->restarts = world->seed % 8 == 7 || world->seed % 8 == 0;
         world->liars = world->seed % 4 == 2 || world->seed % 4 == 3;
         world->wide = world->params.max_extents > 2000 && !world->small;
         world->model.calm = world->calm;

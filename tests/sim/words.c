@@ -111,6 +111,10 @@ static void words_event_body(const struct core_event *event, char *buffer, size_
         case CORE_EV_WORKER_GONE:
                 snprintf(buffer, size, "worker %u gone", event->worker_gone.worker);
                 return;
+        case CORE_EV_WORKER_ATTACH:
+                snprintf(buffer, size, "worker %u %s", event->worker_attach.worker,
+                         event->worker_attach.attached ? "is back" : "has no connection");
+                return;
         case CORE_EV_CACHE_CREATE:
                 words_cache_create(&event->cache_create, buffer, size);
                 return;

@@ -193,7 +193,8 @@ bool worker_owes(struct world *world, const struct fake_worker *worker)
 {
         const struct model_worker *shadow = model_worker_by_serial(&world->model, worker->serial);
 
-        return shadow && !shadow->dropped && (shadow->granted > shadow->acknowledged || open_revoke(world, worker));
+        return shadow && !shadow->dropped && !worker->detached &&
+               (shadow->granted > shadow->acknowledged || open_revoke(world, worker));
 }
 
 void worker_answer(struct world *world, struct fake_worker *worker)
@@ -201,7 +202,7 @@ void worker_answer(struct world *world, struct fake_worker *worker)
         const struct model_worker *shadow = model_worker_by_serial(&world->model, worker->serial);
         const struct model_revoke *revoke = open_revoke(world, worker);
 
-        if (!shadow || shadow->dropped)
+        if (!shadow || shadow->dropped || worker->detached)
                 return;
         if (worker->read < shadow->granted)
                 read_grants(world, worker, shadow);
@@ -224,7 +225,9 @@ void worker_step(struct world *world, struct fake_worker *worker)
         const struct model_revoke *revoke = open_revoke(world, worker);
         uint32_t dice = random_below(&world->random, 100);
 
-        if (!shadow || shadow->dropped)
+        if (shadow && worker->detached && random_chance(&world->random, 30))
+                worker_resume(world, worker);
+        if (!shadow || shadow->dropped || worker->detached)
                 return;
         if (worker->lies && random_chance(&world->random, 8)) {
                 worker_lie(world, worker);
@@ -257,8 +260,57 @@ void worker_step(struct world *world, struct fake_worker *worker)
                 worker_destroy_cache(world, worker);
 }
 
+static void send_attach(struct world *world, struct fake_worker *worker, bool attached)
+{
+        struct core_event event;
+
+        world_event(world, &event, CORE_EV_WORKER_ATTACH);
+        event.worker_attach.worker = worker->id;
+        event.worker_attach.attached = attached;
+        worker->detached = !attached;
+        worker->must_sync = false;
+        worker->answering = 0;
+        world_apply(world, &event);
+}
+
+void workers_lose_connections(struct world *world)
+{
+        for (uint32_t i = 0; i < world->n_workers; i++)
+                if (!world->workers[i].detached)
+                        send_attach(world, &world->workers[i], false);
+}
+
+/* It says what it has: not what it had not read, nor what it gave back to a daemon that did not hear of it. */
+void worker_resume(struct world *world, struct fake_worker *worker)
+{
+        const struct model_worker *shadow;
+
+        for (uint32_t i = world->model.n_extents; i-- > 0;) {
+                const struct model_extent *extent = &world->model.extents[i];
+                const bool unread = extent->number > worker->read;
+
+                if (extent->worker != worker->serial || !model_extent_is_owned(extent) ||
+                    (!unread && random_chance(&world->random, 95)))
+                        continue;
+                worker_send_return(world, worker, extent->id, extent->state == MODEL_GRANTED);
+                i = world->model.n_extents; /* the list may have changed */
+                if (unread)
+                        continue;
+                break;
+        }
+        if (random_chance(&world->random, 5))
+                worker_destroy_cache(world, worker);
+        send_attach(world, worker, true);
+        shadow = model_worker_by_serial(&world->model, worker->serial);
+        if (shadow)
+                worker->read = shadow->granted;
+}
+
 void workers_turn_honest(struct world *world)
 {
+        for (uint32_t i = 0; i < world->n_workers; i++)
+                if (world->workers[i].detached)
+                        worker_resume(world, &world->workers[i]);
         for (uint32_t i = 0; i < world->n_workers; i++) {
                 world->workers[i].acknowledges = world->workers[i].answers = WORKER_PROMPT;
                 world->workers[i].lies = world->workers[i].partial = false;

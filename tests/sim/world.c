@@ -177,6 +177,23 @@ void world_apply(struct world *world, struct core_event *event)
         }
 }
 
+void world_move(struct world *world)
+{
+        uint8_t *memory = arena_new(world->size);
+        struct core_part parts[CORE_PARTS];
+
+        core_parts(world->core, parts);
+        for (uint32_t i = 0; i < CORE_PARTS; i++)
+                memcpy(memory + parts[i].offset, (const uint8_t *)world->memory + parts[i].offset, parts[i].size);
+        if (memcmp(memory, world->memory, world->size) != 0)
+                world_fail(world, "core_parts() leaves something out");
+        free(world->memory);
+        world->memory = memory;
+        world->core = core_adopt(memory, &world->params);
+        if (!world->core)
+                world_fail(world, "core_adopt() does not take a core");
+}
+
 void world_tick(struct world *world)
 {
         struct core_event event;

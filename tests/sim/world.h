@@ -45,6 +45,7 @@ struct fake_worker {
         enum patience acknowledges, answers;
         bool partial; /* answers revokes with less than it could */
         bool lies;
+        bool detached; /* its connection is gone, see world_restart() */
         bool must_sync;
         uint32_t answering;    /* the revoke that it is answering */
         uint64_t answer_pages; /* given back for that so far */
@@ -77,6 +78,7 @@ struct world {
         uint32_t n_workers, workers_space;
         uint32_t next_request;
         uint64_t next_cookie;
+        bool restarts;      /* the daemon is killed now and then, and goes on */
         bool calm;          /* everybody answers at once and the device works */
         bool device_faults; /* it fails now and then */
         bool wide;          /* large devices, many planes, long rows: tables and windows fill up */
@@ -100,6 +102,8 @@ void world_done(struct world *world);
 /* Fills in type and time; for events to be completed and given to world_apply(). */
 void world_event(struct world *world, struct core_event *event, enum core_event_type type);
 void world_apply(struct world *world, struct core_event *event);
+/* The core goes on in a copy of what it says counts of its memory. */
+void world_move(struct world *world);
 void world_tick(struct world *world);
 /* Applies ticks until nothing is pending. */
 void world_flush(struct world *world);
@@ -124,6 +128,8 @@ void worker_answer(struct world *world, struct fake_worker *worker); /* acknowle
 bool worker_owes(struct world *world, const struct fake_worker *worker); /* an acknowledgement or an answer */
 void worker_die(struct world *world, uint32_t at);
 void worker_connect(struct world *world, uint32_t tenant);
+void workers_lose_connections(struct world *world);
+void worker_resume(struct world *world, struct fake_worker *worker);
 void workers_turn_honest(struct world *world);
 
 /* requests that the workers make: requests.c; what liars send: lies.c */

@@ -36,6 +36,7 @@ static size_t reserved_field(enum core_event_type type)
         case CORE_EV_DEVICE_ADD:
         case CORE_EV_DEVICE_MISSING:
         case CORE_EV_SUSPECT:
+        case CORE_EV_WORKER_ATTACH:
         case CORE_EV_WORKER_ADD:
         case CORE_EV_RETURN:
         case CORE_EV_ROW:
