@@ -107,21 +107,21 @@ static int cuda_reserve(struct mem_device *d, size_t size, size_t align, void **
         return r;
 }
 
-/* The mapping keeps the memory, so the handle is not kept. */
+/* The mapping keeps the memory, so the handle is not kept. Where the context is gone nothing is wrong with the extent: it is refused. */
 static int cuda_map(struct mem_device *d, void *address, size_t size, int fd)
 {
         CUmemGenericAllocationHandle handle;
         int r = enter(d);
 
         if (r < 0)
-                return r;
+                return -ENOMEM;
         r = result_of(d->cuda->mem_import(&handle, (void *)(intptr_t)fd, CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR));
         if (r == 0) {
                 r = result_of(d->cuda->mem_map(pointer(address), size, 0, handle, 0));
                 (void)d->cuda->mem_release(handle);
         }
         leave(d);
-        return r;
+        return r == -ENODEV ? -ENOMEM : r;
 }
 
 static int cuda_access(struct mem_device *d, void *address, size_t size)

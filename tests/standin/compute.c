@@ -167,7 +167,7 @@ CUresult cuMemAlloc_v2(CUdeviceptr *ret, size_t size)
         if (size == 0)
                 return CUDA_ERROR_INVALID_VALUE;
         size = (size + 4095) & ~(size_t)4095;
-        (void)snprintf(name, sizeof(name), STANDIN_NAME "-%d-%zu", standin_real_device(device), size);
+        standin_name(name, standin_real_device(device), size);
         fd = standin_has_room(device, size) ? memfd_create(name, MFD_CLOEXEC) : -1;
         if (fd >= 0 && ftruncate(fd, (off_t)size) == 0)
                 p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);

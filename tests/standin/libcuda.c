@@ -423,7 +423,7 @@ CUresult cuMemCreate(CUmemGenericAllocationHandle *ret, size_t size, const CUmem
                 return CUDA_ERROR_INVALID_VALUE;
         (void)pthread_mutex_lock(&lock);
         device = standin_real_device(prop->location.id);
-        (void)snprintf(name, sizeof(name), STANDIN_NAME "-%d-%zu", device, size);
+        standin_name(name, device, size);
         fd = has_room(device, size) ? memfd_create(name, MFD_CLOEXEC) : -1;
         if (fd >= 0 && ftruncate(fd, (off_t)size) == 0) {
                 for (size_t at = 0; at < size && is_planted("stale", F_mem_create); at += 64)

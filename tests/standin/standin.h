@@ -11,7 +11,7 @@
 #include "cuda.h"
 
 #define PUBLIC        __attribute__((visibility("default")))
-#define STANDIN_NAME  "kvpager-standin" /* memory's name is this, the device and the size in bytes */
+#define STANDIN_NAME  "kvpager-standin" /* memory's name is this, whose it is, the device and the size in bytes */
 
 enum function {
 #define X(field, symbol, arguments) F_##field,
@@ -25,6 +25,8 @@ struct state { /* in the shared file; zeroes are a good beginning */
         uint64_t used[16], made_since[16]; /* by device, as of the last look; and what was made after it */
 };
 
+/* Of the stand-in's memory: other tests on the machine have their own. */
+void standin_name(char name[static 64], int device, uint64_t size);
 uint64_t standin_setting(const char *name, uint64_t otherwise);
 struct state *standin_state(void); /* NULL: no such file */
 #define X(field, symbol, arguments) PUBLIC CUresult symbol arguments;
