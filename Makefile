@@ -92,7 +92,7 @@ SO_LDFLAGS := -shared -Wl,-soname,libkvpager.so.0 $(BASE_LDFLAGS) $(if $(SANITIZ
 BASE_I := -Idaemon/base
 CORE_I := $(BASE_I) -Idaemon/core
 DEV_I := $(CORE_I) -Idaemon/dev -Iclient/proto
-SHELL_I := $(DEV_I) -Idaemon/shell
+SHELL_I := $(DEV_I) -Idaemon/holder -Idaemon/shell
 CLIENT_I := -Iclient/proto -Iclient/include
 # Tests see everything. Where two folders have a header of one name, a test gives the path from the root.
 TEST_I := -Itests/unit -Itests/sim $(SHELL_I) $(CLIENT_I) -Iclient/lib -Iclient/cli -Iclient/replay -Ikernels -Ikernels/ref -I.
@@ -100,6 +100,7 @@ TEST_I := -Itests/unit -Itests/sim $(SHELL_I) $(CLIENT_I) -Iclient/lib -Iclient/
 $(OBJ)/daemon/base/%: FLAGS := -fPIE $(BASE_I)
 $(OBJ)/daemon/core/%: FLAGS := -fPIE $(CORE_I)
 $(OBJ)/daemon/dev/%: FLAGS := -fPIE $(DEV_I)
+$(OBJ)/daemon/holder/%: FLAGS := -fPIE $(BASE_I) -Idaemon/dev -Idaemon/holder
 $(OBJ)/daemon/shell/%: FLAGS := -fPIE $(SHELL_I)
 $(OBJ)/client/proto/%: FLAGS := -fPIC -fvisibility=hidden -Iclient/proto
 $(OBJ)/client/lib/%: FLAGS := -fPIC -fvisibility=hidden -pthread $(CLIENT_I) -Iclient/lib
@@ -125,7 +126,7 @@ parts = $(filter-out %/main.o,$(foreach f,$(1),$(call objects,$(f))))
 BASE_O := $(call parts,daemon/base)
 CORE_O := $(call parts,daemon/core)
 DEV_O := $(call parts,daemon/dev)
-SHELL_O := $(call parts,daemon/shell)
+SHELL_O := $(call parts,daemon/shell daemon/holder)
 PROTO_O := $(call parts,client/proto)
 CLIENT_O := $(call parts,client/lib)
 CLI_O := $(call parts,client/cli)
@@ -151,6 +152,7 @@ CLIENT_LIBS := -ljansson -lncursesw -ltinfo -lm
 TEST_LIBS := $(DAEMON_LIBS) $(CLIENT_LIBS)
 
 PROGRAMS := $(if $(wildcard daemon/shell/main.c),$(BIN)/kvpagerd) \
+            $(if $(wildcard daemon/holder/main.c),$(BIN)/kvpager-holder) \
             $(if $(wildcard client/cli/main.c),$(BIN)/kvpagerctl) \
             $(if $(wildcard client/replay/main.c),$(BIN)/kvpager-replay) \
             $(if $(OBSERVE_O),$(BIN)/kvpager-observe)
@@ -274,6 +276,10 @@ $(OBSERVE_O): $(BPF_SKELETONS)
 $(BIN)/kvpager-observe: $(OBSERVE_O) $(CLI_A) $(PROTO_A)
 	@mkdir -p $(@D)
 	$(link) -lbpf -lsystemd -ljansson
+
+$(BIN)/kvpager-holder: $(OBJ)/daemon/holder/main.o $(OBJ)/daemon/holder/held.o
+	@mkdir -p $(@D)
+	$(link) -lsystemd
 
 # Pages whose tables are those that the code is made from.
 $(O)/man/tables: $(OBJ)/man/tables.o $(CLI_A) $(PROTO_A)

@@ -127,6 +127,23 @@ static int cache_new(struct kvp_conn *conn, const struct kvp_geometry *geometry,
         return 0;
 }
 
+/* Among those of the connection, where a daemon is told of it that takes over from another. false: one was told before, and so
+ * without this one, which it has ended. */
+static bool cache_enlist(struct kvp_cache *cache, uint32_t epoch)
+{
+        struct kvp_conn *conn = cache->conn;
+        bool known;
+
+        (void)pthread_mutex_lock(&conn->mutex);
+        known = conn->epoch == epoch;
+        if (known) {
+                cache->next = conn->caches;
+                conn->caches = cache;
+        }
+        (void)pthread_mutex_unlock(&conn->mutex);
+        return known;
+}
+
 KVP_PUBLIC int kvp_cache_create(struct kvp_conn *conn, const struct kvp_geometry *geometry,
                                 struct kvp_cache **ret_cache)
 {
@@ -155,17 +172,14 @@ KVP_PUBLIC int kvp_cache_create(struct kvp_conn *conn, const struct kvp_geometry
                         .row_pages = cache->layout.classes[c].row_pages,
                 };
         fixed = (struct wire_cache_create){ .device = geometry->device, .rows = geometry->max_seqs };
-        r = conn_call(conn, WIRE_CACHE_CREATE, &fixed, classes, cache->layout.n_classes, WIRE_CACHE, &answer);
-        if (r == -EINVAL)
-                return -ENOMEM; /* the geometry is sane, so it is over a bound of the daemon's */
-        if (r < 0)
-                return r;
-        cache->id = answer.answer.cache.cache;
-
-        (void)pthread_mutex_lock(&conn->mutex);
-        cache->next = conn->caches;
-        conn->caches = cache;
-        (void)pthread_mutex_unlock(&conn->mutex);
+        do {
+                r = conn_call(conn, WIRE_CACHE_CREATE, &fixed, classes, cache->layout.n_classes, WIRE_CACHE, &answer);
+                if (r == -EINVAL)
+                        return -ENOMEM; /* the geometry is sane, so it is over a bound of the daemon's */
+                if (r < 0)
+                        return r;
+                cache->id = answer.answer.cache.cache;
+        } while (!cache_enlist(cache, answer.epoch));
         *ret_cache = TAKE_PTR(cache);
         return 0;
 }
@@ -194,7 +208,7 @@ static void cache_retire(struct kvp_cache *cache)
                         break;
                 }
         (void)pthread_mutex_unlock(&conn->mutex);
-        if (conn_wait(conn, nobody_uses, cache, deadline_in(conn->patience_usec)) < 0) {
+        if (conn_wait(conn, nobody_uses, cache, deadline_in(conn->patience_usec)) == -ETIMEDOUT) {
                 conn_fail(conn);
                 (void)conn_wait(conn, nobody_uses, cache,
                                 UINT64_MAX); /* a failed connection ends its requests itself */
@@ -221,7 +235,7 @@ KVP_PUBLIC void kvp_cache_destroy(struct kvp_cache *cache)
                 return;
         }
         cache_free(cache);
-        if (!conn_is_dead(conn))
+        if (!conn_is_gone(conn))
                 (void)conn_call(conn, WIRE_CACHE_DESTROY, &fixed, NULL, 0, WIRE_OK, NULL);
 }
 
@@ -312,6 +326,8 @@ static int settle_here(struct kvp_conn *conn, uint64_t deadline)
                 (void)pthread_mutex_unlock(&conn->mutex);
                 if (r == 0 && requests)
                         r = conn_wait(conn, request_ended, &ended, deadline);
+                if (r == -ENOTCONN && conn_wait_up(conn, deadline) == 0)
+                        r = 0;
                 if (r != 0)
                         return r > 0 ? 0 : r;
         }

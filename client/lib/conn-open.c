@@ -16,6 +16,8 @@
 
 #define SOCKET_SYSTEM "/run/kvpager/kvpager.sock"
 #define SOCKET_USER   "kvpager/kvpager.sock"
+#define CONNECT_AGAIN      5u
+#define CONNECT_AGAIN_NSEC 20000000
 #define OPTIONS_MAX   4096u /* bytes of an option struct, however much it grows */
 
 int options_check(const void *options, size_t size, size_t known)
@@ -51,23 +53,18 @@ static int find_socket(const char *path, struct sockaddr_un *address)
         return n < 0 || (size_t)n >= sizeof(address->sun_path) ? -ENAMETOOLONG : 0;
 }
 
-static int open_socket(const char *path, int *ret)
+int conn_open(const struct kvp_conn *conn, int *ret)
 {
         /* connect() waits while the listener's queue is full. */
         const struct timeval patience = { .tv_sec = CONN_PATIENCE_USEC / 1000000 };
         _cleanup_(cleanup_close) int fd = -1;
-        struct sockaddr_un address;
-        int r;
 
-        r = find_socket(path, &address);
-        if (r < 0)
-                return r;
         fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
         if (fd < 0)
                 return -errno;
         if (setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience)) < 0)
                 return -errno;
-        while (connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0) {
+        while (connect(fd, (const struct sockaddr *)&conn->address, sizeof(conn->address)) < 0) {
                 if (errno == EINTR)
                         continue;
                 return errno == EPROTOTYPE ? -EPROTO : errno == EAGAIN ? -ETIMEDOUT : errno == EPERM ? -EACCES : -errno;
@@ -102,11 +99,9 @@ static int greet(struct kvp_conn *conn, const char *tenant)
         return 0;
 }
 
-/* The daemon's answer to HELLO. */
-static int welcome(struct kvp_conn *conn)
+int conn_welcome(int socket, void *packet, uint64_t deadline, struct wire_welcome *ret, int *ret_events)
 {
-        struct pollfd readable = { .fd = conn->socket, .events = POLLIN };
-        const uint64_t deadline = deadline_in(CONN_PATIENCE_USEC);
+        struct pollfd readable = { .fd = socket, .events = POLLIN };
         _cleanup_(cleanup_close) int events = -1;
         const struct wire_welcome *fixed;
         struct wire_view view;
@@ -120,15 +115,15 @@ static int welcome(struct kvp_conn *conn)
 
                 if (ppoll(&readable, 1, &pause, NULL) == 0 || left == 0)
                         return -ETIMEDOUT;
-                size = conn_receive(conn->socket, MSG_DONTWAIT, conn->out, sizeof(conn->out), &events, 1, &n_fds, &cut);
+                size = conn_receive(socket, MSG_DONTWAIT, packet, WIRE_MAX_PACKET, &events, 1, &n_fds, &cut);
                 if (size < 0)
-                        return -EPROTO;
+                        return size == -ENOTCONN ? -EPIPE : -EPROTO;
                 if (size > 0)
                         break;
         }
         if (cut)
                 return -EMFILE;
-        if (wire_decode(conn->out, (size_t)size, n_fds, WIRE_D2C, &view) != WIRE_E_NONE)
+        if (wire_decode(packet, (size_t)size, n_fds, WIRE_D2C, &view) != WIRE_E_NONE)
                 return -EPROTO;
         if (view.info->opcode == WIRE_ERROR) {
                 const struct wire_error *error = view.fixed;
@@ -141,8 +136,31 @@ static int welcome(struct kvp_conn *conn)
         fixed = view.fixed;
         if (fixed->version != WIRE_VERSION)
                 return -EPROTO;
-        memcpy(conn->tenant, fixed->tenant, sizeof(conn->tenant));
-        conn->events = TAKE_FD(events);
+        *ret = *fixed;
+        *ret_events = TAKE_FD(events);
+        return 0;
+}
+
+/* Connects and says who we are. -EPIPE: the daemon ended before it answered. */
+static int introduce(struct kvp_conn *conn, const char *tenant)
+{
+        struct wire_welcome welcome;
+        int r;
+
+        cleanup_close(&conn->socket);
+        conn->socket = -1;
+        r = conn_open(conn, &conn->socket);
+        if (r >= 0)
+                r = greet(conn, tenant);
+        if (r >= 0)
+                r = conn_welcome(conn->socket, conn->out, deadline_in(CONN_PATIENCE_USEC), &welcome, &conn->events);
+        if (r < 0)
+                return r;
+        memcpy(conn->tenant, welcome.tenant, sizeof(conn->tenant));
+        conn->worker = welcome.worker;
+        conn->token[0] = welcome.token_low;
+        conn->token[1] = welcome.token_high;
+        conn->resumable = (welcome.token_low | welcome.token_high) != 0;
         return 0;
 }
 
@@ -163,11 +181,15 @@ KVP_PUBLIC int kvp_connect(const struct kvp_connect_options *options, struct kvp
                 return -EINVAL;
         r = conn_new(&conn);
         if (r >= 0)
-                r = open_socket(options->socket_path, &conn->socket);
+                r = find_socket(options->socket_path, &conn->address);
         if (r >= 0)
-                r = greet(conn, options->tenant);
-        if (r >= 0)
-                r = welcome(conn);
+                r = introduce(conn, options->tenant);
+        for (unsigned i = 0; i < CONNECT_AGAIN && r == -EPIPE; i++) { /* it is being restarted */
+                (void)nanosleep(&(struct timespec){ .tv_nsec = CONNECT_AGAIN_NSEC }, NULL);
+                r = introduce(conn, options->tenant);
+        }
+        if (r == -EPIPE)
+                r = -EPROTO;
         if (r >= 0)
                 r = mapper_start(conn);
         if (r < 0)

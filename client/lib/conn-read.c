@@ -124,6 +124,7 @@ static bool answer(struct kvp_conn *conn, const struct wire_view *view)
                 (view->info->opcode == WIRE_ERROR || view->info->opcode == request->reply);
         if (found) {
                 request->answered = true;
+                request->epoch = conn->epoch;
                 request->status = 0;
                 if (view->info->opcode == WIRE_ERROR) {
                         const struct wire_error *error = view->fixed;
@@ -152,6 +153,10 @@ static bool dispatch(struct kvp_conn *conn, const struct wire_view *view, const 
         case WIRE_GROW_FAILED:
                 return grow_failed(conn, view->items, view->n_items);
         case WIRE_ERROR:
+                if (view->header.request == 0) { /* it hangs up, and says why */
+                        conn_fail(conn);
+                        return true;
+                }
                 return grow_refused(conn, view->header.request, view->fixed) || answer(conn, view);
         case WIRE_OK:
         case WIRE_CACHE:
@@ -186,7 +191,7 @@ static int read_packet(struct kvp_conn *conn, int flags)
         if (fine)
                 fine = dispatch(conn, &view, reader->fds, n_fds);
         if (!fine)
-                conn_fail(conn);
+                conn_end(conn);
         else if (view.info->opcode == WIRE_GRANT)
                 reader->extents += view.n_items;
         return 1;
@@ -245,7 +250,7 @@ void conn_read_end(struct kvp_conn *conn)
         if (!acknowledge)
                 return;
         (void)pthread_mutex_unlock(&conn->mutex);
-        if (conn_send(conn, WIRE_ACK, NULL, REQUEST_FREE, NULL, NULL, 0, deadline_in(conn->patience_usec)) < 0)
+        if (conn_send(conn, WIRE_ACK, NULL, REQUEST_FREE, NULL, NULL, 0, deadline_in(conn->patience_usec)) == -ETIMEDOUT)
                 conn_fail(conn);
         (void)pthread_mutex_lock(&conn->mutex);
 }

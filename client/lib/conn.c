@@ -222,21 +222,23 @@ int conn_send(struct kvp_conn *conn, enum wire_opcode opcode, struct request *re
                 int r;
 
                 (void)pthread_mutex_lock(&conn->sending);
+                if (conn_is_dead(conn)) {
+                        (void)pthread_mutex_unlock(&conn->sending);
+                        return -ENOTCONN;
+                }
                 ack = send_begin(conn, opcode, request, state);
                 size = wire_encode(conn->out, sizeof(conn->out), opcode, id, ack, fixed, items, n_items);
                 assert(size > 0);
                 r = send_once(conn, conn->out, size);
+                if (r == -ENOTCONN)
+                        conn_fail(conn); /* before it can be another one */
                 (void)pthread_mutex_unlock(&conn->sending);
                 if (r == 0)
                         return 0;
-                if (!send_undo(conn, opcode, request, id)) {
-                        conn_fail(conn);
+                if (!send_undo(conn, opcode, request, id))
                         return 0;
-                }
-                if (r == -ENOTCONN) {
-                        conn_fail(conn);
+                if (r == -ENOTCONN)
                         return r;
-                }
                 now = time_now_usec();
                 if (now >= deadline)
                         return -ETIMEDOUT;
@@ -306,20 +308,39 @@ static bool call_is_done(struct kvp_conn *conn, void *arg)
         return request->state == REQUEST_DONE;
 }
 
-int conn_call(struct kvp_conn *conn, enum wire_opcode opcode, const void *fixed, const void *items, uint32_t n_items,
-              enum wire_opcode reply, struct request *ret)
+int conn_wait_up(struct kvp_conn *conn, uint64_t deadline)
 {
-        const uint64_t deadline = deadline_in(conn->patience_usec);
+        int r = 0;
+
+        if (pthread_equal(pthread_self(), conn->mapper))
+                return conn_is_dead(conn) ? -ENOTCONN : 0;
+        (void)pthread_mutex_lock(&conn->mutex);
+        while (conn_is_dead(conn) && r == 0)
+                if (conn_is_gone(conn))
+                        r = -ENOTCONN;
+                else if (time_now_usec() >= deadline)
+                        r = -ETIMEDOUT;
+                else
+                        conn_sleep(conn, deadline);
+        (void)pthread_mutex_unlock(&conn->mutex);
+        return r;
+}
+
+/* -ENOTCONN where the connection is down. */
+static int call_once(struct kvp_conn *conn, enum wire_opcode opcode, const void *fixed, const void *items, uint32_t n_items,
+                     enum wire_opcode reply, uint64_t deadline, struct request *ret)
+{
         struct request *request = request_await(conn, deadline);
         int r;
 
         if (!request)
-                return -ENOTCONN;
+                return -ETIMEDOUT;
         request->reply = (uint16_t)reply;
         r = conn_send(conn, opcode, request, REQUEST_CALL, fixed, items, n_items, deadline);
         if (r < 0) {
                 conn_request_drop(conn, request);
-                conn_fail(conn);
+                if (r == -ETIMEDOUT)
+                        conn_fail(conn);
                 return -ENOTCONN;
         }
         r = conn_wait(conn, call_is_done, request, deadline);
@@ -335,6 +356,18 @@ int conn_call(struct kvp_conn *conn, enum wire_opcode opcode, const void *fixed,
         return r;
 }
 
+int conn_call(struct kvp_conn *conn, enum wire_opcode opcode, const void *fixed, const void *items, uint32_t n_items,
+              enum wire_opcode reply, struct request *ret)
+{
+        const uint64_t deadline = deadline_in(conn->patience_usec);
+        int r;
+
+        do
+                r = call_once(conn, opcode, fixed, items, n_items, reply, deadline, ret);
+        while (r == -ENOTCONN && conn_wait_up(conn, deadline) == 0);
+        return r == -ETIMEDOUT ? -ENOTCONN : r;
+}
+
 /* ---- the end ---- */
 
 void conn_fail(struct kvp_conn *conn)
@@ -345,11 +378,19 @@ void conn_fail(struct kvp_conn *conn)
         (void)mapper_wake(conn);
 }
 
+void conn_end(struct kvp_conn *conn)
+{
+        atomic_store(&conn->resumable, false);
+        conn_fail(conn);
+        (void)pthread_mutex_lock(&conn->mutex);
+        (void)pthread_cond_broadcast(&conn->changed);
+        (void)pthread_mutex_unlock(&conn->mutex);
+}
+
 void conn_reap(struct kvp_conn *conn)
 {
         (void)pthread_mutex_lock(&conn->mutex);
-        assert(conn_is_dead(conn));
-        if (!conn->reading && conn->n_requests > 0)
+        if (conn_is_dead(conn) && !conn->reading && conn->n_requests > 0)
                 read_as_reader(conn, 0);
         (void)pthread_mutex_unlock(&conn->mutex);
 }

@@ -11,6 +11,12 @@
  * holds it may take conn->mutex, to take a request, and never the other way round. conn->sending is held while a packet
  * goes out, without blocking. No thread holds the first two across that, nor any of them across a call that may block,
  * across mapping or unmapping, or while the application's handlers run.
+ *
+ *      up --(the daemon hung up)--> down --(resume.c)--> up
+ *                                    \--(it does not know us, does not come back, or broke the protocol)--> gone
+ *
+ * While it is down every request ends and every message is refused, as when it is gone; but who may wait waits for it to be up
+ * again (conn_wait_up()) and asks once more. A daemon that keeps nothing for us gives no token: then down is gone.
  */
 #ifndef LIB_CONN_H
 #define LIB_CONN_H
@@ -20,6 +26,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/un.h>
 
 #include "fork.h"
 #include "kvpager.h"
@@ -56,6 +63,7 @@ struct request {
         struct wire_item_grow *items; /* WIRE_MAX_GROW of each, allocated at the slot's first use */
         struct grow_entry *entries;
         int32_t status; /* of a call */
+        uint32_t epoch; /* conn->epoch, when it was answered */
         uint16_t reply; /* opcode */
         union {
                 struct wire_cache cache;
@@ -94,7 +102,12 @@ struct kvp_conn {
         pthread_mutex_t sending; /* a packet at a time, so that they acknowledge more and more */
         uint64_t out[WIRE_MAX_PACKET / sizeof(uint64_t)];
 
-        _Atomic bool dead; /* the daemon is gone */
+        _Atomic bool dead;      /* not up */
+        _Atomic bool resumable; /* not gone, if it is not up */
+        struct sockaddr_un address;
+        uint32_t worker;
+        uint64_t token[2];
+        uint32_t epoch; /* how often the daemon was told which caches there are */
         _Atomic bool short_of_memory;
         _Atomic uint64_t released; /* orders released rows */
         _Atomic uint64_t tells;    /* how often a row had to be told of; `told`: up to where all of that was sent */
@@ -111,6 +124,12 @@ struct kvp_conn {
 static inline bool conn_is_dead(struct kvp_conn *conn)
 {
         return atomic_load_explicit(&conn->dead, memory_order_acquire);
+}
+
+/* For good. */
+static inline bool conn_is_gone(struct kvp_conn *conn)
+{
+        return conn_is_dead(conn) && !atomic_load_explicit(&conn->resumable, memory_order_acquire);
 }
 
 /* -ECHILD in a child of the process that connected. */
@@ -142,15 +161,22 @@ int conn_send(struct kvp_conn *conn, enum wire_opcode opcode, struct request *re
 typedef bool conn_done_fn(struct kvp_conn *conn, void *arg);
 int conn_wait(struct kvp_conn *conn, conn_done_fn *done, void *arg, uint64_t deadline);
 
-/* Sends a message that has one reply and waits for it. Errors: the daemon's, or -ENOTCONN. */
+/* Waits until the connection is up. -ETIMEDOUT; -ENOTCONN: it is gone, or this is the thread that would bring it up. */
+int conn_wait_up(struct kvp_conn *conn, uint64_t deadline);
+
+/* Sends a message that has one reply and waits for it; once more where the connection went down meanwhile. Errors: the daemon's, or
+ * -ENOTCONN. */
 int conn_call(struct kvp_conn *conn, enum wire_opcode opcode, const void *fixed, const void *items, uint32_t n_items,
               enum wire_opcode reply, struct request *ret);
 
 /* Waits on conn->changed, with conn->mutex held, until `deadline`. */
 void conn_sleep(struct kvp_conn *conn, uint64_t deadline);
 
-/* The daemon is gone or not to be trusted: from now on everything that needs it fails. */
+/* The connection is down. */
 void conn_fail(struct kvp_conn *conn);
+
+/* It is gone: the daemon is not to be trusted, or does not know us. From now on everything that needs it fails. */
+void conn_end(struct kvp_conn *conn);
 
 /* Ends all requests of a dead connection, unless the reader is about to. */
 void conn_reap(struct kvp_conn *conn);
@@ -177,6 +203,17 @@ int conn_receive(int fd, int flags, void *packet, size_t capacity, int *fds, uns
                  bool *ret_cut);
 
 /* ---- conn-open.c ---- */
+
+/* Connects to conn->address. */
+int conn_open(const struct kvp_conn *conn, int *ret);
+
+/* The daemon's answer to HELLO or RESUME; `ret_events`: our end of the event channel. -EPIPE: it hung up without a word. */
+int conn_welcome(int socket, void *packet, uint64_t deadline, struct wire_welcome *ret, int *ret_events);
+
+/* ---- resume.c ---- */
+
+/* On the mapper thread, of a connection that is down: afterwards it is up, or gone, or conn->quit was set. */
+void conn_resume(struct kvp_conn *conn);
 
 /* Options that grow: the caller's struct may be longer than ours where the rest is zero. -EINVAL. */
 int options_check(const void *options, size_t size, size_t known);

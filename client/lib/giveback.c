@@ -20,7 +20,7 @@ void giveback_send(struct giveback *giveback)
         if (n == 0 || conn_is_dead(giveback->conn))
                 return;
         if (conn_send(giveback->conn, WIRE_RETURN, NULL, REQUEST_FREE, &fixed, giveback->ids, n,
-                      deadline_in(giveback->conn->patience_usec)) < 0)
+                      deadline_in(giveback->conn->patience_usec)) == -ETIMEDOUT)
                 conn_fail(giveback->conn);
 }
 

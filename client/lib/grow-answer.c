@@ -326,7 +326,7 @@ void grow_fail_all(struct kvp_conn *conn)
                 }
                 (void)pthread_mutex_unlock(&conn->mutex);
                 if (state == REQUEST_GROW) {
-                        end_all(conn, request, -ENOTCONN);
+                        end_all(conn, request, conn_is_gone(conn) ? -ENOTCONN : -EAGAIN); /* to be asked for again */
                         request_end(conn, request, true);
                 }
         }

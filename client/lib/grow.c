@@ -112,7 +112,7 @@ int grow_send(struct kvp_cache *cache, struct request *request, uint64_t timeout
                 (void)pthread_mutex_lock(&cache->lock);
                 cache->counters.requests--;
                 (void)pthread_mutex_unlock(&cache->lock);
-                grow_unsent(conn, request, r);
+                grow_unsent(conn, request, r == -ENOTCONN && !conn_is_gone(conn) ? -EAGAIN : r);
                 return r;
         }
         return 0;

@@ -177,7 +177,7 @@ static void tell(struct kvp_cache *cache, const struct told *told)
         if (told->n == 0)
                 return;
         if (conn_send(cache->conn, WIRE_ROWS, NULL, REQUEST_FREE, NULL, told->rows, told->n,
-                      deadline_in(cache->conn->patience_usec)) < 0)
+                      deadline_in(cache->conn->patience_usec)) == -ETIMEDOUT)
                 conn_fail(cache->conn);
         (void)pthread_mutex_lock(&cache->lock);
         for (uint32_t i = 0; i < told->n; i++) {
@@ -266,7 +266,7 @@ static bool serve(struct kvp_cache *cache)
         return more;
 }
 
-/* The daemon is gone: nothing that is queued can be done. */
+/* The connection is gone: nothing that is queued can be done. */
 static void forget(struct kvp_cache *cache)
 {
         uint32_t row;
@@ -289,7 +289,7 @@ static void serve_all(struct kvp_conn *conn)
                         any = cache->queue_length > 0;
                         (void)pthread_mutex_unlock(&cache->lock);
                 } while (any && !conn_is_dead(conn) && serve(cache));
-                if (conn_is_dead(conn))
+                if (conn_is_gone(conn))
                         forget(cache);
         }
         if (conn_is_dead(conn))
@@ -311,8 +311,12 @@ static void read_event(struct kvp_conn *conn)
                 return;
         if (size > 0 && n_fds > 0)
                 (void)close(fd);
-        if (size < 0 || wire_decode(packet, (size_t)size, n_fds, WIRE_EVT, &view) != WIRE_E_NONE) {
+        if (size < 0) {
                 conn_fail(conn);
+                return;
+        }
+        if (wire_decode(packet, (size_t)size, n_fds, WIRE_EVT, &view) != WIRE_E_NONE) {
+                conn_end(conn);
                 return;
         }
         if (view.info->opcode == WIRE_REVOKE) {
@@ -320,14 +324,14 @@ static void read_event(struct kvp_conn *conn)
                 return;
         }
         if (view.info->opcode != WIRE_SYNC) {
-                conn_fail(conn);
+                conn_end(conn);
                 return;
         }
         (void)pthread_mutex_lock(&conn->mutex);
         conn->ack_wanted = conn->reading || conn->waiters > 0; /* the reader may be in the middle of a packet */
         (void)pthread_mutex_unlock(&conn->mutex);
         (void)conn_drain(conn);
-        if (conn_send(conn, WIRE_ACK, NULL, REQUEST_FREE, NULL, NULL, 0, deadline_in(conn->patience_usec)) < 0)
+        if (conn_send(conn, WIRE_ACK, NULL, REQUEST_FREE, NULL, NULL, 0, deadline_in(conn->patience_usec)) == -ETIMEDOUT)
                 conn_fail(conn);
 }
 
@@ -410,8 +414,15 @@ static void *mapper_main(void *userdata)
         while (!atomic_load(&conn->quit)) {
                 struct came came;
 
+                if (conn_is_dead(conn) && !conn_is_gone(conn)) {
+                        conn_resume(conn);
+                        asked = true; /* what waited for that */
+                        continue;
+                }
                 if (asked)
                         serve_all(conn);
+                if (conn_is_dead(conn) && !conn_is_gone(conn))
+                        continue;
                 if (!sleep_until_woken(conn, expects, &came)) {
                         asked = was_asked(conn);
                         continue;

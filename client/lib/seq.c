@@ -50,7 +50,7 @@ static void wait_trimmed(struct kvp_cache *cache, uint32_t row)
         if (pthread_equal(pthread_self(), cache->conn->mapper))
                 return;
         (void)pthread_mutex_lock(&cache->lock);
-        while (cache->rows[row].flags & (ROW_TRIM | ROW_TRIM_TAIL | ROW_SHRINKING) && !conn_is_dead(cache->conn))
+        while (cache->rows[row].flags & (ROW_TRIM | ROW_TRIM_TAIL | ROW_SHRINKING) && !conn_is_gone(cache->conn))
                 if (pthread_cond_timedwait(&cache->changed, &cache->lock, &until) == ETIMEDOUT)
                         break;
         (void)pthread_mutex_unlock(&cache->lock);
@@ -84,7 +84,7 @@ KVP_PUBLIC int kvp_seq_acquire(struct kvp_cache *cache, uint64_t expected_tokens
                 trim = true;
         }
         (void)pthread_mutex_unlock(&cache->lock);
-        if (wake && !conn_is_dead(cache->conn))
+        if (wake && !conn_is_gone(cache->conn))
                 (void)mapper_wake(cache->conn);
         if (trim)
                 wait_trimmed(cache, row);
@@ -108,7 +108,7 @@ KVP_PUBLIC int kvp_seq_release(struct kvp_cache *cache, uint32_t seq)
                 wake = row_queue(cache, seq, ROW_TELL);
         (void)pthread_cond_broadcast(&cache->changed);
         (void)pthread_mutex_unlock(&cache->lock);
-        if (wake && !conn_is_dead(cache->conn))
+        if (wake && !conn_is_gone(cache->conn))
                 (void)mapper_wake(cache->conn);
         return 0;
 }
@@ -129,7 +129,7 @@ KVP_PUBLIC int kvp_seq_trim(struct kvp_cache *cache, uint32_t seq, uint64_t toke
         if (cache->rows[seq].pages > 0 || cache->rows[seq].growing > 0)
                 wake = row_queue(cache, seq, ROW_TRIM);
         (void)pthread_mutex_unlock(&cache->lock);
-        if (wake && !conn_is_dead(cache->conn))
+        if (wake && !conn_is_gone(cache->conn))
                 (void)mapper_wake(cache->conn);
         return 0;
 }

@@ -149,6 +149,10 @@ static int wait_backed(struct kvp_cache *cache, const struct kvp_seq_step *steps
                          conn_wait(conn, request_ended, &ended, min_u64(deadline, deadline_in(RETRY_USEC))) ==
                                  -ENOTCONN)
                         r = -ENOTCONN;
+                if (r == -ENOTCONN) { /* a daemon that is restarted is waited for */
+                        r = conn_wait_up(conn, deadline);
+                        asked.retry = true;
+                }
                 (void)pthread_mutex_lock(&cache->lock);
                 if (r < 0 || (!asked.pending && !asked.shrinking && !asked.retry))
                         return r;
@@ -252,7 +256,7 @@ static bool ask_ahead(struct kvp_cache *cache, const struct kvp_seq_step *steps,
 static int step_beyond(struct kvp_cache *cache, struct kvp_seq_step *steps, size_t n, uint64_t timeout_usec)
 {
         struct kvp_conn *conn = cache->conn;
-        const bool dead = conn_is_dead(conn);
+        const bool dead = conn_is_gone(conn);
         bool unbacked = false, wake = false, called = false;
         struct request *request = NULL;
         int waited = 0, r;

@@ -48,7 +48,8 @@
         X(UNKNOWN_TENANT, ENOENT, "the configuration has no tenant of that name")                                      \
         X(BAD_SETTING, EINVAL, "nothing was changed")                                                                  \
         X(BAD_CONFIG, EINVAL, "the configuration stays as it was")                                                     \
-        X(TOO_MANY_FOLLOWERS, EUSERS, "as many follow the events as can")
+        X(TOO_MANY_FOLLOWERS, EUSERS, "as many follow the events as can")                                              \
+        X(NOT_KNOWN, ENOTCONN, "the daemon does not know this worker, or not any more")
 
 /* Those that end the connection: what was sent is not this protocol, or the peer has no place here (any longer). The
  * others answer one request, and the connection goes on. */
@@ -56,7 +57,8 @@
 #define WIRE_FATAL_ERRORS(X)                                                                                           \
         X(TOO_SHORT) X(TOO_LONG) X(BAD_OPCODE) X(BAD_RESERVED) X(BAD_VALUE) X(BAD_TEXT) X(BAD_COUNT) X(BAD_FDS)        \
         X(TRUNCATED) X(BAD_VERSION) X(NOT_GREETED) X(NO_TENANT) X(WRONG_TENANT) X(TOO_MANY_WORKERS) X(BAD_ACK)         \
-        X(BAD_REVOKE) X(OVERDUE) X(SLOW_READER) X(SHUTTING_DOWN) X(TAMPERED)
+        X(BAD_REVOKE) X(OVERDUE) X(SLOW_READER) X(SHUTTING_DOWN) X(TAMPERED)         \
+        X(NOT_KNOWN)
 /* clang-format on */
 
 #endif

@@ -10,6 +10,7 @@
 #define WIRE_EVENT_KINDS(X)                                                                                            \
         X(daemon_started, "the daemon serves")                                                                         \
         X(daemon_stopping, "the daemon ends")                                                                          \
+        X(daemon_resumed, "the daemon goes on where another one ended; the text says with what")                       \
         X(tenant_set, "a tenant came or its limits were changed, by the configuration or by TENANT_SET")               \
         X(tenant_removed, "the configuration no longer names a tenant: it takes no new workers")                       \
         X(limits_applied, "the limits of a tenant that was set hold, on every device")                                 \
@@ -17,6 +18,7 @@
         X(reloaded, "the configuration was read again and is in force")                                                \
         X(reload_failed, "the configuration was refused and stays as it was; the text is the first complaint")         \
         X(worker_connected, "a process became a worker of a tenant")                                                   \
+        X(worker_resumed, "a worker came back after the daemon was restarted")                                         \
         X(worker_gone, "a worker's connection ended; the text says why, bytes what it was charged for")                \
         X(worker_killed, "a worker's process was killed, as on-overdue = kill says")                                   \
         X(worker_ended, "the process of a worker, of one that is gone as well, ended; the text says how, by what the kernel told kvpager-observe") \

@@ -67,8 +67,25 @@ SIZE(wire_list, 8)
 FIELD(wire_welcome, version, 0, 4)
 FIELD(wire_welcome, worker, 4, 4)
 FIELD(wire_welcome, features, 8, 8)
-FIELD(wire_welcome, tenant, 16, 64)
-SIZE(wire_welcome, 80)
+FIELD(wire_welcome, token_low, 16, 8)
+FIELD(wire_welcome, token_high, 24, 8)
+FIELD(wire_welcome, tenant, 32, 64)
+SIZE(wire_welcome, 96)
+
+FIELD(wire_resume, version, 0, 4)
+FIELD(wire_resume, worker, 4, 4)
+FIELD(wire_resume, features, 8, 8)
+FIELD(wire_resume, token_low, 16, 8)
+FIELD(wire_resume, token_high, 24, 8)
+SIZE(wire_resume, 32)
+
+FIELD(wire_holds, n_items, 0, 4)
+FIELD(wire_holds, reserved, 4, 4)
+SIZE(wire_holds, 8)
+
+FIELD(wire_resumed, n_items, 0, 4)
+FIELD(wire_resumed, reserved, 4, 4)
+SIZE(wire_resumed, 8)
 
 FIELD(wire_error, error, 0, 4)
 FIELD(wire_error, status, 4, 4)
@@ -168,6 +185,10 @@ SIZE(wire_item_grow, 24)
 
 FIELD(wire_item_extent_id, extent, 0, 8)
 SIZE(wire_item_extent_id, 8)
+
+FIELD(wire_item_cache_id, cache, 0, 4)
+FIELD(wire_item_cache_id, reserved, 4, 4)
+SIZE(wire_item_cache_id, 8)
 
 FIELD(wire_item_row, cache, 0, 4)
 FIELD(wire_item_row, row, 4, 4)
@@ -314,6 +335,9 @@ NUMBER(WIRE_RELOAD, 25)
 NUMBER(WIRE_EVENTS_GET, 26)
 NUMBER(WIRE_ENDED, 27)
 NUMBER(WIRE_UNBROKERED, 28)
+NUMBER(WIRE_RESUME, 32)
+NUMBER(WIRE_HOLDS, 33)
+NUMBER(WIRE_RESUMED, 34)
 NUMBER(WIRE_WELCOME, 64)
 NUMBER(WIRE_ERROR, 65)
 NUMBER(WIRE_OK, 66)
@@ -374,11 +398,12 @@ NUMBER(WIRE_E_UNKNOWN_TENANT, 37)
 NUMBER(WIRE_E_BAD_SETTING, 38)
 NUMBER(WIRE_E_BAD_CONFIG, 39)
 NUMBER(WIRE_E_TOO_MANY_FOLLOWERS, 40)
+NUMBER(WIRE_E_NOT_KNOWN, 41)
 
 /* So that none is left out above. */
 #define X(...) +1
 enum { MESSAGES = 0 WIRE_MESSAGES(X) };
 #undef X
-NUMBER(MESSAGES, 40)
-NUMBER(WIRE_E_MAX_, 41)
+NUMBER(MESSAGES, 43)
+NUMBER(WIRE_E_MAX_, 42)
 /* clang-format on */

@@ -22,6 +22,7 @@
 #define WIRE_MAX_PLANES       64u                  /* planes of a class */
 #define WIRE_MAX_GROW         256u                 /* entries of a GROW */
 #define WIRE_MAX_RETURN       512u                 /* extents of a RETURN */
+#define WIRE_MAX_CACHE_IDS    64u                  /* caches of a RESUMED */
 #define WIRE_MAX_ROWS         512u                 /* rows of a ROWS */
 #define WIRE_MAX_SETTINGS     16u                  /* keys of a TENANT_SET */
 #define WIRE_MAX_EVENTS       32u                  /* events of an EVENTS */
@@ -69,8 +70,14 @@ enum wire_return_reason {
 #define WIRE_FIELDS_ENDED(X, C, R) X(U32, n_items) R(U32, reserved)
 #define WIRE_FIELDS_UNBROKERED(X, C, R) X(U32, n_items) R(U32, reserved)
 
+#define WIRE_FIELDS_RESUME(X, C, R)                                                                                    \
+        X(U32, version) X(U32, worker) X(U64, features) X(U64, token_low) X(U64, token_high)
+#define WIRE_FIELDS_HOLDS(X, C, R) X(U32, n_items) R(U32, reserved)
+#define WIRE_FIELDS_RESUMED(X, C, R) X(U32, n_items) R(U32, reserved)
+
+/* The token is zero where a connection that is lost cannot be resumed. */
 #define WIRE_FIELDS_WELCOME(X, C, R)                                                                                   \
-        X(U32, version) X(U32, worker) X(U64, features) C(tenant, 64)
+        X(U32, version) X(U32, worker) X(U64, features) X(U64, token_low) X(U64, token_high) C(tenant, 64)
 #define WIRE_FIELDS_ERROR(X, C, R) X(U32, error) X(I32, status) C(text, 240)
 #define WIRE_FIELDS_DEVICE(X, C, R)                                                                                    \
         X(U64, page_size) X(U64, capacity_bytes) C(name, 64) C(backend, 16) C(uuid, 48)
@@ -92,6 +99,7 @@ enum wire_return_reason {
 #define WIRE_ITEM_GROW(X, C, R)                                                                                        \
         X(U32, cache) X(U32, row) X(U16, plane_class) X(U16, flags) X(U32, first) X(U32, need) X(U32, max)
 #define WIRE_ITEM_EXTENT_ID(X, C, R) X(U64, extent)
+#define WIRE_ITEM_CACHE_ID(X, C, R) X(U32, cache) R(U32, reserved)
 #define WIRE_ITEM_ROW(X, C, R) X(U32, cache) X(U32, row) X(U32, held) R(U32, reserved)
 #define WIRE_ITEM_GRANT(X, C, R)                                                                                       \
         X(U64, extent) X(U32, request) X(U16, entry) X(U16, plane) X(U32, first) X(U16, order) X(U16, flags)
@@ -150,6 +158,9 @@ enum wire_return_reason {
         X(EVENTS_GET, 26, C2D, NONE, 0, NONE, OPERATOR, "EVENTS", "the events from the one numbered from on that are still remembered; with follow also those to come, as further replies to the same request") \
         X(ENDED, 27, C2D, ENDED, WIRE_MAX_ENDED, NONE, OPERATOR, "OK", "how processes ended that are or were workers, as the kernel told kvpager-observe") \
         X(UNBROKERED, 28, C2D, UNBROKERED, WIRE_MAX_UNBROKERED, NONE, OPERATOR, "OK", "device memory that processes have taken without kvpager, in place of what was said of them before; it holds as long as the connection") \
+        X(RESUME, 32, C2D, NONE, 0, NONE, ANY, "WELCOME", "first message in place of HELLO, of a worker whose connection ended with a daemon: which it was, and its token") \
+        X(HOLDS, 33, C2D, EXTENT_ID, WIRE_MAX_RETURN, NONE, WORKER, "none", "after RESUME: extents that are mapped; ROWS tells which rows are held") \
+        X(RESUMED, 34, C2D, CACHE_ID, WIRE_MAX_CACHE_IDS, NONE, WORKER, "OK", "ends what is said after RESUME: the caches there are; what was not named is taken back, what was asked for has to be asked for again") \
         X(WELCOME, 64, D2C, NONE, 0, ONE, ANY, "none", "the connection stands; carries the event channel")             \
         X(ERROR, 65, D2C, NONE, 0, NONE, ANY, "none", "the request failed, and why in a sentence")                     \
         X(OK, 66, D2C, NONE, 0, NONE, ANY, "none", "the request is done")                                              \

@@ -52,10 +52,12 @@ struct message {
 WIRE_MESSAGES(X)
 #undef X
 
-/* The lists' pages alone may be empty. */
+/* The lists' pages may be empty, and a worker need not have caches. */
 #define MIN_ITEMS(opcode, max_items)                                                                                   \
-        ((max_items) == 0 || ((opcode) >= WIRE_DEVICES && (opcode) <= WIRE_COUNTERS) || (opcode) == WIRE_EVENTS ? 0u   \
-                                                                                                                : 1u)
+        ((max_items) == 0 || ((opcode) >= WIRE_DEVICES && (opcode) <= WIRE_COUNTERS) || (opcode) == WIRE_EVENTS ||     \
+                         (opcode) == WIRE_RESUMED                                                                      \
+                 ? 0u                                                                                                  \
+                 : 1u)
 
 /* clang-format off */
 static const struct message messages[WIRE_OPCODES] = {

@@ -35,6 +35,7 @@ static void apply_welcome(struct daemon *d, const struct core_action *action)
 {
         struct peer *peer = d->peers[action->peer.cookie & 0xffffu];
         struct wire_welcome welcome = { .version = WIRE_VERSION, .worker = action->worker, .features = WIRE_FEATURES };
+        uint64_t token[2];
         int ours, theirs;
 
         assert(peer && peer->cookie == action->peer.cookie); /* freed in daemon_settle() alone, ended or not */
@@ -48,6 +49,9 @@ static void apply_welcome(struct daemon *d, const struct core_action *action)
                 return;
         peer->event_fd = ours;
         memcpy(welcome.tenant, peer->tenant, sizeof(welcome.tenant));
+        recover_welcome(d, peer, token);
+        welcome.token_low = token[0];
+        welcome.token_high = token[1];
         peer_send(peer, WIRE_WELCOME, peer->hello_request, &welcome, NULL, 0, theirs);
         events_add(d, WIRE_EVENT_worker_connected, &(struct events_facts){ .peer = peer }, "it is worker %u",
                    peer->worker);

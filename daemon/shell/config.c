@@ -46,6 +46,8 @@ static const struct key keys[] = {
         {SECTION_DAEMON, "max-workers", config_value_workers, DAEMON(max_workers), "a number from 1 to 60000"},
         {SECTION_DAEMON, "log-level", config_value_level, DAEMON(log_level), "error, warning, notice, info or debug"},
         {SECTION_DAEMON, "slow-reader-deadline", config_value_duration, DAEMON(slow_reader_deadline_usec), A_DURATION},
+        {SECTION_DAEMON, "absent-timeout", config_value_duration, DAEMON(absent_timeout_usec), A_DURATION},
+        {SECTION_DAEMON, "holder", config_value_bool, DAEMON(holder), "yes or no"},
         {SECTION_DEVICE, "backend", config_value_backend, DEVICE(backend), "host or cuda"},
         {SECTION_DEVICE, "uuid", config_value_uuid, DEVICE(uuid), "a device's uuid, up to 47 characters"},
         {SECTION_DEVICE, "capacity", config_value_capacity, DEVICE(capacity), "a size (bytes, 512M, 2G) or a share (50%), not 0"},
@@ -125,7 +127,9 @@ static struct config *config_new(void)
                                                          .socket_group = (gid_t)-1,
                                                          .max_workers = 1024,
                                                          .log_level = LOG_LEVEL_INFO,
-                                                         .slow_reader_deadline_usec = 5000000 };
+                                                         .slow_reader_deadline_usec = 5000000,
+                                                         .absent_timeout_usec = 60000000,
+                                                         .holder = true };
         return config;
 }
 

@@ -39,6 +39,8 @@ struct config_daemon {
         uint32_t max_workers;
         uint32_t log_level; /* enum log_level */
         uint64_t slow_reader_deadline_usec;
+        uint64_t absent_timeout_usec; /* for a worker to come back after a restart */
+        bool holder;                  /* one is used where there is one */
 };
 
 struct config_device {

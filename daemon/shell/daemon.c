@@ -52,6 +52,7 @@ void daemon_event(struct daemon *d, const struct core_event *event)
 {
         if (d->actions.capacity - d->actions.n < CORE_ACTIONS_MAX)
                 apply_actions(d);
+        recover_note(d, event);
         core_apply(d->core, event, &d->actions);
 }
 
@@ -69,6 +70,7 @@ static void daemon_bury(struct daemon *d, struct peer *peer)
                 core_event_init(&event, CORE_EV_WORKER_GONE, daemon_now_usec());
                 event.worker_gone.worker = peer->worker;
                 daemon_event(d, &event);
+                recover_forget(d, peer->worker);
         }
         peer_free(peer);
 }
@@ -102,6 +104,7 @@ void daemon_settle(struct daemon *d)
                 notice_turn(d);
                 events_push(d);
         } while (d->ended);
+        notify_changed(d);
         daemon_arm(d);
         if (core_pending(d->core)) {
                 (void)sd_event_source_set_enabled(d->pending_source, SD_EVENT_ONESHOT);
@@ -180,6 +183,8 @@ static void daemon_device_done(struct daemon *d, const struct store_device *devi
         event.created.extent = result->extent; /* `destroyed` is the same struct */
         event.created.status = result->status;
         daemon_event(d, &event);
+        if (result->status == 0 && result->kind == DEV_JOB_DESTROY)
+                recover_gone(d, result->extent);
 }
 
 /* The workers whose memory was to come free by now, each once. */
@@ -250,6 +255,10 @@ static int daemon_on_device(sd_event_source *source, int fd, uint32_t events, vo
                 if (dev_thread_fd(d->store.devices[i].thread) != fd)
                         continue;
                 n = store_collect(&d->store, i, results, COLLECT_MAX);
+                for (unsigned k = 0; k < n; k++)
+                        if (results[k].status == 0 && results[k].kind == DEV_JOB_CREATE)
+                                recover_made(d, i, results[k].extent);
+                recover_flush(d); /* before anybody hears of them */
                 for (unsigned k = 0; k < n; k++) {
                         daemon_note_returner(&d->store.devices[i], &results[k]);
                         daemon_device_done(d, &d->store.devices[i], &results[k]);
@@ -336,29 +345,45 @@ static void daemon_bounds(struct daemon *d, struct core_params *ret)
                                      .max_requests = MAX_REQUESTS };
 }
 
-static int daemon_make_core(struct daemon *d)
+/* What is as large as the core says that there may be. */
+static int daemon_make_tables(struct daemon *d, const struct core_params *params, void **ret_arena)
 {
-        struct core_params params;
-        void *arena;
-        int r;
-
-        daemon_bounds(d, &params);
-        d->core_bytes = core_size(&params);
+        d->core_bytes = core_size(params);
         assert(d->core_bytes > 0);
-        arena = mmap(NULL, d->core_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-        if (arena == MAP_FAILED) {
-                r = -errno;
+        *ret_arena = mmap(NULL, d->core_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        if (*ret_arena == MAP_FAILED) {
+                int r = -errno;
+
                 log_error("no address space for %zu bytes of tables: %s", d->core_bytes, strerror(-r));
                 return r;
         }
-        d->core = core_init(arena, &params);
+        return 0;
+}
+
+static int daemon_make_core(struct daemon *d)
+{
+        struct core_params bounds, params;
+        void *arena;
+        int r;
+
+        daemon_bounds(d, &bounds);
         d->actions.capacity = DAEMON_ACTIONS;
         d->actions.v = calloc(d->actions.capacity, sizeof(d->actions.v[0]));
         d->peers = calloc(d->max_peers, sizeof(struct peer *));
         d->peer_of_worker = calloc(0x10000, sizeof(struct peer *));
         if (!d->actions.v || !d->peers || !d->peer_of_worker)
                 return -ENOMEM;
-        return store_reserve(&d->store, params.max_extents);
+        do {
+                if (!recover_params(d, &params))
+                        params = bounds;
+                r = daemon_make_tables(d, &params, &arena);
+                if (r < 0)
+                        return r;
+                r = recover_core(d, arena, &params);
+                if (r < 0)
+                        (void)munmap(arena, d->core_bytes);
+        } while (r == -EAGAIN); /* what was left is of no use: anew */
+        return r < 0 ? r : store_reserve(&d->store, params.max_extents);
 }
 
 static int daemon_add_devices(struct daemon *d)
@@ -380,7 +405,8 @@ static int daemon_add_devices(struct daemon *d)
                 event.device_add.page_shift = (uint32_t)__builtin_ctzll(device->info.page_size);
                 event.device_add.pages = (uint32_t)(device->info.capacity / device->info.page_size);
                 event.device_add.virgin_pages = device->virgin_pages;
-                daemon_event(d, &event);
+                if (!d->recover.resumed)
+                        daemon_event(d, &event);
                 log_info("[device %s] %s: %" PRIu64 " MiB in %" PRIu32 " pages of %" PRIu64 " KiB", device->name,
                          device->info.backend, device->info.capacity >> 20, event.device_add.pages,
                          device->info.page_size >> 10);
@@ -463,7 +489,9 @@ static int daemon_set_up(struct daemon *d)
                 log_error_of(start_failed, "%s", error[0] ? error : strerror(-r));
                 return r;
         }
-        r = reload_check(d, d->config, d->config_path, daemon_complain, NULL);
+        r = recover_find(d);
+        if (r == 0)
+                r = reload_check(d, d->config, d->config_path, daemon_complain, NULL);
         if (r < 0)
                 return r;
         r = events_open(&d->events);
@@ -471,6 +499,8 @@ static int daemon_set_up(struct daemon *d)
                 r = daemon_make_core(d);
         if (r == 0)
                 r = daemon_add_devices(d);
+        if (r == 0)
+                r = recover_finish(d);
         if (r == 0)
                 r = reload_tenants(d, d->config);
         if (r == 0)
@@ -498,6 +528,7 @@ int daemon_new(struct config *config, const char *config_path, int log_level, st
         d->log_level = log_level;
         d->epoll = -1;
         d->listener = (struct listener){ .fd = -1, .lock_fd = -1 };
+        d->recover.hold.fd = -1;
         d->start_usec = daemon_now_usec();
         d->armed_usec = UINT64_MAX;
         d->complaints = (struct ratelimit){ .interval_usec = 10000000, .burst = 30 };
@@ -520,6 +551,8 @@ int daemon_run(struct daemon *d)
         assert(d && d->core);
 
         events_add(d, WIRE_EVENT_daemon_started, NULL, "kvpagerd " KVPAGER_VERSION " serves %s", d->listener.path);
+        if (d->recover.resumed)
+                events_add(d, WIRE_EVENT_daemon_resumed, NULL, "%s", d->recover.summary);
         backoff_done();
         notify_ready(d);
         r = loop_run(d);
@@ -548,6 +581,7 @@ void daemon_free(struct daemon *d)
         sd_event_source_unref(d->pending_source);
         notify_close(d);
         throttle_close(d);
+        recover_close(d);
         loop_close(d);
         sd_event_unref(d->event); /* before the fds that it watches */
         listen_close(&d->listener);

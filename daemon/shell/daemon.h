@@ -20,6 +20,7 @@
 #include "observe.h"
 #include "peer.h"
 #include "ratelimit.h"
+#include "recover.h"
 #include "store.h"
 #include "tenants.h"
 #include "throttle.h"
@@ -47,6 +48,7 @@ struct daemon {
         struct notify notify;
         struct throttle throttle;
         struct observe observe;
+        struct recover recover;
         struct core *core;
         size_t core_bytes;
         struct core_actions actions;
@@ -108,6 +110,9 @@ void dispatch_message(struct peer *peer, const struct wire_view *view);
 
 /* Whether the peer is to be told what came of it. */
 bool dispatch_is_answered(const struct wire_view *view);
+
+/* resume.c: messages of a worker that was there before. */
+void resume_message(struct peer *peer, const struct wire_view *view);
 
 /* answer.c: messages that only ask. */
 void answer_query(struct peer *peer, const struct wire_view *view);

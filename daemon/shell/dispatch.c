@@ -105,7 +105,7 @@ static void dispatch_ack(struct peer *peer, uint64_t ack)
         peer->acknowledged = ack;
         core_event_init(&event, CORE_EV_ACK, peer->active_usec);
         event.ack.worker = peer->worker;
-        event.ack.granted = ack;
+        event.ack.granted = peer->granted_before + ack;
         daemon_event(peer->daemon, &event);
 }
 
@@ -206,14 +206,17 @@ static void dispatch_revoked(struct peer *peer, const struct wire_view *view)
 /* HELLO first and only then; what is for workers from workers alone. Where not, the peer is told. */
 static bool dispatch_is_allowed(struct peer *peer, const struct wire_view *view)
 {
-        bool greeted = peer->state == PEER_WORKER || peer->state == PEER_ADMIN;
+        const enum wire_opcode opcode = (enum wire_opcode)view->info->opcode;
+        bool greeted = peer->state == PEER_WORKER || peer->state == PEER_ADMIN || peer->state == PEER_RESUMING;
+        bool resuming = opcode == WIRE_HOLDS || opcode == WIRE_RESUMED;
 
-        if (greeted == (view->info->opcode == WIRE_HELLO)) {
+        if (greeted == (opcode == WIRE_HELLO || opcode == WIRE_RESUME) ||
+            (peer->state == PEER_RESUMING ? !resuming && opcode != WIRE_ROWS : resuming)) {
                 peer->daemon->counters[WIRE_COUNTER_protocol_errors]++;
                 peer_fail(peer, view->header.request, WIRE_E_NOT_GREETED, view->info->name);
                 return false;
         }
-        if (view->info->privilege == WIRE_PRIVILEGE_WORKER && peer->state != PEER_WORKER) {
+        if (view->info->privilege == WIRE_PRIVILEGE_WORKER && peer->state == PEER_ADMIN) {
                 peer_send_error(peer, view->header.request, WIRE_E_NO_PRIVILEGE, view->info->name);
                 return false;
         }
@@ -271,6 +274,11 @@ void dispatch_message(struct peer *peer, const struct wire_view *view)
         case WIRE_CHECK:
         case WIRE_SETTLED:
                 answer_query(peer, view);
+                break;
+        case WIRE_RESUME:
+        case WIRE_HOLDS:
+        case WIRE_RESUMED:
+                resume_message(peer, view);
                 break;
         case WIRE_TENANT_SET:
         case WIRE_RELOAD:

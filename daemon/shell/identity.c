@@ -179,6 +179,11 @@ int identity_process(int fd, pid_t pid, uint64_t now)
         return pidfd_of_socket(fd, pid, now);
 }
 
+int identity_process_by_number(pid_t pid, uint64_t now)
+{
+        return pidfd_by_number(pid, now);
+}
+
 int identity_kill(int fd, pid_t pid, uint64_t now)
 {
         _cleanup_fd_ int pidfd = pidfd_of_socket(fd, pid, now);

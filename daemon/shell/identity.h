@@ -51,6 +51,9 @@ uint64_t identity_now(void);
  * ended, or is of a pid namespace that we do not see. The caller's to close. */
 int identity_process(int fd, pid_t pid, uint64_t now);
 
+/* The same of a process that connected before `now`, by its number alone. */
+int identity_process_by_number(pid_t pid, uint64_t now);
+
 /* Sends SIGKILL to the process that connected, whatever shares its socket now. */
 int identity_kill(int fd, pid_t pid, uint64_t now);
 

@@ -12,6 +12,7 @@
 #define LOG_KINDS(X) \
         X(daemon_started, INFO, 9ba5a310a98246028fcd1584b39518d7, "")                                                  \
         X(daemon_stopping, INFO, 0927c2c49f7546338eb49c76a6634ddc, "stops: ")                                          \
+        X(daemon_resumed, INFO, 27b5a18c26ac4a9d94153d46127c69e4, "goes on: ")                                         \
         X(tenant_set, DEBUG, 564759c289ab4e56aa86b62fb43fc502, "its limits: ")                                         \
         X(tenant_removed, INFO, 3afbefcfe8654abe94a491793cb333f1, "is no longer configured: ")                         \
         X(limits_applied, DEBUG, 137a2375351b4f89a9e571a230adbcd5, "its limits were set: ")                            \
@@ -19,6 +20,7 @@
         X(reloaded, INFO, d8d39304361647d0a7d816247c62ae03, "the configuration is in force: ")                         \
         X(reload_failed, ERROR, 6fb96070e6ec4195aeeda182f2ab1efd, "the configuration stays as it was: ")               \
         X(worker_connected, INFO, 5c0e0f6a3dd24706960ddf9e04270dd7, "")                                                \
+        X(worker_resumed, INFO, 718c6a2e785343c8b112a6e28b971fdf, "")                                                  \
         X(worker_gone, INFO, 73ee097b6e7f4d69b76a3e190385fd10, "is gone: ")                                            \
         X(worker_killed, WARNING, fabb4df2bffe49e4aed333f6aa1d24ba, "was killed, as on-overdue says: ")                \
         X(worker_ended, NOTICE, 69eab11644b847c8814226aa2ffec7ae, "")                                                  \
@@ -34,7 +36,9 @@
         X(configuration_invalid, ERROR, d18cb9afe8e94c63890757319f2ba7f8, "")                                          \
         X(start_failed, ERROR, 4ef6771c30864c69bb807d67f734cf21, "")                                                   \
         X(start_delayed, WARNING, 1611e58ae9914dffa5463170cf7290db, "")                                                \
-        X(lines_lost, WARNING, e7261fcb042141dea66a2c18cb36f5f0, "")
+        X(lines_lost, WARNING, e7261fcb042141dea66a2c18cb36f5f0, "")                                                   \
+        X(state_unusable, ERROR, 3fc9b849f7d34d2aaa8bba22e032e6ec, "")                                                 \
+        X(holder_lost, ERROR, 76252af22b56480cb8ec8e46e470e04e, "")
 /* clang-format on */
 
 #endif

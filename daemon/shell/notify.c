@@ -25,6 +25,7 @@
 #include "daemon.h"
 #include "owner.h"
 
+#define CHANGED_USEC   UINT64_C(100000)  /* and so old where only what changed is told */
 #define TICK_USEC      UINT64_C(2000000) /* status is as old at most */
 #define TICKS_WATCHDOG 4u                /* that many may be lost, less one, before the manager loses patience */
 #define PATIENCE_MSEC  5000
@@ -145,6 +146,8 @@ static void notify_tell(struct daemon *d, const char *first)
         char text[NOTIFY_STATUS_MAX + 64], status[NOTIFY_STATUS_MAX];
 
         notify_describe(d, status);
+        if (!d->notify.watched && !d->notify.reloaded && strcmp(status, d->notify.status) == 0)
+                return;
         (void)snprintf(text, sizeof(text), "%s%s%s%s", first, d->notify.reloaded ? "\nREADY=1" : "",
                        strcmp(status, d->notify.status) != 0 ? "\nSTATUS=" : "",
                        strcmp(status, d->notify.status) != 0 ? status : "");
@@ -159,7 +162,10 @@ static int notify_on_tick(sd_event_source *source, uint64_t usec, void *userdata
         struct daemon *d = userdata;
 
         (void)usec;
+        d->notify.waits = false;
         notify_tell(d, "WATCHDOG=1");
+        if (!d->notify.watched)
+                return 0; /* until something happens */
         (void)sd_event_source_set_time_relative(source, d->notify.interval_usec);
         return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
 }
@@ -173,10 +179,22 @@ int notify_open(struct daemon *d)
         if (!getenv("NOTIFY_SOCKET"))
                 return 0;
         d->notify.interval_usec = TICK_USEC;
-        if (sd_watchdog_enabled(0, &watchdog) > 0 && watchdog / TICKS_WATCHDOG < TICK_USEC)
+        d->notify.watched = sd_watchdog_enabled(0, &watchdog) > 0;
+        if (d->notify.watched && watchdog / TICKS_WATCHDOG < TICK_USEC)
                 d->notify.interval_usec = watchdog / TICKS_WATCHDOG;
         return sd_event_add_time_relative(d->event, &d->notify.timer, CLOCK_MONOTONIC, d->notify.interval_usec,
-                                          d->notify.interval_usec / 8 + 1, notify_on_tick, d);
+                                          d->notify.watched ? d->notify.interval_usec / 8 + 1 : CHANGED_USEC / 8,
+                                          notify_on_tick, d);
+}
+
+void notify_changed(struct daemon *d)
+{
+        if (!d->notify.timer || d->notify.watched || d->notify.waits)
+                return;
+        d->notify.waits = true;
+        (void)sd_event_source_set_time_relative(d->notify.timer, CHANGED_USEC);
+        (void)sd_event_source_set_enabled(d->notify.timer, SD_EVENT_ONESHOT);
+        loop_changed(d);
 }
 
 void notify_close(struct daemon *d)

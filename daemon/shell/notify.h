@@ -17,6 +17,8 @@ struct daemon;
 struct notify {
         sd_event_source *timer; /* NULL: nobody wants to know */
         uint64_t interval_usec;
+        bool watched;                   /* the manager wants to hear that the loop turns; else only of what changed */
+        bool waits;                     /* the timer is set for that */
         char status[NOTIFY_STATUS_MAX]; /* as it was told last */
         bool refused;                   /* the configuration's last reload was */
         bool reloaded;                  /* and the manager does not know yet that it is over */
@@ -32,6 +34,9 @@ int notify_send_patiently(const char *text);
 /* From now on the loop tells that it turns, and what there is to say. */
 int notify_open(struct daemon *daemon);
 void notify_close(struct daemon *daemon);
+
+/* Something may have changed that is worth telling. */
+void notify_changed(struct daemon *daemon);
 
 /* We serve. */
 void notify_ready(struct daemon *daemon);

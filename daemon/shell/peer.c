@@ -89,7 +89,7 @@ void peer_fail(struct peer *peer, uint32_t request, enum wire_error_code code, c
                 peer->daemon->counters[WIRE_COUNTER_slow_readers]++;
         (void)snprintf(peer->why, sizeof(peer->why), "%s%s%s", wire_error_sentence(code), detail ? ": " : "",
                        detail ? detail : "");
-        if (peer->state == PEER_GREETING || peer->state == PEER_JOINING) {
+        if (peer->state == PEER_GREETING || peer->state == PEER_JOINING || peer->state == PEER_RESUMING) {
                 peer->daemon->counters[WIRE_COUNTER_connections_refused]++;
                 if (code != WIRE_E_SHUTTING_DOWN)
                         notice_refused(peer->daemon, peer, peer->why);
@@ -499,7 +499,7 @@ void peer_greeted(struct peer *peer, enum peer_state state)
 {
         struct daemon *d = peer->daemon;
 
-        assert(state == PEER_JOINING || state == PEER_ADMIN || state == PEER_WORKER);
+        assert(state == PEER_JOINING || state == PEER_RESUMING || state == PEER_ADMIN || state == PEER_WORKER);
 
         if (peer->state == PEER_GREETING) {
                 d->n_greeting--;
@@ -535,6 +535,7 @@ void peer_free(struct peer *peer)
         observe_forget(peer);
         fd_close(peer->event_fd);
         fd_close(peer->fd);
+        free(peer->has);
         free(peer->cgroup);
         free(peer);
 }

@@ -2,7 +2,8 @@
  *
  * peer.h -- one connection: reading in turns, sending without waiting, and its end.
  *
- *      greeting -> joining (the core was told) -> worker
+ *      greeting -> joining (the core was told) ---------> worker
+ *               \-> resuming (it says what it has) ---/
  *               \-> admin
  *
  * A peer that is ended is silent at once and freed by daemon_settle(), so that it can be ended from anywhere.
@@ -24,7 +25,7 @@
 
 struct daemon;
 
-enum peer_state { PEER_GREETING, PEER_JOINING, PEER_WORKER, PEER_ADMIN };
+enum peer_state { PEER_GREETING, PEER_JOINING, PEER_RESUMING, PEER_WORKER, PEER_ADMIN };
 
 /* Items of a reply that are put together while actions are carried out. */
 struct peer_gather {
@@ -47,6 +48,8 @@ struct peer {
         uid_t uid;
         uint32_t worker, hello_request;
         uint64_t acknowledged;
+        uint64_t granted_before; /* extents, to this worker by earlier connections: what acknowledgements start from */
+        uint8_t *has;            /* while it resumes: a bit for each of the core's extents that it said it has */
         char tenant[CONFIG_NAME_MAX];
         uint32_t tenant_index; /* the core's, of a worker */
         uint64_t accepted;     /* identity_now() */

@@ -200,6 +200,38 @@ void store_destroy(struct store *store, uint32_t device, uint64_t extent)
         dev_thread_submit(store->devices[device].thread, &slot->job);
 }
 
+void store_adopt(struct store *store, uint64_t extent, uint32_t order, uint32_t worker, int fd)
+{
+        struct store_slot *slot = slot_get(store, extent);
+
+        assert(slot->state == SLOT_EMPTY && fd >= 0);
+
+        if ((uint32_t)extent >= store->top)
+                store->top = (uint32_t)extent + 1;
+        *slot = (struct store_slot){ .job = { .extent = { .fd = fd, .order = order } },
+                                     .id = extent,
+                                     .worker = worker,
+                                     .state = SLOT_READY };
+}
+
+void store_destroy_stray(struct store *store, uint32_t device, uint32_t order, int fd)
+{
+        struct dev_extent extent = { .fd = fd, .order = order };
+
+        assert(device < store->n_devices && fd >= 0);
+
+        if (store->devices[device].backend->destroy(store->devices[device].dev, &extent) < 0)
+                fd_close(extent.fd);
+}
+
+uint32_t store_order(const struct store *store, uint64_t extent)
+{
+        const struct store_slot *slot = slot_get(store, extent);
+
+        assert(slot->id == extent);
+        return slot->job.extent.order;
+}
+
 void store_granted(struct store *store, uint64_t extent, uint32_t worker)
 {
         struct store_slot *slot = slot_get(store, extent);

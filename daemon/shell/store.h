@@ -64,6 +64,15 @@ uint32_t store_sizes(const struct store *store, struct config_size ret[static CO
 void store_create(struct store *store, uint32_t device, uint64_t extent, uint32_t order);
 void store_destroy(struct store *store, uint32_t device, uint64_t extent);
 
+/* An extent that another daemon made becomes ours. Takes the fd. */
+void store_adopt(struct store *store, uint64_t extent, uint32_t order, uint32_t worker, int fd);
+
+/* Destroys one that nobody knows any more, at once: before anything was submitted to the device. Takes the fd. */
+void store_destroy_stray(struct store *store, uint32_t device, uint32_t order, int fd);
+
+/* log2 of the pages of an extent that is there. */
+uint32_t store_order(const struct store *store, uint64_t extent);
+
 /* Notes whom the extent was granted to. */
 void store_granted(struct store *store, uint64_t extent, uint32_t worker);
 

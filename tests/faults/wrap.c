@@ -18,6 +18,7 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
+#include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/timerfd.h>
@@ -129,6 +130,10 @@ EXPORT ssize_t read(int fd, void *data, size_t size)
 }
 
 WRAP(ssize_t, -1, pread, (int fd, void *data, size_t size, off_t offset), (fd, data, size, offset))
+WRAP(ssize_t, -1, pwrite, (int fd, const void *data, size_t size, off_t offset), (fd, data, size, offset))
+WRAP(off_t, -1, lseek, (int fd, off_t offset, int from), (fd, offset, from))
+WRAP(int, -1, dup3, (int fd, int as, int flags), (fd, as, flags))
+WRAP(ssize_t, -1, getrandom, (void *data, size_t size, unsigned flags), (data, size, flags))
 WRAP_DONE(int, -1, close, (int fd), (fd))
 WRAP(int, -1, close_range, (unsigned first, unsigned last, int flags), (first, last, flags))
 WRAP(int, -1, poll, (struct pollfd * fds, nfds_t n, int timeout), (fds, n, timeout))

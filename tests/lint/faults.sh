@@ -12,7 +12,7 @@ exempt() { # REASON NAME...
 }
 {
         exempt 'enter no kernel and allocate nothing' \
-                memchr memcpy memmove memset snprintf strcasecmp strchr strcmp strcspn strerror strlen strncmp strnlen \
+                memchr memcmp memcpy memmove memset snprintf strcasecmp strchr strcmp strcspn strerror strlen strncmp strnlen \
                 strpbrk strrchr strsignal strspn strstr strtok_r strtol strtoll strtoul strtoull \
                 fnmatch getenv getopt_long feof \
                 sigaddset sigemptyset sigfillset \

@@ -67,7 +67,8 @@ B=daemon/base C=daemon/core D=daemon/dev P=client/proto H=client/include
 includes $B
 includes $C $B
 includes $D $C $B $P
-includes daemon/shell $D $C $B $P
+includes daemon/holder $D
+includes daemon/shell daemon/holder $D $C $B $P
 includes $P
 includes client/lib $P $H
 includes client/cli $P $H

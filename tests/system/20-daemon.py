@@ -123,7 +123,7 @@ if os.geteuid() == 0:
             raw = Raw(daemon.socket, greet=None)
             raw.send(HELLO, hello(tenant=wanted))
             opcode, _, body, _ = raw.receive()
-            answer = ERRORS[struct.unpack("<I", body[:4])[0]] if opcode == ERROR else body[16:].rstrip(b"\0").decode()
+            answer = ERRORS[struct.unpack("<I", body[:4])[0]] if opcode == ERROR else body[32:].rstrip(b"\0").decode()
             os.write(writing, answer.encode())
             os._exit(0)
         os.close(writing)

@@ -40,7 +40,7 @@ def greet(raw, wanted=b""):
     if opcode == ERROR:
         code, _, text = struct.unpack("<Ii240s", body)
         return ERRORS[code] + ": " + text.rstrip(b"\0").decode()
-    return body[16:].rstrip(b"\0").decode()
+    return body[32:].rstrip(b"\0").decode()
 
 
 class Process:

@@ -85,7 +85,8 @@ class Raw:
     def greet(self, role=WORKER, tenant=b""):
         opcode, _, body, fds = self.call(HELLO, hello(role, tenant))
         assert opcode == WELCOME and len(fds) == 1, (opcode, body)
-        self.version, self.worker, self.features, name = struct.unpack("<IIQ64s", body)
+        self.version, self.worker, self.features, low, high, name = struct.unpack("<IIQQQ64s", body)
+        self.token = (low, high)
         self.tenant = name.rstrip(b"\0").decode()
         self.events = socket.socket(fileno=fds[0])
         self.events.settimeout(10.0)

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * hold.h -- the daemon's side of kvpager-holder, see held.h.
+ *
+ * Without a holder everything works but for a restart, which then loses what workers have. Nothing is waited for: a holder that
+ * does not take what it is given within HOLD_PATIENCE_MSEC is given up.
+ */
+#ifndef SHELL_HOLD_H
+#define SHELL_HOLD_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "held.h"
+
+#define HOLD_PATIENCE_MSEC 200
+#define HOLD_LIST_MSEC     10000
+
+struct hold {
+        int fd; /* -1: there is no holder */
+        bool failed; /* it is of no use any more, and to be closed */
+        unsigned n_puts, n_drops;
+        struct held_item puts[HELD_MAX], drops[HELD_MAX];
+        int fds[HELD_MAX]; /* of puts, the caller's */
+};
+
+/* Connects to the holder at `path`. -ENOENT, -ECONNREFUSED: there is none. */
+int hold_connect(struct hold *hold, const char *path);
+void hold_close(struct hold *hold);
+
+static inline bool hold_is_up(const struct hold *hold)
+{
+        return hold->fd >= 0 && !hold->failed;
+}
+
+/* Asks what is held; each is given to `found`, with an fd that it takes. A negative errno: the holder does not say. */
+typedef int hold_found_fn(void *userdata, const struct held_item *item, int fd);
+int hold_list(struct hold *hold, hold_found_fn *found, void *userdata);
+
+/* Has an fd kept from hold_flush() on, which comes before the fd is closed; and no more. Without a holder: nothing. */
+void hold_put(struct hold *hold, const struct held_item *item, int fd);
+void hold_drop(struct hold *hold, uint64_t id);
+void hold_clear(struct hold *hold);
+
+/* Sends what was put and dropped. */
+void hold_flush(struct hold *hold);
+
+#endif

@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * recover-hold.c -- the holder while the daemon runs: it is given each extent before anybody hears of it. Should it end, the next one
+ * is given everything anew. See recover.h.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <sys/epoll.h>
+
+#include "daemon.h"
+#include "log.h"
+
+#define HOLD_AGAIN_USEC    UINT64_C(1000000) /* another holder is looked for so often */
+#define HOLD_ACCURACY_USEC UINT64_C(100000)
+
+void recover_made(struct daemon *d, uint32_t device, uint64_t extent)
+{
+        const struct held_item item = { .id = extent, .device = device, .order = store_order(&d->store, extent) };
+
+        if (d->recover.state)
+                hold_put(&d->recover.hold, &item, store_fd(&d->store, extent));
+}
+
+void recover_gone(struct daemon *d, uint64_t extent)
+{
+        if (d->recover.state)
+                hold_drop(&d->recover.hold, extent);
+}
+
+/* Looks for another one in a while. */
+static void hold_give_up(struct daemon *d)
+{
+        struct recover *recover = &d->recover;
+
+        recover->hold_source = sd_event_source_disable_unref(recover->hold_source);
+        hold_close(&recover->hold);
+        if (!recover->state || !recover->hold_again)
+                return;
+        (void)sd_event_source_set_time(recover->hold_again, daemon_now_usec() + HOLD_AGAIN_USEC);
+        (void)sd_event_source_set_enabled(recover->hold_again, SD_EVENT_ONESHOT);
+        loop_changed(d);
+}
+
+void recover_flush(struct daemon *d)
+{
+        struct recover *recover = &d->recover;
+
+        hold_flush(&recover->hold);
+        if (recover->hold.failed)
+                hold_give_up(d);
+}
+
+/* Another holder has everything given anew. */
+static void hold_fill(struct daemon *d)
+{
+        struct recover *recover = &d->recover;
+
+        hold_clear(&recover->hold);
+        hold_put(&recover->hold, &(struct held_item){ .id = HELD_STATE }, state_fd(recover->state));
+        for (uint32_t i = 0; i < core_extent_slots(d->core) && hold_is_up(&recover->hold); i++) {
+                struct core_extent_info info;
+
+                if (core_extent_info(d->core, i, &info) && store_fd(&d->store, info.extent) >= 0)
+                        recover_made(d, info.device, info.extent);
+        }
+        hold_flush(&recover->hold);
+        if (hold_is_up(&recover->hold))
+                log_notice("another holder has all that the one before had");
+}
+
+static int hold_on_again(sd_event_source *source, uint64_t usec, void *userdata)
+{
+        struct daemon *d = userdata;
+
+        (void)source;
+        (void)usec;
+        if (d->recover.hold.fd >= 0 || !d->recover.state)
+                return 0;
+        if (hold_connect(&d->recover.hold, d->recover.path) == 0) {
+                hold_fill(d);
+                (void)recover_watch_holder(d);
+        }
+        if (!hold_is_up(&d->recover.hold))
+                hold_give_up(d);
+        return 0;
+}
+
+/* It says nothing unless asked: it has ended. */
+static int hold_on_end(sd_event_source *source, int fd, uint32_t events, void *userdata)
+{
+        struct daemon *d = userdata;
+
+        (void)source;
+        (void)fd;
+        (void)events;
+        log_error_of(holder_lost, "the holder has ended; until another one is found, a restart would lose the workers' memory");
+        hold_give_up(d);
+        return hold_on_again(NULL, 0, d);
+}
+
+int recover_watch_holder(struct daemon *d)
+{
+        struct recover *recover = &d->recover;
+        int r;
+
+        if (recover->hold.fd < 0)
+                return 0;
+        recover->hold_source = sd_event_source_disable_unref(recover->hold_source);
+        r = sd_event_add_io(d->event, &recover->hold_source, recover->hold.fd, EPOLLIN, hold_on_end, d);
+        if (r >= 0 && !recover->hold_again) {
+                r = sd_event_add_time(d->event, &recover->hold_again, CLOCK_MONOTONIC, 0, HOLD_ACCURACY_USEC, hold_on_again, d);
+                if (r >= 0)
+                        r = sd_event_source_set_enabled(recover->hold_again, SD_EVENT_OFF);
+        }
+        return r < 0 ? r : 0;
+}
