@@ -186,7 +186,7 @@ static bool default_may_hope(const struct core *c, const struct claim *claim, ui
 
         if (somebody_is_awaited(c, claim))
                 return true;
-        if (claim->tenant == NIL || claim->own_only || claim->stale || tenant_get(c, claim->tenant)->overdue > 0)
+        if (claim->tenant == NIL || claim->own_only || claim->stale)
                 return false;
         for (uint32_t i = 0; i < c->top_tenant; i++) {
                 const struct tenant *t = tenant_get(c, i);

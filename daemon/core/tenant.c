@@ -67,7 +67,6 @@ void tenant_set(struct run *run, const struct core_ev_tenant_set *event)
         memcpy(t->name, event->name, sizeof t->name);
         t->name[sizeof t->name - 1] = '\0';
         limit_everywhere(c, t);
-        core_deadline_at(c, c->now_usec); /* how long its requests hold up others may have changed */
 }
 
 /* So many pages more (or less, modulo 2^32). Whether requests fit, and who is next in line, may have changed. */

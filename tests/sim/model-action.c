@@ -277,7 +277,7 @@ static void action_overdue(struct model *model, struct model_worker *worker, con
                 if (revoke->deadline > model->now || worker->overdue_revoke != 0)
                         model_break(model, "worker %u is told to be overdue too early, or twice", worker->id);
                 if (revoke->device != action->revoke.device || revoke->level != action->revoke.level ||
-                    revoke->pages < action->revoke.pages)
+                    revoke->pages < action->revoke.pages || revoke->deadline != action->revoke.deadline_usec)
                         model_break(model, "worker %u owes something else than it was asked for", worker->id);
                 worker->overdue_revoke = revoke->revoke;
                 return;

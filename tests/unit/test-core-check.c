@@ -289,6 +289,11 @@ Test(core_check, sees_a_worker_that_nobody_serves)
         FALSE(w->admitted_head, NIL, "stands in the wrong line");
         *line = NIL;
         FALSE(w->waits, 0, "nobody delivers it");
+        w->granted += 1000; /* it has been there for long */
+        w->acked += 1000;
+        FALSE(w->waits, 0, "nobody delivers it");
+        w->granted -= 1000;
+        w->acked -= 1000;
         *line = before;
         FALSE(d->n_virgin[(w->waits - 1) % CORE_ORDERS], 1, "virgin extents of");
         FALSE(w->ack_at_usec, UINT64_MAX, "nobody will ask");

@@ -345,6 +345,23 @@ Test(core_policy, hope_lasts_for_a_reclaim_deadline)
         }
 }
 
+Test(core_policy, a_shorter_deadline_holds_for_those_who_wait_already)
+{
+        struct party own, other;
+
+        limit(0, (struct limits){ .weight = 1, .deadline_usec = 10 * SEC });
+        limit(1, (struct limits){ .weight = 1, .low = 1024, .high = 1024 });
+        own = party(0);
+        other = party(1);
+        take(&other, 0, 1024);
+        cr_expect_eq(want(&own, 0, 64), CORE_E_NONE);
+        limit(0, (struct limits){ .weight = 1, .deadline_usec = 2 * SEC });
+        cr_expect_leq(core_next_deadline(world.core), world.now + 2 * SEC);
+        world.now += 3 * SEC;
+        limit(0, (struct limits){ .weight = 1, .deadline_usec = 1 * SEC });
+        cr_expect_not_null(answer(CORE_ACT_GROW_FAILED));
+}
+
 Test(core_policy, at_memory_max_no_application_is_pressed)
 {
         struct party own, sibling;
