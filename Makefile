@@ -173,6 +173,9 @@ FAULTS_O := $(filter-out $(if $(SANITIZE),%/allocate.o),$(call objects,tests/fau
 # NVIDIA's driver as far as kvpager calls it, over memfds, for machines without a GPU.
 STANDIN_T := $(if $(wildcard tests/standin/libcuda.c),$(addprefix $(TESTS)/standin/,libcuda.so.1 libnvidia-ml.so.1))
 FAULTS_T := $(if $(FAULTS_O),$(TESTS)/faults.so)
+# What runs on a GPU; a test of these programs themselves is on the stand-in.
+GPU_T := $(call mains,gpu,gpu)
+GPU_P := $(if $(call helpers,gpu,gpu),$(LIB)/libtestgpu.a)
 TSAN_T := $(patsubst tests/tsan/%.c,$(TESTS)/tsan-%,$(wildcard tests/tsan/*.c))
 SIM_P := $(if $(call parts,tests/sim),$(LIB)/libtestsim.a)
 UNIT_P := $(if $(call helpers,unit,test),$(LIB)/libtestunit.a)
@@ -180,7 +183,7 @@ SYSTEM_P := $(if $(call helpers,system,test),$(LIB)/libtestsystem.a)
 BENCH_P := $(if $(call helpers,bench,bench),$(LIB)/libtestbench.a)
 FUZZ_P := $(if $(call helpers,fuzz,fuzz),$(LIB)/libtestfuzz.a)
 
-TEST_PROGRAMS := $(UNIT_T) $(SYSTEM_T) $(BENCH_T) $(SIM_T) $(TSAN_T) $(FUZZ_T)
+TEST_PROGRAMS := $(UNIT_T) $(SYSTEM_T) $(GPU_T) $(BENCH_T) $(SIM_T) $(TSAN_T) $(FUZZ_T)
 ifneq ($(words $(TEST_PROGRAMS)),$(words $(sort $(TEST_PROGRAMS))))
 $(error two test programs have the same name: $(TEST_PROGRAMS))
 endif
@@ -193,7 +196,7 @@ endif
         clean help FORCE
 
 all: $(PROGRAMS) $(ALL_A) $(CLIENT_SO) $(MADE_PAGES) ## programs and library, in build/<variant>
-tests: all $(UNIT_T) $(SYSTEM_T) $(BENCH_T) $(SIM_T) $(TSAN_T) $(FUZZ_T) $(FAULTS_T) $(STANDIN_T) ## all test programs of a variant
+tests: all $(UNIT_T) $(SYSTEM_T) $(GPU_T) $(BENCH_T) $(SIM_T) $(TSAN_T) $(FUZZ_T) $(FAULTS_T) $(STANDIN_T) ## all test programs of a variant
 
 # ---- Rules -----------------------------------------------------------------------------------------------------------
 
@@ -242,6 +245,7 @@ $(REPLAY_A): $(REPLAY_O)
 $(SIM_P): $(call parts,tests/sim)
 $(UNIT_P): $(call helpers,unit,test)
 $(SYSTEM_P): $(call helpers,system,test)
+$(GPU_P): $(call helpers,gpu,gpu)
 $(BENCH_P): $(call helpers,bench,bench)
 $(FUZZ_P): $(call helpers,fuzz,fuzz)
 $(LIB)/%.a:
@@ -325,6 +329,9 @@ $(TSAN_T): $(TESTS)/tsan-%: $(OBJ)/tests/tsan/%.o $(UNIT_P) $(ALL_A)
 	$(link) $(TEST_LIBS) -pthread
 # Programs for the system tests are workers as anyone would write them: they use the shared library.
 $(SYSTEM_T): $(TESTS)/%: $(OBJ)/tests/system/%.o $(SYSTEM_P) $(PROTO_A) $(CLIENT_SO)
+	@mkdir -p $(@D)
+	$(link) $(uses_so) $(RPATH) $(CLIENT_LIBS) -pthread
+$(GPU_T): $(TESTS)/%: $(OBJ)/tests/gpu/%.o $(GPU_P) $(REPLAY_A) $(PROTO_A) $(CLIENT_SO)
 	@mkdir -p $(@D)
 	$(link) $(uses_so) $(RPATH) $(CLIENT_LIBS) -pthread
 # libFuzzer and AFL++ bring their own main(); elsewhere tests/fuzz/main.c feeds the files named on the command line.
@@ -479,8 +486,21 @@ uninstall: ## takes away what install put there
 deb: ## Debian packages, into the folder above
 	dpkg-buildpackage --unsigned-source --unsigned-changes --build=binary
 
-gpu-bundle: ## (arrives with the CUDA backend)
-	@echo "make gpu-bundle: nothing to bundle yet: it arrives with the CUDA backend" >&2; exit 1
+# Our programs, the libraries that they need beyond libc, and what runs them: for a machine on which nothing can be installed.
+BUNDLE := build/gpu-bundle
+BUNDLED = $(addprefix $(BIN)/,kvpagerd kvpagerctl kvpager-replay) $(GPU_T)
+gpu-bundle: all $(GPU_T) ## build/gpu-bundle.tar.gz: run in it measures all that only a GPU can tell
+	@rm -rf $(BUNDLE) && mkdir -p $(BUNDLE)/bin $(BUNDLE)/lib $(BUNDLE)/kernels
+	@cp $(BUNDLED) $(BUNDLE)/bin/
+	@cp $(LIB)/libkvpager.so.0 $(BUNDLE)/lib/
+	@cp kernels/*.cu kernels/*.h $(BUNDLE)/kernels/
+	@cp tests/gpu/run tests/gpu/*.py tests/gpu/README.md LICENSE $(BUNDLE)/
+	@LD_LIBRARY_PATH= ldd $(BUNDLED) | awk '$$2 == "=>" && $$1 !~ /^(libc|libm|libkvpager)\.so/ { print $$3 }' | sort -u | \
+		xargs -I{} cp -L {} $(BUNDLE)/lib/
+	@strip --strip-debug $(BUNDLE)/bin/* $(BUNDLE)/lib/*
+	@tar -C build --owner=0 --group=0 --sort=name --mtime=@0 -czf build/gpu-bundle.tar.gz gpu-bundle
+	@size=$$(du -sk $(BUNDLE) | cut -f1); echo "build/gpu-bundle.tar.gz: $$size KiB unpacked; on the machine: gpu-bundle/run"; \
+		[ "$$size" -lt 49152 ] || { echo "make gpu-bundle: more than 48 MiB" >&2; exit 1; }
 
 # ---- House -----------------------------------------------------------------------------------------------------------
 

@@ -112,7 +112,7 @@ _Static_assert(sizeof(CUmemAccessDesc) == 12, "as in cuda.h");
         X(mem_map, cuMemMap, (CUdeviceptr address, size_t size, size_t offset, CUmemGenericAllocationHandle handle, unsigned long long flags)) \
         X(mem_unmap, cuMemUnmap, (CUdeviceptr address, size_t size))                                                          \
         X(mem_set_access, cuMemSetAccess, (CUdeviceptr address, size_t size, const CUmemAccessDesc *desc, size_t count))       \
-        /* What programs that compute need: kvpager-replay, and the probes of tests/gpu. */                                   \
+        /* What programs need that compute: kvpager-replay and those of tests/gpu. */                                         \
         X(device_get_name, cuDeviceGetName, (char *ret, int size, CUdevice device))                                           \
         X(alloc, cuMemAlloc_v2, (CUdeviceptr *ret, size_t size))                                                              \
         X(alloc_free, cuMemFree_v2, (CUdeviceptr address))                                                                    \
@@ -140,7 +140,8 @@ struct cuda {
 };
 
 /* The driver of this process, loaded and initialised once; NULL: there is none that is fit, and `error` says why and what to
- * do, errno is ENOENT (no driver), ENODEV (it sees no GPU), ENOTSUP (too old) or EIO. Thread-safe. The driver stays loaded: it cannot be taken out of a process. */
+ * do, errno is ENOENT (no driver), ENODEV (it sees no GPU), ENOTSUP (too old) or EIO. Thread-safe. The driver stays loaded:
+ * it cannot be taken out of a process. */
 const struct cuda *cuda_get(char *error, size_t error_size);
 
 /* The device of that UUID, whatever its number here: CUDA_VISIBLE_DEVICES renumbers. -ENODEV. */

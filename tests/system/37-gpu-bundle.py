@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: MIT
+"""What is to run on a GPU, on the stand-in for one: each program answers, nothing is left behind, and no figure is taken for a result."""
+import json
+import os
+import subprocess
+import sys
+
+from box import BIN, MIB, TESTS, temporary_folder
+from standin import setup
+
+GPU = os.path.join(os.environ["KVP_TOP"], "tests/gpu")
+setup(memory=4096 * MIB)
+
+# A bundle as `make gpu-bundle` lays it out, and an nvidia-smi that knows nothing.
+bundle = temporary_folder()
+os.makedirs(bundle + "/bin")
+os.symlink(os.environ["KVP_LIB"], bundle + "/lib")
+for path in [BIN + "/" + name for name in ("kvpagerd", "kvpagerctl", "kvpager-replay")] + [
+        TESTS + "/" + name for name in ("gpu-probe", "gpu-speed", "gpu-attention")]:
+    os.symlink(path, bundle + "/bin/" + os.path.basename(path))
+for name in ("run", "kvpager.py", "torch_kernels.py"):
+    os.symlink(GPU + "/" + name, bundle + "/" + name)
+with open(bundle + "/nvidia-smi", "w") as f:
+    f.write("#!/bin/sh\necho 100\n")
+os.chmod(bundle + "/nvidia-smi", 0o755)
+done = subprocess.run([sys.executable, bundle + "/run", "--small", "--out", bundle + "/out"], capture_output=True, text=True,
+                      timeout=140, env=dict(os.environ, PATH=bundle + ":" + os.environ["PATH"]))
+assert done.returncode == 0, done.stdout + done.stderr
+with open(bundle + "/out/results.json") as f:
+    result = json.load(f)
+with open(bundle + "/out/results.md") as f:
+    text = f.read()
+assert result["stand_in"] and "stand-in" in result["device"] and "no figure is a result" in text, result["device"]
+rows = result["rows"]
+errors = [r for r in rows if r["name"] == "error" or "why" in r and r.get("group") != "torch"]
+assert not errors and not result["notes"], (errors, result["notes"])
+
+# Each question is asked, and the stand-in answers as strictly as it is.
+answers = {r["name"]: r["answer"] for r in rows if r["group"] == "probe"}
+questions = subprocess.run([TESTS + "/gpu-probe", "list"], capture_output=True, text=True, check=True).stdout.split()
+assert sorted(answers) == sorted(questions) and len(questions) > 20, (answers, questions)
+for name in ("create_without_context", "set_access_over_many_handles", "map_one_handle_twice", "no_access_before_set_access",
+             "read_only_faults_on_write", "fd_outlives_exporter", "mapping_outlives_exporter", "fresh_memory_is_scrubbed",
+             "reexport_of_import", "mapping_alone_keeps_memory"):
+    assert answers[name] == "yes", (name, answers[name])
+for name in ("map_smaller_than_handle", "map_at_offset", "unmap_several_at_once", "unmap_part_of_a_mapping", "host_numa_export",
+             "set_access_over_part_of_a_mapping"):
+    assert answers[name] == "no", (name, answers[name])
+
+replays = [r for r in rows if r["group"] == "replay"]
+assert len(replays) == 3 and all(r["good"] and r["requests_completed"] > 3 for r in replays), replays
+attention = [r for r in rows if r["name"] == "attention"]
+assert len(attention) == 3 * 2 * 2 and all(r["differing"] == 0 and r.get("reference_error", 0) == 0 for r in attention), attention
+names = {r["name"] for r in rows}
+assert names >= {"cost", "footprint", "kvpager_64_as_1", "kvpager_64_in_64_planes", "kvpager_new_64_as_1", "steps_still",
+                 "steps_growing"}, names
+assert len(result["judged"]) > 12 and any(j["met"] is None for j in result["judged"]), result["judged"]
+
+# A driver under which something does not hold is told so: memory that was not cleaned is seen.
+seen = subprocess.run([TESTS + "/gpu-probe", "--small", "fresh_memory_is_scrubbed"], capture_output=True, text=True, timeout=60,
+                      env=dict(os.environ, KVP_STANDIN_PLANT="stale:1"))
+assert json.loads(seen.stdout)["answer"] == "no", seen.stdout
+none = subprocess.run([TESTS + "/gpu-probe", "granularity_bytes"], capture_output=True, text=True, timeout=60,
+                      env=dict(os.environ, KVP_STANDIN_DEVICES="0"))
+assert none.returncode == 1 and "no GPU" in none.stdout, none
