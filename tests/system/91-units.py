@@ -87,7 +87,9 @@ def kills_only_by_drop_in(box):
     config = "[device d]\ncapacity = 8M\npage-size = 64K\n[tenant a]\nmatch = uid:daemon\non-overdue = kill\nreclaim-deadline = 100ms\n" \
              "[tenant b]\nmatch = any\nmemory.min = 4M\n"
     box.write("/etc/kvpager/kvpagerd.conf", config)
-    assert box.systemctl("restart", "kvpagerd.service", check=False).returncode != 0
+    box.systemctl("stop", "kvpagerd.service")  # a restart keeps the device as it is
+    box.until("kvpager-holder.service", "ActiveState", "inactive")
+    assert box.systemctl("start", "kvpagerd.service", check=False).returncode != 0
     assert any("CAP_KILL" in e["MESSAGE"] for e in box.journal("-u", "kvpagerd", "-p", "err"))
     os.makedirs(box.path("/etc/systemd/system/kvpagerd.service.d"))
     for name in ("kill-overdue", "many-gpus"):
