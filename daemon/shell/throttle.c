@@ -13,21 +13,47 @@
 
 #include "daemon.h"
 
-/* A peer's own; of all that are greedy, no more at once than one long packet; of new connections. */
-static const struct budget_rule throttle_own = { .share = 128, .most_nsec = 2000000 };
-static const struct budget_rule throttle_greedy = { .share = 16, .most_nsec = 32000 };
-static const struct budget_rule throttle_accepting = { .share = 64, .most_nsec = 50000 };
+static const struct budget_rule throttle_own = { .share = 128, .most_nsec = 1000000 };
+static const struct budget_rule throttle_accepting = { .share = 64, .most_nsec = 8000 };
 
+#define THROTTLE_PACKET_NSEC UINT64_C(100000) /* at most; where it took longer, others had the CPU meanwhile */
+#define THROTTLE_SHARE       16u              /* of the greedy, all together */
+#define THROTTLE_PAUSE_USEC  UINT64_C(250)    /* at least: waking up costs something as well */
+
+static bool throttle_arm(struct daemon *d, uint64_t usec)
+{
+        if (sd_event_source_set_time(d->throttle.timer, daemon_now_usec() + usec) < 0 ||
+            sd_event_source_set_enabled(d->throttle.timer, SD_EVENT_ONESHOT) < 0)
+                return false;
+        loop_changed(d);
+        return true;
+}
+
+/* The next paused peer from `begin` on; max_peers: there is none. */
+static uint32_t throttle_find(const struct daemon *d, uint32_t begin)
+{
+        while (begin < d->max_peers && !(d->peers[begin] && d->peers[begin]->paused))
+                begin++;
+        return begin;
+}
+
+/* One of the greedy has its turn, and the next one the next. */
 static int throttle_on_timer(sd_event_source *source, uint64_t usec, void *userdata)
 {
         struct daemon *d = userdata;
+        struct throttle *t = &d->throttle;
+        uint32_t i = throttle_find(d, t->next);
 
         (void)source;
         (void)usec;
-        d->throttle.paused = false;
-        for (uint32_t i = 0; i < d->max_peers; i++)
-                if (d->peers[i] && d->peers[i]->paused)
-                        peer_pause(d->peers[i], false);
+        if (i == d->max_peers)
+                i = throttle_find(d, 0);
+        if (i < d->max_peers)
+                peer_pause(d->peers[i], false);
+        t->next = i + 1;
+        t->armed = throttle_find(d, 0) < d->max_peers && throttle_arm(d, THROTTLE_SHARE * THROTTLE_PACKET_NSEC / 4000);
+        while (!t->armed && (i = throttle_find(d, 0)) < d->max_peers)
+                peer_pause(d->peers[i], false); /* nothing else would end it */
         daemon_settle(d);
         return 0;
 }
@@ -51,24 +77,12 @@ static bool throttle_has_more(const struct peer *peer)
         return ioctl(peer->fd, FIONREAD, &bytes) == 0 && bytes > 0;
 }
 
-/* false: nothing would ever end the pause. */
-static bool throttle_set_timer(struct daemon *d, uint64_t usec)
-{
-        if (d->throttle.paused)
-                return true;
-        if (sd_event_source_set_time(d->throttle.timer, usec) < 0 ||
-            sd_event_source_set_enabled(d->throttle.timer, SD_EVENT_ONESHOT) < 0)
-                return false;
-        d->throttle.paused = true;
-        loop_changed(d);
-        return true;
-}
-
 void throttle_served(struct peer *peer, uint64_t began_nsec, bool asks)
 {
         struct daemon *d = peer->daemon;
-        struct throttle *t = &d->throttle;
-        const uint64_t now = daemon_now_nsec(), spent = now - began_nsec;
+        const uint64_t now = daemon_now_nsec(), took = now - began_nsec;
+        const uint64_t spent = took < THROTTLE_PACKET_NSEC ? took : THROTTLE_PACKET_NSEC;
+        const uint64_t pause = THROTTLE_SHARE * spent / 1000;
         const int64_t left = budget_spend(&peer->budget, &throttle_own, now, spent);
 
         if (left >= 0 || peer->ended)
@@ -79,9 +93,9 @@ void throttle_served(struct peer *peer, uint64_t began_nsec, bool asks)
         }
         if (left > -throttle_own.most_nsec / 2)
                 return; /* one that waits has had no chance to show it, perhaps */
-        if (budget_spend(&t->greedy, &throttle_greedy, now, spent) >= 0)
-                return;
-        if (!throttle_set_timer(d, now / 1000 + budget_full_usec(&t->greedy, &throttle_greedy)))
+        if (!d->throttle.armed)
+                d->throttle.armed = throttle_arm(d, pause > THROTTLE_PAUSE_USEC ? pause : THROTTLE_PAUSE_USEC);
+        if (!d->throttle.armed)
                 return;
         d->counters[WIRE_COUNTER_pauses]++;
         peer_pause(peer, true);

@@ -4,9 +4,9 @@
  *
  * A worker that waits for its answers limits itself. One that does not would keep the loop busy for good, and the
  * others waiting: behind its packets, and behind whatever else computes on the loop's CPU, since the kernel lets a
- * thread that has slept go first, not one that never sleeps. So the loop's time is counted. A peer that has used up its
- * own budget and still does not wait is greedy: all greedy peers together have one small budget, spent a packet at a
- * time so that nobody waits for long, and are not read between whiles. New connections have a budget too.
+ * thread that has slept go first, not one that never does. So the loop's time is counted. A peer that has used up its
+ * budget and still does not wait is greedy: it is not read for a while, and the greedy all together have a small share
+ * of the loop's time, of which each is served one packet in its turn. New connections have a budget too.
  */
 #ifndef SHELL_THROTTLE_H
 #define SHELL_THROTTLE_H
@@ -52,9 +52,10 @@ static inline uint64_t budget_full_usec(const struct budget *budget, const struc
 }
 
 struct throttle {
-        struct budget greedy, accepting;
-        sd_event_source *timer; /* when greedy peers are read again */
-        bool paused;            /* some are not */
+        struct budget accepting;
+        sd_event_source *timer; /* when a greedy peer is read again */
+        bool armed;             /* where any is not read */
+        uint32_t next;          /* index of the peer whose turn that is */
 };
 
 int throttle_open(struct daemon *daemon);

@@ -177,8 +177,8 @@ class Worker:
         assert words[0] == "stats", words
         return {k: int(v) for k, v in (w.split("=") for w in words[1:])}
 
-    def begin_load(self, seconds, rows, tokens, timeout=5000000, seed=1, pause=0):
-        self.send("load", int(seconds * 1e6), rows, tokens, timeout, seed, pause)
+    def begin_load(self, seconds, rows, tokens, timeout=5000000, seed=1, pause=0, fresh=False):
+        self.send("load", int(seconds * 1e6), rows, tokens, timeout, seed, pause, int(fresh))
 
     def end_load(self, seconds=60.0):
         """What came of it: steps, failed, completed, and how long steps took, in microseconds: p50, p90, p99, max."""

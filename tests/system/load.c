@@ -75,8 +75,12 @@ static int begin(struct load *load)
 
 static int end(struct load *load, size_t i)
 {
-        int r = kvp_seq_release(load->cache, load->steps[i].seq);
+        int r = load->options->fresh ? kvp_seq_trim(load->cache, load->steps[i].seq, 0) : 0;
 
+        if (r == 0 && load->options->fresh)
+                r = kvp_cache_settle(load->cache, load->options->timeout);
+        if (r == 0)
+                r = kvp_seq_release(load->cache, load->steps[i].seq);
         load->n--;
         memmove(&load->steps[i], &load->steps[i + 1], (load->n - i) * sizeof(load->steps[0]));
         memmove(&load->lengths[i], &load->lengths[i + 1], (load->n - i) * sizeof(load->lengths[0]));

@@ -6,6 +6,7 @@
 #ifndef TEST_SYSTEM_LOAD_H
 #define TEST_SYSTEM_LOAD_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include <kvpager.h>
@@ -19,6 +20,7 @@ struct load_options {
         uint64_t timeout; /* of a step, usec */
         uint64_t seed;
         uint64_t pause; /* between steps, usec: the time that a GPU would compute */
+        bool fresh;     /* no row keeps its pages: each sequence waits for all of its own */
 };
 
 /* What came of it; times of kvp_step() in microseconds. `failed`: steps that got less than they asked for, after which

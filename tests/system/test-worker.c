@@ -8,7 +8,7 @@
  *      step TIMEOUT_USEC SEQ TOKENS [SEQ TOKENS]...      step RC STATUS READY [STATUS READY]...
  *      steady COUNT SEQ TOKENS                           ok | error ERRNO     (the same step COUNT times)
  *      fill SEQ BYTE FROM TO | check SEQ BYTE FROM TO    ok | bad OFFSET | error EFAULT (every byte, by layer)
- *      load USEC ROWS TOKENS TIMEOUT SEED PAUSE          load NAME=VALUE...   (load.h)
+ *      load USEC ROWS TOKENS TIMEOUT SEED PAUSE FRESH    load NAME=VALUE...   (load.h)
  *      release SEQ | trim SEQ TOKENS | destroy | settle  ok | error ERRNO
  *      stats                                             stats NAME=VALUE...
  *      disconnect | connect                              ok | error ERRNO     (it is connected to begin with)
@@ -166,11 +166,13 @@ static void run_load(const char *args)
 {
         struct load_options load;
         struct load_result result;
-        int rc = -EINVAL;
+        int rc = -EINVAL, fresh;
 
-        if (sscanf(args, "%" SCNu64 " %" SCNu32 " %" SCNu64 " %" SCNu64 " %" SCNu64 " %" SCNu64, &load.usec, &load.rows,
-                   &load.tokens, &load.timeout, &load.seed, &load.pause) == 6)
+        if (sscanf(args, "%" SCNu64 " %" SCNu32 " %" SCNu64 " %" SCNu64 " %" SCNu64 " %" SCNu64 " %d", &load.usec,
+                   &load.rows, &load.tokens, &load.timeout, &load.seed, &load.pause, &fresh) == 7) {
+                load.fresh = fresh != 0;
                 rc = load_run(conn, cache, &load, &result);
+        }
         if (rc < 0)
                 answer(rc);
         else
