@@ -117,6 +117,10 @@ UNWATCHED := -fno-sanitize=all -fno-profile-arcs -fno-test-coverage
 $(OBJ)/tests/faults/%: FLAGS := -fPIC -fvisibility=hidden -fno-builtin $(UNWATCHED) -U_FORTIFY_SOURCE -Itests/faults
 $(OBJ)/tests/standin/%: FLAGS := -fPIC -fvisibility=hidden $(UNWATCHED) -Iclient/proto -Ikernels -Ikernels/ref
 
+# As if hardware guarded where jumps land.
+$(OBJ)/tests/standin/async%: FLAGS := -fPIC -fvisibility=hidden $(UNWATCHED) -Iclient/proto \
+        $(if $(filter x86_64,$(shell uname -m)),-fcf-protection=branch)
+
 # ---- What there is to build ------------------------------------------------------------------------------------------
 
 objects = $(patsubst %.c,$(OBJ)/%.o,$(filter-out %.bpf.c,$(wildcard $(1)/*.c)))
@@ -313,7 +317,7 @@ $(TESTS)/test-kernels: $(OBJ)/tests/unit/emulate.o
 $(FAULTS_T): $(FAULTS_O)
 	@mkdir -p $(@D)
 	$(call quiet,LD)$(CC) -shared -Wl,-z,defs -Wl,-z,now $(filter --coverage,$(SANITIZE)) $(LDFLAGS) -o $@ $(filter %.o,$^)
-$(TESTS)/standin/libcuda.so.1: $(addprefix $(OBJ)/tests/standin/,compute.o reference.o attention.o)
+$(TESTS)/standin/libcuda.so.1: $(addprefix $(OBJ)/tests/standin/,async.o compute.o reference.o attention.o)
 $(STANDIN_T): $(TESTS)/standin/lib%.so.1: $(OBJ)/tests/standin/lib%.o $(OBJ)/tests/standin/standin.o
 	@mkdir -p $(@D)
 	$(call quiet,LD)$(CC) -shared -Wl,-z,defs -Wl,-soname,$(@F) $(LDFLAGS) -o $@ $(filter %.o,$^) -lm -pthread

@@ -112,12 +112,11 @@ static void observe_unbrokered(struct peer *peer, const struct wire_item_unbroke
 {
         struct daemon *d = peer->daemon;
         struct observe *o = &d->observe;
-        const uint32_t device = observe_device(d, item->device);
         uint32_t i = 0;
 
         if (item->pid == (uint64_t)getpid())
                 return; /* that is what we give out */
-        while (i < o->n && (o->processes[i].pid != item->pid || o->processes[i].device != device))
+        while (i < o->n && (o->processes[i].pid != item->pid || o->processes[i].number != item->device))
                 i++;
         if (item->bytes == 0) {
                 if (i < o->n)
@@ -133,7 +132,8 @@ static void observe_unbrokered(struct peer *peer, const struct wire_item_unbroke
         o->processes[i] = (struct observe_process){ .pid = item->pid,
                                                     .bytes = item->bytes,
                                                     .by = peer->cookie,
-                                                    .device = device,
+                                                    .number = item->device,
+                                                    .device = observe_device(d, item->device),
                                                     .tenant = observe_tenant(d, item) };
 }
 

@@ -22,7 +22,8 @@ struct peer;
 struct observe_process {
         uint64_t pid, bytes;
         uint64_t by;     /* cookie of the peer that told */
-        uint32_t device; /* ours; UINT32_MAX: not known which */
+        uint32_t number; /* the driver's, of the device; UINT32_MAX: not known */
+        uint32_t device; /* ours; UINT32_MAX: none, or not known which */
         uint32_t tenant; /* the core's; UINT32_MAX: of none */
 };
 

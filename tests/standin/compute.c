@@ -37,6 +37,7 @@ struct CUevent_st {
 
 struct allocation {
         uint64_t base, size;
+        uint64_t asked; /* of size, which is whole pages */
         struct allocation *next;
 };
 
@@ -155,14 +156,14 @@ static struct work *work_new(void)
 
 /* ---- memory ---- */
 
-CUresult cuMemAlloc_v2(CUdeviceptr *ret, size_t size)
+CUresult standin_allocate(CUdeviceptr *ret, size_t size)
 {
+        const size_t asked = size;
         struct allocation *a;
         char name[64];
         int fd, device = standin_current_device();
         void *p = MAP_FAILED;
 
-        ENTER(alloc);
         NEED_CONTEXT();
         if (size == 0)
                 return CUDA_ERROR_INVALID_VALUE;
@@ -180,18 +181,28 @@ CUresult cuMemAlloc_v2(CUdeviceptr *ret, size_t size)
                 abort();
         *ret = (CUdeviceptr)(uintptr_t)p;
         (void)pthread_mutex_lock(&allocations_lock);
-        *a = (struct allocation){ .base = *ret, .size = size, .next = allocations };
+        *a = (struct allocation){ .base = *ret, .size = size, .asked = asked, .next = allocations };
         allocations = a;
         (void)pthread_mutex_unlock(&allocations_lock);
         return CUDA_SUCCESS;
 }
 
-CUresult cuMemFree_v2(CUdeviceptr address)
+CUresult cuMemAlloc_v2(CUdeviceptr *ret, size_t size)
+{
+        CUresult result;
+
+        ENTER(alloc);
+        result = standin_allocate(ret, size);
+        if (result == CUDA_SUCCESS)
+                standin_moved(F_alloc, size);
+        return result;
+}
+
+CUresult standin_free(CUdeviceptr address, uint64_t *ret_size)
 {
         struct allocation **at, *a;
         CUresult result;
 
-        ENTER(alloc_free);
         NEED_CONTEXT();
         result = standin_finish();
         (void)pthread_mutex_lock(&allocations_lock);
@@ -200,11 +211,24 @@ CUresult cuMemFree_v2(CUdeviceptr address)
         a = *at;
         if (a) {
                 *at = a->next;
+                *ret_size = a->asked;
                 (void)munmap((void *)(uintptr_t)a->base, a->size);
                 free(a);
         }
         (void)pthread_mutex_unlock(&allocations_lock);
         return a ? result : CUDA_ERROR_INVALID_VALUE;
+}
+
+CUresult cuMemFree_v2(CUdeviceptr address)
+{
+        uint64_t size = 0;
+        CUresult result;
+
+        ENTER(alloc_free);
+        result = standin_free(address, &size);
+        if (result == CUDA_SUCCESS)
+                standin_moved(F_alloc_free, size);
+        return result;
 }
 
 CUresult cuMemcpyHtoD_v2(CUdeviceptr target, const void *source, size_t size)

@@ -99,6 +99,7 @@ static bool is_planted(const char *what, enum function function)
 
 struct handle {
         uint64_t id, size;
+        bool created; /* here: not imported */
         int fd, references; /* a mapping is no reference: the kernel's own mapping keeps the memory */
         struct handle *next;
 };
@@ -430,6 +431,8 @@ CUresult cuMemCreate(CUmemGenericAllocationHandle *ret, size_t size, const CUmem
                         if (pwrite(fd, "somebody else's", 15, (off_t)at) < 0)
                                 abort();
                 r = handle_new(fd, size, ret);
+                handles->created = true;
+                standin_moved(F_mem_create, size);
         } else {
                 if (fd >= 0)
                         (void)close(fd);
@@ -448,6 +451,8 @@ CUresult cuMemRelease(CUmemGenericAllocationHandle handle)
         for (at = &handles; *at && (*at)->id != handle; at = &(*at)->next)
                 ;
         h = *at;
+        if (h && h->created)
+                standin_moved(F_mem_release, h->size);
         if (h && --h->references == 0) {
                 *at = h->next;
                 (void)close(h->fd);
@@ -586,6 +591,7 @@ CUresult cuMemMap(CUdeviceptr address, size_t size, size_t offset, CUmemGenericA
                                 }
                         *m = (struct mapping){ .base = address, .size = size, .next = mappings };
                         mappings = m;
+                        standin_moved(F_mem_map, size);
                         result = CUDA_SUCCESS;
                 }
         }
@@ -609,6 +615,7 @@ CUresult cuMemUnmap(CUdeviceptr address, size_t size)
                         abort();
                 *at = m->next;
                 free(m);
+                standin_moved(F_mem_unmap, size);
                 result = CUDA_SUCCESS;
                 break;
         }
@@ -629,6 +636,8 @@ CUresult cuMemSetAccess(CUdeviceptr address, size_t size, const CUmemAccessDesc 
                      : desc->flags == CU_MEM_ACCESS_FLAGS_PROT_READ    ? PROT_READ
                                                                         : PROT_NONE) == 0)
                 result = CUDA_SUCCESS;
+        if (result == CUDA_SUCCESS)
+                standin_moved(F_mem_set_access, size);
         (void)pthread_mutex_unlock(&lock);
         return result;
 }

@@ -23,6 +23,8 @@ enum function {
 struct state { /* in the shared file; zeroes are a good beginning */
         uint64_t calls[N_FUNCTIONS];
         uint64_t used[16], made_since[16]; /* by device, as of the last look; and what was made after it */
+        uint64_t bytes[N_FUNCTIONS];       /* of calls that succeeded, where they are about bytes */
+        uint64_t async_calls[2], async_bytes[2]; /* cuMemAllocAsync, cuMemFreeAsync */
 };
 
 /* Of the stand-in's memory: other tests on the machine have their own. */
@@ -48,6 +50,16 @@ CUresult standin_enter(enum function function);
                 if (entered != CUDA_SUCCESS)                                                                           \
                         return entered;                                                                                \
         } while (0)
+
+/* A call that is about so many bytes has succeeded. */
+static inline void standin_moved(enum function function, uint64_t bytes)
+{
+        (void)__atomic_add_fetch(&standin_state()->bytes[function], bytes, __ATOMIC_RELAXED);
+}
+
+/* What cuMemAlloc() and cuMemFree() do. */
+CUresult standin_allocate(CUdeviceptr *ret, size_t size);
+CUresult standin_free(CUdeviceptr address, uint64_t *ret_size);
 
 int standin_current_device(void);                   /* of the calling thread's context; -1: it has none */
 int standin_real_device(int device);                /* numbers may differ from process to process */
