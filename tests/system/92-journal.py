@@ -104,6 +104,16 @@ def says_what_was_lost(box):
     assert int(entry["KVPAGER_COUNT"]) > 10, entry
 
 
+def is_back_at_once(box):
+    """However it ends, the next one serves, and there is no delay and no limit for one that served."""
+    for _ in range(3):
+        before = box.show("kvpagerd.service", "MainPID")
+        box.run("kill", "-KILL", before)
+        until(lambda: box.show("kvpagerd.service", "MainPID") not in ("0", before), "it was not started again")
+        box.worker().quit()
+    assert not entries(box, "start_delayed")
+
+
 def is_watched(box):
     """A loop that does not turn is not fed by anything else."""
     before = box.show("kvpagerd.service", "MainPID")
@@ -148,5 +158,6 @@ with Box() as box:
     says_what_was_lost(box)
     # Who watches it is stopped too, and must not find that it was not fed.
     waits_for_nobody(box, "process 1", lambda: os.kill(box.pid1, signal.SIGSTOP), lambda: os.kill(box.pid1, signal.SIGCONT))
+    is_back_at_once(box)
     is_watched(box)
     backs_off(box)
