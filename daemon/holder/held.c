@@ -51,7 +51,7 @@ static bool is_sound(const struct held_packet *packet, ssize_t size, const struc
 
         return (size_t)size >= HEADER && packet->magic == HELD_MAGIC && packet->n <= HELD_MAX &&
                (size_t)size == HEADER + packet->n * sizeof(packet->items[0]) && packet->op >= HELD_PUT &&
-               packet->op <= HELD_END && !(message->msg_flags & (MSG_TRUNC | MSG_CTRUNC)) &&
+               packet->op <= HELD_RELEASED && !(message->msg_flags & (MSG_TRUNC | MSG_CTRUNC)) &&
                n_fds == (with_fds ? packet->n : 0u);
 }
 

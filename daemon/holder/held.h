@@ -6,10 +6,11 @@
  * the daemon. It knows nothing of what it holds, and says nothing unless asked; nothing that the daemon does waits for it: what was sent
  * is safe, for an fd in a socket's queue is as good as held. One SOCK_SEQPACKET socket, one packet one message, in the order sent.
  *
- *      PUT    items and an fd each: keep them, in place of what was kept under the same numbers
- *      DROP   items: keep them no more
- *      CLEAR  keep nothing
- *      LIST   answered by ITEMS, as many as it takes, with an fd each, and END
+ *      PUT      items and an fd each: keep them, in place of what was kept under the same numbers
+ *      DROP     items: keep them no more
+ *      RELEASE  the same, answered by RELEASED once they are closed: for memory that is free only when nobody has it
+ *      CLEAR    keep nothing
+ *      LIST     answered by ITEMS, as many as it takes, with an fd each, and END
  */
 #ifndef HOLDER_HELD_H
 #define HOLDER_HELD_H
@@ -21,7 +22,7 @@
 #define HELD_STATE UINT64_C(0xffffffff)  /* the item that is not an extent but the daemon's state */
 #define HELD_SLOTS (1u << 24)            /* the low half of an extent's id is below this */
 
-enum held_op { HELD_PUT = 1, HELD_DROP, HELD_CLEAR, HELD_LIST, HELD_ITEMS, HELD_END };
+enum held_op { HELD_PUT = 1, HELD_DROP, HELD_RELEASE, HELD_CLEAR, HELD_LIST, HELD_ITEMS, HELD_END, HELD_RELEASED };
 
 struct held_item {
         uint64_t id;

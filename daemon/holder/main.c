@@ -148,6 +148,10 @@ static int holder_serve(struct holder *holder, int socket)
                 case HELD_DROP:
                         holder_drop(holder, &packet);
                         break;
+                case HELD_RELEASE:
+                        holder_drop(holder, &packet);
+                        r = held_send(socket, HELD_RELEASED, packet.items, packet.n, NULL);
+                        break;
                 case HELD_CLEAR:
                         holder_clear(holder);
                         break;
@@ -156,6 +160,7 @@ static int holder_serve(struct holder *holder, int socket)
                         break;
                 case HELD_ITEMS:
                 case HELD_END:
+                case HELD_RELEASED:
                         r = -EBADMSG;
                         break;
                 }

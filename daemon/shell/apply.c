@@ -170,7 +170,7 @@ static void apply_one(struct daemon *d, const struct core_action *action)
                 store_create(&d->store, action->device.device, action->device.extent, action->device.order);
                 break;
         case CORE_ACT_DESTROY:
-                store_destroy(&d->store, action->device.device, action->device.extent);
+                recover_destroy(d, action->device.device, action->device.extent);
                 break;
         case CORE_ACT_WELCOME:
                 apply_welcome(d, action);
@@ -209,6 +209,8 @@ void apply_actions(struct daemon *d)
         for (uint32_t i = 0; i < d->actions.n; i++)
                 apply_one(d, &d->actions.v[i]);
         d->actions.n = 0;
+        if (d->recover.hold.n_releases > 0)
+                recover_flush(d);
         while ((peer = d->gathering)) {
                 d->gathering = peer->next_gathering;
                 peer->gathering = false;

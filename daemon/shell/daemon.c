@@ -263,6 +263,7 @@ static int daemon_on_device(sd_event_source *source, int fd, uint32_t events, vo
                         daemon_note_returner(&d->store.devices[i], &results[k]);
                         daemon_device_done(d, &d->store.devices[i], &results[k]);
                 }
+                recover_flush(d); /* what is gone is held no more */
                 if (dev_thread_missing(d->store.devices[i].thread, &missing)) {
                         d->store.devices[i].missing_told = missing;
                         daemon_missing(d, i, daemon_missing_now(d, i), true);

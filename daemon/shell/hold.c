@@ -51,7 +51,7 @@ void hold_close(struct hold *hold)
 {
         hold->fd = fd_close(hold->fd);
         hold->failed = false;
-        hold->n_puts = hold->n_drops = 0;
+        hold->n_puts = hold->n_drops = hold->n_releases = 0;
 }
 
 int hold_list(struct hold *hold, hold_found_fn *found, void *userdata)
@@ -102,7 +102,9 @@ void hold_flush(struct hold *hold)
                 hold_send(hold, HELD_PUT, hold->puts, hold->n_puts, hold->fds);
         if (hold->n_drops > 0)
                 hold_send(hold, HELD_DROP, hold->drops, hold->n_drops, NULL);
-        hold->n_puts = hold->n_drops = 0;
+        if (hold->n_releases > 0)
+                hold_send(hold, HELD_RELEASE, hold->releases, hold->n_releases, NULL);
+        hold->n_puts = hold->n_drops = hold->n_releases = 0;
 }
 
 void hold_put(struct hold *hold, const struct held_item *item, int fd)
@@ -126,6 +128,32 @@ void hold_drop(struct hold *hold, uint64_t id)
 
 void hold_clear(struct hold *hold)
 {
-        hold->n_puts = hold->n_drops = 0;
+        hold->n_puts = hold->n_drops = hold->n_releases = 0;
         hold_send(hold, HELD_CLEAR, NULL, 0, NULL);
+}
+
+void hold_release(struct hold *hold, uint64_t id, uint32_t device)
+{
+        if (!hold_is_up(hold))
+                return;
+        hold->releases[hold->n_releases++] = (struct held_item){ .id = id, .device = device };
+        if (hold->n_releases == HELD_MAX)
+                hold_flush(hold);
+}
+
+int hold_released(struct hold *hold, struct held_item ret[static HELD_MAX])
+{
+        struct held_packet packet;
+        int fds[HELD_MAX], r;
+        unsigned n;
+
+        r = held_receive(hold->fd, MSG_DONTWAIT, &packet, fds, &n);
+        if (r <= 0)
+                return r == 0 ? -ECONNRESET : r == -EAGAIN ? 0 : r;
+        for (unsigned i = 0; i < n; i++)
+                fd_close(fds[i]);
+        if (packet.op != HELD_RELEASED)
+                return -EBADMSG;
+        memcpy(ret, packet.items, packet.n * sizeof(packet.items[0]));
+        return packet.n;
 }

@@ -19,8 +19,8 @@
 struct hold {
         int fd; /* -1: there is no holder */
         bool failed; /* it is of no use any more, and to be closed */
-        unsigned n_puts, n_drops;
-        struct held_item puts[HELD_MAX], drops[HELD_MAX];
+        unsigned n_puts, n_drops, n_releases;
+        struct held_item puts[HELD_MAX], drops[HELD_MAX], releases[HELD_MAX];
         int fds[HELD_MAX]; /* of puts, the caller's */
 };
 
@@ -41,6 +41,10 @@ int hold_list(struct hold *hold, hold_found_fn *found, void *userdata);
 void hold_put(struct hold *hold, const struct held_item *item, int fd);
 void hold_drop(struct hold *hold, uint64_t id);
 void hold_clear(struct hold *hold);
+
+/* Has it kept no more, and is told when that is so: hold_released() takes up to HELD_MAX such answers; a negative errno: it has ended. */
+void hold_release(struct hold *hold, uint64_t id, uint32_t device);
+int hold_released(struct hold *hold, struct held_item ret[static HELD_MAX]);
 
 /* Sends what was put and dropped. */
 void hold_flush(struct hold *hold);

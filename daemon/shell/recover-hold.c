@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <inttypes.h>
+#include <string.h>
 #include <sys/epoll.h>
 
 #include "daemon.h"
@@ -27,6 +28,32 @@ void recover_gone(struct daemon *d, uint64_t extent)
                 hold_drop(&d->recover.hold, extent);
 }
 
+/* On the device of `host` memory is free once it is truncated, whoever has it; elsewhere when nobody does. */
+static bool is_released_first(const struct daemon *d, uint32_t device)
+{
+        return d->recover.state && hold_is_up(&d->recover.hold) && strcmp(d->store.devices[device].info.backend, "host") != 0;
+}
+
+void recover_destroy(struct daemon *d, uint32_t device, uint64_t extent)
+{
+        if (!is_released_first(d, device)) {
+                store_destroy(&d->store, device, extent);
+                return;
+        }
+        store_leave(&d->store, extent);
+        hold_release(&d->recover.hold, extent, device);
+}
+
+/* What waits for an answer that will not come. */
+static void release_all(struct daemon *d)
+{
+        struct core_extent_info info;
+
+        for (uint32_t i = 0; i < core_extent_slots(d->core); i++)
+                if (core_extent_info(d->core, i, &info) && store_is_leaving(&d->store, info.extent))
+                        store_destroy(&d->store, info.device, info.extent);
+}
+
 /* Looks for another one in a while. */
 static void hold_give_up(struct daemon *d)
 {
@@ -34,6 +61,7 @@ static void hold_give_up(struct daemon *d)
 
         recover->hold_source = sd_event_source_disable_unref(recover->hold_source);
         hold_close(&recover->hold);
+        release_all(d);
         if (!recover->state || !recover->hold_again)
                 return;
         (void)sd_event_source_set_time(recover->hold_again, daemon_now_usec() + HOLD_AGAIN_USEC);
@@ -85,14 +113,21 @@ static int hold_on_again(sd_event_source *source, uint64_t usec, void *userdata)
         return 0;
 }
 
-/* It says nothing unless asked: it has ended. */
-static int hold_on_end(sd_event_source *source, int fd, uint32_t events, void *userdata)
+/* It answers, or has ended. */
+static int hold_on_answer(sd_event_source *source, int fd, uint32_t events, void *userdata)
 {
+        struct held_item items[HELD_MAX];
         struct daemon *d = userdata;
+        int n = hold_released(&d->recover.hold, items);
 
         (void)source;
         (void)fd;
         (void)events;
+        for (int i = 0; i < n; i++)
+                if (items[i].device < d->store.n_devices && store_is_leaving(&d->store, items[i].id))
+                        store_destroy(&d->store, items[i].device, items[i].id);
+        if (n >= 0)
+                return 0;
         log_error_of(holder_lost, "the holder has ended; until another one is found, a restart would lose the workers' memory");
         hold_give_up(d);
         return hold_on_again(NULL, 0, d);
@@ -106,7 +141,7 @@ int recover_watch_holder(struct daemon *d)
         if (recover->hold.fd < 0)
                 return 0;
         recover->hold_source = sd_event_source_disable_unref(recover->hold_source);
-        r = sd_event_add_io(d->event, &recover->hold_source, recover->hold.fd, EPOLLIN, hold_on_end, d);
+        r = sd_event_add_io(d->event, &recover->hold_source, recover->hold.fd, EPOLLIN, hold_on_answer, d);
         if (r >= 0 && !recover->hold_again) {
                 r = sd_event_add_time(d->event, &recover->hold_again, CLOCK_MONOTONIC, 0, HOLD_ACCURACY_USEC, hold_on_again, d);
                 if (r >= 0)

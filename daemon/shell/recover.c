@@ -272,9 +272,9 @@ static void recover_take_items(struct daemon *d)
         hold_flush(&recover->hold);
 }
 
-/* What was under way at the devices goes on, or is known to have come to its end. What is looked at was noted before: what is
- * reported here may set off more of the same. */
-static void recover_extents(struct daemon *d)
+/* The extents that were with the devices, by slot; to be asked before any event is applied, for what follows from that is carried out
+ * as ever. NULL: no memory. */
+static uint64_t *recover_at_work(const struct daemon *d)
 {
         const uint32_t n = core_extent_slots(d->core);
         uint64_t *at_work = calloc(n ? n : 1, sizeof(*at_work));
@@ -284,21 +284,28 @@ static void recover_extents(struct daemon *d)
                 if (core_extent_info(d->core, i, &info) &&
                     (info.place == CORE_EXTENT_CREATING || info.place == CORE_EXTENT_RETURNING))
                         at_work[i] = info.extent;
-        for (uint32_t i = 0; at_work && i < n; i++) {
+        return at_work;
+}
+
+/* What was under way at the devices goes on, or is known to have come to its end. */
+static void recover_extents(struct daemon *d, const uint64_t *at_work, uint32_t n)
+{
+        struct core_extent_info info;
+
+        for (uint32_t i = 0; i < n; i++) {
                 const bool held = at_work[i] && store_fd(&d->store, at_work[i]) >= 0;
 
-                if (!at_work[i] || !core_extent_info(d->core, i, &info))
+                if (!at_work[i] || !core_extent_info(d->core, i, &info) || info.extent != at_work[i])
                         continue;
                 if (info.place == CORE_EXTENT_CREATING && held)
                         recover_report(d, CORE_EV_CREATED, info.extent);
                 else if (info.place == CORE_EXTENT_CREATING)
                         store_create(&d->store, info.device, info.extent, info.order);
                 else if (held)
-                        store_destroy(&d->store, info.device, info.extent);
+                        recover_destroy(d, info.device, info.extent);
                 else
                         recover_report(d, CORE_EV_DESTROYED, info.extent);
         }
-        free(at_work);
 }
 
 /* ---- Workers ---- */
@@ -424,24 +431,32 @@ static void recover_tenants(struct daemon *d)
                 }
 }
 
-int recover_finish(struct daemon *d)
+static int recover_go_on(struct daemon *d)
 {
-        struct recover *recover = &d->recover;
+        const uint32_t n = core_extent_slots(d->core);
+        uint64_t *at_work;
         struct core_worker_info info;
         int r;
 
-        if (recover->resumed) {
-                recover_take_items(d);
-                r = state_snapshot(recover->state, d->core); /* and a log of our own */
-                if (r < 0)
-                        return r;
+        recover_take_items(d);
+        at_work = recover_at_work(d);
+        r = at_work ? state_snapshot(d->recover.state, d->core) : -ENOMEM; /* and a log of our own */
+        if (r == 0) {
                 recover_tenants(d);
                 for (uint32_t i = 0; i < core_worker_slots(d->core); i++)
                         if (core_worker_info(d->core, i, &info))
                                 recover_worker(d, &info);
-                recover_extents(d);
+                recover_extents(d, at_work, n);
         }
-        return recover_watch_holder(d);
+        free(at_work);
+        return r;
+}
+
+int recover_finish(struct daemon *d)
+{
+        int r = d->recover.resumed ? recover_go_on(d) : 0;
+
+        return r < 0 ? r : recover_watch_holder(d);
 }
 
 const struct state_worker *recover_absent(const struct daemon *d, uint32_t worker)

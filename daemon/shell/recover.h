@@ -71,6 +71,9 @@ void recover_made(struct daemon *daemon, uint32_t device, uint64_t extent);
 void recover_gone(struct daemon *daemon, uint64_t extent);
 void recover_flush(struct daemon *daemon);
 
+/* Destroys an extent; where its memory is free only once nobody has it, the holder gives it up first. */
+void recover_destroy(struct daemon *daemon, uint32_t device, uint64_t extent);
+
 /* Hears of the holder's end from here on. */
 int recover_watch_holder(struct daemon *daemon);
 

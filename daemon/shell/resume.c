@@ -119,9 +119,13 @@ static void resume_end_caches(struct peer *peer, const struct wire_view *view)
 static void resume_end(struct peer *peer, const struct wire_view *view)
 {
         struct daemon *d = peer->daemon;
-        struct core_worker_info info;
+        struct core_worker_info info = { 0 };
         struct core_event event;
 
+        if (!recover_absent(d, peer->worker)) { /* it ended, or came back by another connection */
+                peer_fail(peer, view->header.request, WIRE_E_NOT_KNOWN, NULL);
+                return;
+        }
         resume_take_back(peer);
         resume_end_caches(peer, view);
         apply_actions(d); /* what is answered to that is for nobody */
@@ -129,10 +133,8 @@ static void resume_end(struct peer *peer, const struct wire_view *view)
         event.worker_attach.worker = peer->worker;
         event.worker_attach.attached = 1;
         daemon_event(d, &event);
-        if (!core_worker_info(d->core, peer->worker & 0xffffu, &info) || info.worker != peer->worker) {
-                peer_fail(peer, view->header.request, WIRE_E_NOT_KNOWN, NULL); /* it ended meanwhile */
-                return;
-        }
+        (void)core_worker_info(d->core, peer->worker & 0xffffu, &info);
+        assert(info.worker == peer->worker);
         recover_found(d, peer->worker);
         free(peer->has);
         peer->has = NULL;

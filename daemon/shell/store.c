@@ -22,6 +22,7 @@ struct store_slot {
         uint64_t id;
         uint32_t worker;
         uint32_t state; /* enum slot_state */
+        bool leaving;   /* to be destroyed once the holder has given it up */
 };
 
 /* A sixteenth of the device, up to 4 extents of the largest class and as many pages of each smaller one. */
@@ -188,6 +189,21 @@ void store_create(struct store *store, uint32_t device, uint64_t extent, uint32_
         dev_thread_submit(store->devices[device].thread, &slot->job);
 }
 
+void store_leave(struct store *store, uint64_t extent)
+{
+        struct store_slot *slot = slot_get(store, extent);
+
+        assert(slot->state == SLOT_READY && slot->id == extent);
+        slot->leaving = true;
+}
+
+bool store_is_leaving(const struct store *store, uint64_t extent)
+{
+        const struct store_slot *slot = slot_get(store, extent);
+
+        return slot->id == extent && slot->leaving;
+}
+
 void store_destroy(struct store *store, uint32_t device, uint64_t extent)
 {
         struct store_slot *slot = slot_get(store, extent);
@@ -196,6 +212,7 @@ void store_destroy(struct store *store, uint32_t device, uint64_t extent)
         assert(slot->state == SLOT_READY && slot->id == extent);
 
         slot->state = SLOT_AT_WORK;
+        slot->leaving = false;
         slot->job.kind = DEV_JOB_DESTROY;
         dev_thread_submit(store->devices[device].thread, &slot->job);
 }

@@ -64,6 +64,10 @@ uint32_t store_sizes(const struct store *store, struct config_size ret[static CO
 void store_create(struct store *store, uint32_t device, uint64_t extent, uint32_t order);
 void store_destroy(struct store *store, uint32_t device, uint64_t extent);
 
+/* Notes that the extent is to be destroyed, but not yet. */
+void store_leave(struct store *store, uint64_t extent);
+bool store_is_leaving(const struct store *store, uint64_t extent);
+
 /* An extent that another daemon made becomes ours. Takes the fd. */
 void store_adopt(struct store *store, uint64_t extent, uint32_t order, uint32_t worker, int fd);
 

@@ -32,6 +32,7 @@ enum {
         FAULTS_SHORT,           /* half of it was read or written */
         FAULTS_CTRUNC,          /* the fds of a message were cut off */
         FAULTS_TRUNC,           /* the end of a message was cut off */
+        FAULTS_DIE,             /* the process is killed before the call; any function can */
 };
 
 enum faults_mode { FAULTS_OFF, FAULTS_SITE, FAULTS_FUNCTION, FAULTS_RANDOM };

@@ -77,8 +77,9 @@ class Daemon:
                 pass
         except socket.timeout:
             raise AssertionError("kvpagerd did not become ready:\n" + self.text())
+        finally:
+            notify.close()
         self.pid = self.process.pid
-        notify.close()
 
     def end(self):
         """Outlives no test, however that ends."""

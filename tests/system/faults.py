@@ -23,8 +23,8 @@ LONG = bool(os.environ.get("KVP_LONG"))
 ONLY = os.environ.get("KVP_FAULT", "").split()
 MAGIC = 0x6b767066
 OFF, SITE, FUNCTION, RANDOM = range(4)
-SPURIOUS, SHORT, CTRUNC, TRUNC = range(1000, 1004)
-WAYS = {1000: "SPURIOUS", 1001: "SHORT", 1002: "CTRUNC", 1003: "TRUNC"}
+SPURIOUS, SHORT, CTRUNC, TRUNC, DIE = range(1000, 1005)
+WAYS = {1000: "SPURIOUS", 1001: "SHORT", 1002: "CTRUNC", 1003: "TRUNC", 1004: "DIE"}
 SITES = 4096
 
 # The modules of the daemon whose calls count, and a configuration that makes it call all that it can.
