@@ -167,8 +167,8 @@ static int role(const char *name, uint64_t bytes)
 /* An import of what another process exported, mapped. */
 static bool import(struct kit *kit, int fd, uint64_t bytes, struct run *run)
 {
-        *run = (struct run){ .size = bytes, .n = 1, .handles = calloc(1, sizeof(*run->handles)) };
-        return run->handles && OK(mem_reserve(&run->base, bytes, 0, 0, 0)) &&
+        *run = (struct run){ .size = bytes, .n = 1 };
+        return OK(mem_reserve(&run->base, bytes, 0, 0, 0)) &&
                OK(mem_import(&run->handles[0], (void *)(intptr_t)fd, CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR)) &&
                run_map(kit, run) && run_access(kit, run, CU_MEM_ACCESS_FLAGS_PROT_READWRITE);
 }

@@ -91,9 +91,9 @@ bool kit_launch(struct kit *kit, CUfunction function, const void *parameters, co
 
 bool run_make(struct kit *kit, struct run *run, uint64_t size, unsigned n)
 {
-        *run = (struct run){ .size = size, .handles = calloc(n, sizeof(*run->handles)) };
-        if (!run->handles)
-                give_up("no memory");
+        *run = (struct run){ .size = size };
+        if (n > RUN_MAX)
+                give_up("a run of too many extents");
         if (!OK(mem_reserve(&run->base, size * n, 0, 0, 0)))
                 return false;
         for (; run->n < n; run->n++)
@@ -131,7 +131,6 @@ void run_free(struct kit *kit, struct run *run)
                 (void)kit->cuda->mem_release(run->handles[i]);
         if (run->base)
                 (void)kit->cuda->mem_free(run->base, run->size * n);
-        free(run->handles);
         *run = (struct run){ 0 };
 }
 

@@ -39,12 +39,14 @@ CUfunction kit_kernel(struct kit *kit, const char *name);
 
 bool kit_launch(struct kit *kit, CUfunction function, const void *parameters, const struct kernel_shape *shape, CUstream stream);
 
+#define RUN_MAX 512u
+
 /* Extents as the daemon makes them, and a mapping of them one after the other. */
 struct run {
         CUdeviceptr base;
         uint64_t size; /* of each */
         unsigned n;
-        CUmemGenericAllocationHandle *handles;
+        CUmemGenericAllocationHandle handles[RUN_MAX];
 };
 
 bool run_make(struct kit *kit, struct run *run, uint64_t size, unsigned n); /* reserved and created */

@@ -29,13 +29,13 @@ def host(capacity):
 
 
 # What is generated does not depend on where memory is short, nor on who computes: the same as on the host.
-LOAD = ("--requests", "24", "--max-tokens", "2500", "--tenants", "2", "--workers", "2", "--verify")
+LOAD = ("--requests", "20", "--max-tokens", "2500", "--tenants", "2", "--workers", "2", "--verify")
 for layout, capacity in (("token-major-fused", "10M"), ("token-major", "14M"), ("per-layer", "40M")):
     results = []
     for kind in (host, gpu) if layout == "token-major" else (gpu,):
         daemon = kind(capacity)
         r = replay(daemon, *LOAD, "--layout", layout)
-        assert r["requests_completed"] > 15 and r["verify_mismatches"] == 0, r
+        assert r["requests_completed"] > 12 and r["verify_mismatches"] == 0, r
         assert r["returns"] > 0 or layout == "per-layer", "the device never filled up: nothing was verified under pressure"
         results.append((r["requests_completed"], r["attention_checksum"]))
         until(daemon.empty, "everything came back")
