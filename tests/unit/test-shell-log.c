@@ -157,3 +157,38 @@ Test(backoff, waits_longer_and_longer_up_to_a_bound)
         cr_assert_eq(backoff_delay_msec(8), 10000);
         cr_assert_eq(backoff_delay_msec(UINT32_MAX), 10000);
 }
+
+static void failed_starts_are(const char *expected)
+{
+        char file[96], text[16] = "";
+        FILE *f;
+
+        (void)snprintf(file, sizeof(file), "%s/failed-starts", folder);
+        f = fopen(file, "r");
+        if (f) {
+                cr_assert_not_null(fgets(text, sizeof(text), f));
+                (void)fclose(f);
+        }
+        cr_assert_str_eq(text, expected);
+}
+
+/* Only as what systemd started: whose folder it is otherwise nobody knows. */
+Test(backoff, counts_the_starts_that_came_to_nothing, .init = set_up, .fini = tear_down)
+{
+        char pid[16];
+
+        (void)snprintf(pid, sizeof(pid), "%d", (int)getpid());
+        cr_assert_eq(setenv("RUNTIME_DIRECTORY", folder, 1), 0);
+        cr_assert_eq(setenv("SYSTEMD_EXEC_PID", "1", 1), 0);
+        backoff_start();
+        failed_starts_are("");
+        cr_assert_eq(setenv("SYSTEMD_EXEC_PID", pid, 1), 0);
+        backoff_start();
+        failed_starts_are("1\n");
+        backoff_start(); /* a tenth of a second later */
+        failed_starts_are("2\n");
+        backoff_done();
+        failed_starts_are("");
+        backoff_start();
+        backoff_done();
+}
