@@ -1,0 +1,266 @@
+# SPDX-License-Identifier: MIT
+"""What a restart comes to when something of what it needs is damaged, lost or changed: each has its line in the log and in
+kvpager-holder(8), the daemon always serves, and no page comes to be in two workers' hands."""
+import shutil
+import time
+
+from holding import *
+
+before = shmem_kib()
+
+
+def begin(**options):
+    daemon = HeldDaemon(**dict(dict(capacity="16M", page_size="64K", tenants="ab"), **options))
+    workers = [daemon.worker("a"), daemon.worker("b")]
+    for worker in workers:
+        worker.create(rows=4, tokens=4096)
+        worker.seq = worker.acquire(1000)
+        worker.grow(worker.seq, 1000)
+        worker.ok("fill", worker.seq, 1 + workers.index(worker), 0, 1000)
+        worker.ok("settle")
+    return daemon, workers
+
+
+def end(daemon, workers):
+    for worker in workers:
+        worker.quit()
+    until(daemon.empty, "somebody is charged for what nobody has")
+    daemon.check()
+    daemon.stop()
+    daemon.end_holder()
+
+
+def state_of(holder):
+    fd, = memfds(holder.pid, "kvpager-state")
+    return open("/proc/%d/fd/%d" % (holder.pid, fd), "r+b", buffering=0)
+
+
+def go_on(daemon, workers, tokens=2000):
+    """As if nothing had been."""
+    daemon.resumed(len(workers))
+    for i, worker in enumerate(workers):
+        worker.grow(worker.seq, tokens)
+        worker.ok("check", worker.seq, 1 + i, 0, 1000)
+        worker.ok("settle")
+    daemon.agree(workers)
+
+
+def are_lost(daemon, workers, why):
+    """They compute on with what they have, and are told by the next call that needs the daemon; newcomers are served."""
+    assert why in daemon.text(), daemon.text()
+    for i, worker in enumerate(workers):
+        answer = worker.tell("step", 20000000, worker.seq, 4000)
+        assert answer.startswith("step ENOTCONN"), answer
+        worker.ok("check", worker.seq, 1 + i, 0, 1000)
+    newcomer = daemon.worker("a")
+    newcomer.create(rows=4, tokens=4096)
+    seq = newcomer.acquire(2000)
+    newcomer.grow(seq, 2000)
+    newcomer.ok("check", seq, 0, 0, 2000)  # zeroes: nobody's page of before
+    newcomer.ok("fill", seq, 99, 0, 2000)
+    for i, worker in enumerate(workers):
+        worker.ok("check", worker.seq, 1 + i, 0, 1000)
+    newcomer.ok("settle")
+    daemon.agree([newcomer])
+    newcomer.quit()
+
+
+def damage(change, why):
+    daemon, workers = begin()
+    daemon.kill()
+    with state_of(daemon.holder) as state:
+        change(state)
+    daemon.start()
+    are_lost(daemon, workers, why)
+    end(daemon, workers)
+
+
+def overwrite(at, bytes_):
+    def change(state):
+        state.seek(at)
+        state.write(bytes_)
+    return change
+
+
+def find(state, what):
+    """Where data begins and ends in the file."""
+    runs, at = [], 0
+    while True:
+        try:
+            at = os.lseek(state.fileno(), at, os.SEEK_DATA)
+        except OSError:
+            return runs
+        stop = os.lseek(state.fileno(), at, os.SEEK_HOLE)
+        runs.append((at, stop))
+        at = stop
+
+
+def the_header():
+    damage(overwrite(40, b"\xff" * 64), "its header is damaged")
+
+
+def the_length():
+    damage(lambda state: state.truncate(8192), "it is cut short")
+
+
+def the_snapshot():
+    def change(state):  # after an orderly stop there is nothing but header, workers and snapshot
+        at, stop = find(state, None)[-1]
+        state.seek(stop - 5000)
+        state.write(b"\x5a" * 64)
+
+    daemon, workers = begin()
+    daemon.stop()
+    with state_of(daemon.holder) as state:
+        change(state)
+    daemon.start()
+    are_lost(daemon, workers, "its snapshot is damaged")
+    end(daemon, workers)
+
+
+def the_logs_end():
+    """Who was granted memory since then is lost, and who was not goes on."""
+    daemon, workers = begin()
+    daemon.stop()
+    daemon.start()
+    daemon.resumed(2)
+    a, b = workers
+    a.ok("settle")
+    time.sleep(0.3)  # what settles by itself is noted too
+    with state_of(daemon.holder) as state:
+        size = os.fstat(state.fileno()).st_size
+        runs = find(state, None)
+        contents = {run: os.pread(state.fileno(), run[1] - run[0], run[0]) for run in runs}
+    a.grow(a.seq, 4000)
+    a.ok("settle")
+    daemon.kill()
+    with state_of(daemon.holder) as state:
+        for run in find(state, None):
+            now = os.pread(state.fileno(), run[1] - run[0], run[0])
+            for (at, stop), then in contents.items():
+                for i in range(max(at, run[0]), min(stop, run[1])):
+                    if run[0] > 65536 and now[i - run[0]] != then[i - at] and then[i - at] == 0:
+                        state.seek(i)
+                        state.write(b"\0")  # what was written since, the header's count aside
+    daemon.start()
+    assert "has an end that cannot be used" in daemon.text(), daemon.text()
+    b.grow(b.seq, 2000)
+    b.ok("check", b.seq, 2, 0, 1000)
+    answer = a.tell("step", 20000000, a.seq, 4096)
+    assert answer.startswith("step ENOTCONN"), answer
+    b.ok("settle")
+    daemon.agree([b])
+    end(daemon, workers)
+
+
+def the_holder():
+    daemon, workers = begin()
+    daemon.end_holder()
+    until(lambda: "the holder has ended" in daemon.text(), "nobody says that the holder is gone")
+    workers[0].grow(workers[0].seq, 1500)
+    os.unlink(os.path.join(daemon.folder, "holder.sock"))
+    daemon.start_holder()
+    until(lambda: "another holder has all" in daemon.text(), "the next holder is not found")
+    daemon.agree(workers)
+    daemon.restart()
+    go_on(daemon, workers)
+    # Both at once.
+    daemon.end_holder()
+    daemon.kill()
+    os.unlink(os.path.join(daemon.folder, "holder.sock"))
+    daemon.start_holder()
+    daemon.start()
+    are_lost(daemon, workers, "")
+    end(daemon, workers)
+    # A holder that hangs is given up, and serves again when it does.
+    daemon, workers = begin()
+    daemon.holder.send_signal(signal.SIGSTOP)
+    seq = workers[0].acquire(10)
+    for i in range(30):
+        workers[0].grow(workers[0].seq, 1000 + 100 * i)
+    daemon.holder.send_signal(signal.SIGCONT)
+    daemon.ctl("status")
+    workers[0].ok("settle")
+    until(lambda: sorted(memfds(daemon.pid, "kvpager").values()) == sorted(memfds(daemon.holder.pid, "kvpager").values()),
+          "the holder has not what the daemon has")
+    end(daemon, workers)
+
+
+def without_one():
+    daemon = Daemon(capacity="16M", page_size="64K")
+    assert "no holder listens on" in daemon.text()
+    worker = daemon.worker()
+    worker.create(rows=4, tokens=4096)
+    seq = worker.acquire(1000)
+    worker.grow(seq, 1000)
+    worker.ok("fill", seq, 5, 0, 1000)
+    daemon.process.kill()
+    daemon.process.wait()
+    answer = worker.tell("step", 20000000, seq, 4000)
+    assert answer.startswith("step ENOTCONN"), answer
+    worker.ok("check", seq, 5, 0, 1000)
+    daemon.start()
+    answer = worker.tell("step", 1000, seq, 4000)
+    assert answer.startswith("step ENOTCONN"), answer
+    worker.quit()
+    daemon.stop()
+
+
+def the_devices():
+    daemon, workers = begin()
+    daemon.stop()
+    with open(daemon.config) as f:
+        text = f.read()
+    with open(daemon.config, "w") as f:
+        f.write(text.replace("page-size = 64K", "page-size = 128K"))
+    daemon.start()
+    are_lost(daemon, workers, "[device host0] is not what it was")
+    end(daemon, workers)
+    # Another capacity is no reason: it stays as it was, and that is said.
+    daemon, workers = begin()
+    daemon.stop()
+    with open(daemon.config, "w") as f:
+        f.write(text.replace("capacity = 16M", "capacity = 32M"))
+    daemon.start()
+    assert "keeps its capacity of 16 MiB" in daemon.text()
+    go_on(daemon, workers)
+    end(daemon, workers)
+    # Tenants may come and go.
+    daemon, workers = begin()
+    daemon.stop()
+    with open(daemon.config, "w") as f:
+        f.write(text.replace("[tenant a]", "[tenant c]"))
+    daemon.start()
+    go_on(daemon, workers)
+    assert {t["name"]: t["workers"] for t in daemon.ctl("tenants")["tenants"]} == {"a": 1, "b": 1, "c": 0}
+    end(daemon, workers)
+
+
+def the_program():
+    """An upgrade, and a downgrade: another program, with the same tables."""
+    other = os.path.join(temporary_folder(), "kvpagerd")
+    shutil.copy(BIN + "/kvpagerd", other)
+    with open(other, "ab") as f:
+        f.write(b"another build")
+    daemon, workers = begin()
+    daemon.stop()
+    daemon.start(program=other)
+    go_on(daemon, workers, 1500)
+    daemon.stop()
+    daemon.start()
+    go_on(daemon, workers, 2000)
+    daemon.kill()  # and what one wrote without coming to an end is not the other's to read
+    daemon.start(program=other)
+    assert "has an end that cannot be used" in daemon.text(), daemon.text()
+    until(lambda: len(daemon.ctl("workers")["workers"]) <= 2, "workers are made up")
+    daemon.check()
+    for worker in workers:
+        answer = worker.tell("step", 20000000, worker.seq, 3000)
+        assert answer.startswith(("step 0", "step ENOTCONN")), answer
+    end(daemon, workers)
+
+
+for test in (the_header, the_length, the_snapshot, the_logs_end, the_holder, without_one, the_devices, the_program):
+    test()
+    say(test.__name__)
+until(lambda: shmem_kib() <= before + 4096, lambda: "the kernel holds %d KiB more than before" % (shmem_kib() - before))
