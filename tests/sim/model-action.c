@@ -223,7 +223,7 @@ static void action_grow_failed(struct model *model, struct model_worker *worker,
                 model_check_failure(model, worker, request, action->failed.error);
         /* One that found no room in the tables, or that could never be granted, left no trace. */
         cache = model_cache_by_serial(model, request->cache);
-        if (cache && request->valid && request->since == model->now && !request->was_held &&
+        if (cache && request->valid && request->serial == model->arrived && !request->was_held &&
             (action->failed.error == CORE_E_TOO_MANY_REQUESTS || action->failed.error == CORE_E_DENIED ||
              model_is_impossible(model, worker, cache, &request->grow)))
                 cache->held &= ~(1ull << request->grow.row);

@@ -155,12 +155,21 @@ static bool owes_answer(const struct model *model, const struct model_worker *wo
         return false;
 }
 
-/* The memory of one who is being killed is waited for. */
+/* The memory of one who is being killed is waited for, but for a tenant that keeps others waiting itself. */
 static void check_nobody_dies(struct model *model, uint32_t own)
 {
-        for (uint32_t i = 0; i < model->n_workers; i++)
-                if (model->workers[i].dying && !model_keeps_waiting(model, own))
-                        model_break(model, "device full, and worker %u is about to die", model->workers[i].id);
+        const struct model_worker *dies = NULL;
+
+        for (uint32_t i = 0; i < model->n_workers; i++) {
+                const struct model_worker *worker = &model->workers[i];
+
+                if (worker->tenant == own && (worker->overdue || worker->overdue_revoke != 0))
+                        return;
+                if (worker->dying)
+                        dies = worker;
+        }
+        if (dies)
+                model_break(model, "device full, and worker %u is about to die", dies->id);
 }
 
 /* A well-formed request failed: was that the right answer? */

@@ -23,7 +23,11 @@ void model_break(struct model *model, const char *format, ...)
 
 void model_init(struct model *model, const struct core_params *params)
 {
-        struct model empty = { .params = *params, .next_serial = 1, .suspect = MODEL_NONE, .must_drop = MODEL_NONE };
+        struct model empty = { .params = *params,
+                               .next_serial = 1,
+                               .suspect = MODEL_NONE,
+                               .must_drop = MODEL_NONE,
+                               .arrived = MODEL_NONE };
 
         *model = empty;
 }
@@ -282,7 +286,7 @@ static void event_grow(struct model *model, struct model_worker *worker, const s
         struct model_cache *cache = model_cache(model, worker->serial, grow->cache);
         struct model_request *request = LIST_PUSH(model, requests);
 
-        request->serial = model->next_serial++;
+        request->serial = model->arrived = model->next_serial++;
         request->worker = worker->serial;
         request->cache = cache ? cache->serial : MODEL_NONE;
         request->grow = *grow;
@@ -496,7 +500,7 @@ void model_event(struct model *model, const struct core_event *event)
 {
         if (event->now_usec > model->now)
                 model->now = event->now_usec;
-        model->suspect = model->must_drop = MODEL_NONE;
+        model->suspect = model->must_drop = model->arrived = MODEL_NONE;
         switch ((enum core_event_type)event->type) {
         case CORE_EV_DEVICE_ADD:
                 event_device_add(model, &event->device_add);

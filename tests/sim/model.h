@@ -133,6 +133,7 @@ struct model {
         bool calm;                          /* everybody answers at once: nothing may fail for want of patience */
         uint32_t suspect;                   /* serial of the worker whose event is wrong: it may be dropped for it */
         uint32_t must_drop;                 /* serial of a worker that must be dropped now */
+        uint32_t arrived;                   /* serial of the request that the event is; MODEL_NONE: it is none */
         uint64_t cookie;                    /* of a WORKER_ADD not yet answered; 0: none */
         uint32_t cookie_tenant;
         bool cookie_allowed;

@@ -98,6 +98,18 @@ Test(core_missing, nothing_is_made_ahead_in_their_place)
         cr_expect_eq(world.device.n_operations, 2, "of the six that were taken");
 }
 
+Test(core_missing, a_suspect_keeps_what_it_was_granted_of_a_request_that_fails)
+{
+        struct party p = party(0);
+
+        grow((struct core_ev_grow){ .worker = p.worker, .cache = p.cache, .need = 5, .max = 5 });
+        device_answer(&world, 0); /* the first four */
+        suspect(p.worker, 0);
+        cr_assert_not_null(answer(CORE_ACT_GROW_FAILED));
+        cr_expect_eq(answer(CORE_ACT_GROW_FAILED)->failed.error, CORE_E_DENIED);
+        cr_expect_eq(current_of(0), 4 * PAGE, "and its row stays held");
+}
+
 Test(core_missing, a_suspect_gets_nothing_for_a_minute)
 {
         struct party p = party(0), other = party(0);

@@ -143,3 +143,27 @@ Test(core_overdue, within_memory_max_only_who_dies_of_ones_own_is_waited_for)
         cr_expect_eq(at_its_max_beside_a_dying(0), CORE_E_NONE);
         cr_expect_eq(at_its_max_beside_a_dying(1), CORE_E_TENANT_FULL);
 }
+
+Test(core_overdue, who_keeps_others_waiting_does_not_wait_for_the_dead_of_others)
+{
+        struct party own, silent, dying;
+
+        limit(0, (struct limits){ .weight = 1 });
+        limit(1, (struct limits){ .on_overdue = 1 });
+        own = party(0);
+        silent = party(0);
+        dying = party(1);
+        take(&silent, 0, 1000);
+        take(&dying, 0, 24);
+        hold(silent.worker, silent.cache, 0, false);
+        cr_expect_eq(want(&own, 0, 4), CORE_E_NONE);
+        ASKED(&silent, 0, 4);
+        begin(CORE_EV_SUSPECT)->suspect = (struct core_ev_suspect){ dying.worker, 0 };
+        apply();
+        cr_assert_not_null(answer(CORE_ACT_KILL));
+        world.now += SEC;
+        world_tick(&world);
+        cr_assert_not_null(answer(CORE_ACT_OVERDUE));
+        cr_assert_not_null(answer(CORE_ACT_GROW_FAILED));
+        cr_expect_eq(answer(CORE_ACT_GROW_FAILED)->failed.error, CORE_E_DEVICE_FULL);
+}
