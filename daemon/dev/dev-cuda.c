@@ -3,7 +3,8 @@
  * dev-cuda.c -- a GPU's memory as a device: one cuMemCreate() handle and its exported fd an extent.
  *
  * No context is made here: creating and exporting need none, and a context would cost hundreds of MiB of what is shared out
- * (not yet seen on a GPU). The driver scrubs memory between free and create on bare metal, so a fresh extent holds nobody's
+ * (not yet seen on a GPU). A driver that asks for one all the same gets the device's primary context, on the device's thread. The
+ * driver scrubs memory between free and create on bare metal, so a fresh extent holds nobody's
  * data. Nothing can be taken from a worker that keeps an import: the memory comes free when the last reference to it goes.
  *
  * What others use of the GPU is asked of NVML where it is installed; without it the capacity has to be told.
@@ -41,7 +42,8 @@ struct nvml {
 struct dev {
         const struct cuda *cuda;
         struct nvml nvml;
-        uint64_t made; /* bytes of extents that stand; the device thread's */
+        uint64_t made;     /* bytes of extents that stand; the device thread's */
+        CUcontext context; /* NULL: the driver has not asked for one; the device thread's */
         CUdevice device;
         CUmemAllocationProp prop;
         uint64_t page_size, capacity, total;
@@ -253,6 +255,8 @@ static int cuda_open(const struct dev_options *options, struct dev **ret, char *
 
 static void cuda_close(struct dev *dev)
 {
+        if (dev->context)
+                (void)dev->cuda->primary_ctx_release(dev->device);
         nvml_close(dev);
         free(dev);
 }
@@ -270,14 +274,29 @@ static void cuda_info(const struct dev *dev, struct dev_info *ret)
 
 /* ---- extents ---- */
 
+/* For a driver that makes nothing without a context: this thread has one from now on. */
+static bool enter_context(struct dev *dev)
+{
+        CUcontext context;
+
+        if (dev->context || dev->cuda->primary_ctx_retain(&context, dev->device) != CUDA_SUCCESS)
+                return false;
+        dev->context = context;
+        return dev->cuda->ctx_push_current(context) == CUDA_SUCCESS;
+}
+
 static int cuda_create(struct dev *dev, uint32_t order, struct dev_extent *ret)
 {
         CUmemGenericAllocationHandle handle;
+        CUresult result;
         int fd = -1, r;
 
         assert(dev && ret);
 
-        r = cuda_errno(dev->cuda->mem_create(&handle, dev->page_size << order, &dev->prop, 0));
+        result = dev->cuda->mem_create(&handle, dev->page_size << order, &dev->prop, 0);
+        if (result == CUDA_ERROR_INVALID_CONTEXT && enter_context(dev))
+                result = dev->cuda->mem_create(&handle, dev->page_size << order, &dev->prop, 0);
+        r = cuda_errno(result);
         if (r < 0)
                 return r;
         r = cuda_errno(dev->cuda->mem_export(&fd, handle, CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR, 0));

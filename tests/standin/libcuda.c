@@ -14,8 +14,8 @@
  *      KVP_STANDIN_FAULT    SYMBOL:N:RESULT  the N-th call of that function in this process fails so (0: every call)
  *      KVP_STANDIN_DELAY    SYMBOL:USEC[:N]  that function takes so long, from its N-th call on
  *      KVP_STANDIN_PLANT    WHAT:N           a bug that only verification can find: is_planted()
- *      KVP_STANDIN_FIRST, _VERSION, _VMM, _GRANULARITY, _PERSISTENCE   the first device's number here; the driver's version; what
- *                                            devices can do
+ *      KVP_STANDIN_FIRST, _VERSION, _VMM, _GRANULARITY, _PERSISTENCE, _NEED_CONTEXT   the first device's number here; the
+ *                                            driver's version; what devices can do; whether memory is made in a context alone
  */
 #include <fcntl.h>
 #include <pthread.h>
@@ -420,6 +420,8 @@ CUresult cuMemCreate(CUmemGenericAllocationHandle *ret, size_t size, const CUmem
         CUresult r;
 
         ENTER(mem_create);
+        if (n_contexts == 0 && standin_setting("KVP_STANDIN_NEED_CONTEXT", 0))
+                return CUDA_ERROR_INVALID_CONTEXT;
         if (flags != 0 || size == 0 || size % GRANULARITY != 0 || !prop_is_sound(prop))
                 return CUDA_ERROR_INVALID_VALUE;
         (void)pthread_mutex_lock(&lock);

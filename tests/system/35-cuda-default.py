@@ -4,8 +4,8 @@ GPU cannot be used, by the daemon or by a worker, is an error or a warning that 
 import os
 import subprocess
 
-from box import BIN, Daemon, MIB, TESTS, temporary_folder, until
-from standin import FOLDER, setup
+from box import BIN, Daemon, MIB, temporary_folder, until
+from standin import calls, setup
 
 setup(memory=256 * MIB)
 ANY = "[tenant all]\nmatch = any\n"
@@ -89,6 +89,20 @@ refused(GPU % "page-size = 4M\n", "must be a multiple", KVP_STANDIN_GRANULARITY=
 refused(GPU % "page-size = 3M\n", "conf:3", "power of two")
 _, log = found(GPU % "", KVP_STANDIN_PERSISTENCE="0")
 assert "warning" in log and "nvidia-persistenced" in log, log
+
+# A driver that makes no memory without a context gets one, once.
+before = calls("cuDevicePrimaryCtxRetain"), calls("cuDevicePrimaryCtxRelease_v2")
+with With(KVP_STANDIN_NEED_CONTEXT="1"):
+    daemon = Daemon(GPU % "capacity = 128M\n")
+worker = daemon.worker()
+worker.create()
+seq = worker.acquire(3000)
+worker.grow(seq, 3000)
+worker.ok("check", seq, 0, 0, 3000)
+worker.quit()  # it has retained a context of its own, and let it go
+until(daemon.empty, "everything came back")
+daemon.stop()
+assert (calls("cuDevicePrimaryCtxRetain"), calls("cuDevicePrimaryCtxRelease_v2")) == (before[0] + 2, before[1] + 2)
 
 # A worker that cannot use the device that its cache would be on; one to whom it has another number; and one with two of them.
 with With(KVP_STANDIN_DEVICES="2"):
