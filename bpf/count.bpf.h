@@ -8,6 +8,7 @@
 #include "shared.h"
 #include "vmlinux.h"
 
+#include <bpf/bpf_core_read.h>
 #include <bpf/bpf_helpers.h>
 
 #define COUNT(counter)  ((void)__sync_fetch_and_add(&(counter), 1))
@@ -25,6 +26,14 @@ static __always_inline void count_in(struct histogram *histogram, uint64_t value
                         slot += bits;
                 }
         COUNT(histogram->slots[slot < SHARED_SLOTS ? slot : SHARED_SLOTS - 1]);
+}
+
+/* The last part of the current cgroup's path: it may be gone when the observer looks. */
+static __always_inline void name_group(char name[SHARED_GROUP])
+{
+        struct task_struct *task = (struct task_struct *)bpf_get_current_task();
+
+        (void)bpf_probe_read_kernel_str(name, SHARED_GROUP, BPF_CORE_READ(task, cgroups, dfl_cgrp, kn, name));
 }
 
 #endif

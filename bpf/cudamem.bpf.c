@@ -107,16 +107,13 @@ static const struct frames no_frames;
 static __always_inline struct group *group_get(uint64_t id)
 {
         struct group *group = bpf_map_lookup_elem(&groups, &id);
-        struct task_struct *task;
 
         if (group)
                 return group;
         if (bpf_map_update_elem(&groups, &id, &no_group, BPF_NOEXIST) == 0) {
                 group = bpf_map_lookup_elem(&groups, &id);
-                task = (struct task_struct *)bpf_get_current_task();
-                if (group) /* it may be gone when the observer looks */
-                        (void)bpf_probe_read_kernel_str(group->name, sizeof(group->name),
-                                                        BPF_CORE_READ(task, cgroups, dfl_cgrp, kn, name));
+                if (group)
+                        name_group(group->name);
                 return group;
         }
         return bpf_map_lookup_elem(&groups, &id); /* another CPU made it, or there is no room */

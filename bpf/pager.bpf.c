@@ -78,8 +78,12 @@ static __always_inline struct pager_stats *stats_get(void)
 
         if (stats)
                 return stats;
-        (void)bpf_map_update_elem(&pagers, &id, &no_stats, BPF_NOEXIST);
-        return bpf_map_lookup_elem(&pagers, &id);
+        if (bpf_map_update_elem(&pagers, &id, &no_stats, BPF_NOEXIST) < 0)
+                return bpf_map_lookup_elem(&pagers, &id);
+        stats = bpf_map_lookup_elem(&pagers, &id);
+        if (stats)
+                name_group(stats->name);
+        return stats;
 }
 
 static __always_inline void note(struct stage_stats *stage, uint64_t nsec)

@@ -139,8 +139,9 @@ json_t *pager_json(struct observer *o)
                         (void)json_object_set_new(grants, stages[i], stage_json(&stats.stages[i]));
                 for (unsigned i = 0; i <= STAGES; i++)
                         (void)json_object_set_new(stalls, stages[i], stage_json(&stats.stalls[i]));
-                (void)json_array_append_new(groups, json_pack("{s:o, s:o, s:o}", "id", ctl_json_number(id), "grants",
-                                                              grants, "stalls", stalls));
+                (void)json_array_append_new(groups,
+                                            json_pack("{s:o, s:o, s:o, s:o}", "id", ctl_json_number(id), "name",
+                                                      ctl_json_text(stats.name), "grants", grants, "stalls", stalls));
         }
         return json_pack("{s:o, s:o, s:o, s:o}", "granted_pages", ctl_json_number(p->bpf->bss->granted_pages),
                          "revoked_pages", ctl_json_number(p->bpf->bss->revoked_pages), "reclaimed_extents",

@@ -149,6 +149,7 @@ struct stage_stats {
 struct pager_stats {
         struct stage_stats stages[STAGES];
         struct stage_stats stalls[STAGES + 1];
+        char name[SHARED_GROUP]; /* of the cgroup, as above */
 };
 
 #endif

@@ -118,7 +118,7 @@ int show_summary(const json_t *snapshot, FILE *out)
         show_memory(json_object_get(json_object_get(snapshot, "cudamem"), "cgroups"), out);
         json_array_foreach(json_object_get(pager, "cgroups"), i, group)
         {
-                (void)fprintf(out, "\ncgroup %" PRIu64 "\n", number(group, "id"));
+                (void)fprintf(out, "\n%s\n", group_name(group));
                 show_stages(json_object_get(group, "grants"), "grant", out);
                 show_stages(json_object_get(group, "stalls"), "stall", out);
         }
@@ -170,14 +170,13 @@ int show_histograms(const json_t *snapshot, FILE *out)
         {
                 json_object_foreach(json_object_get(group, "grants"), name, entry)
                 {
-                        (void)snprintf(title, sizeof(title), "cgroup %" PRIu64 ": a grant's %s", number(group, "id"),
-                                       name);
+                        (void)snprintf(title, sizeof(title), "%s: a grant's %s", group_name(group), name);
                         show_histogram(json_object_get(entry, "histogram"), title, out);
                 }
                 json_object_foreach(json_object_get(group, "stalls"), name, entry)
                 {
-                        (void)snprintf(title, sizeof(title), "cgroup %" PRIu64 ": steps that waited, mostly for %s",
-                                       number(group, "id"), name);
+                        (void)snprintf(title, sizeof(title), "%s: steps that waited, mostly for %s", group_name(group),
+                                       name);
                         show_histogram(json_object_get(entry, "histogram"), title, out);
                 }
         }

@@ -14,6 +14,7 @@
 #include "giveback.h"
 #include "grow.h"
 #include "mapper.h"
+#include "probe.h"
 
 /* What a caller may be told; anything else means that library and daemon do not understand each other. */
 static int sane_status(int status)
@@ -78,9 +79,11 @@ static int make_usable(struct kvp_cache *cache, const struct wire_item_grow *ite
         const size_t bytes = (size_t)(extents_end(list, planes, from + n) - first) << cache->layout.page_shift;
         int r = 0;
 
-        for (uint32_t plane = 0; plane < planes && n > 0 && cache->mem->access && r == 0; plane++)
+        for (uint32_t plane = 0; plane < planes && n > 0 && cache->mem->access && r == 0; plane++) {
                 r = cache->mem->access(cache->mem_device,
                                        cache_address(cache, item->plane_class, plane, item->row, first), bytes);
+                PROBE1(access_done, bytes);
+        }
         return r;
 }
 
@@ -139,6 +142,7 @@ static void request_end(struct kvp_conn *conn, struct request *request, bool sen
         bool starved;
 
         assert(request->n_left == 0);
+        PROBE1(ended, request->id);
         (void)pthread_mutex_lock(&conn->mutex);
         if (sent) {
                 request->cache->requests--;
@@ -194,6 +198,7 @@ static int extent_take(struct request *request, const struct wire_item_grant *gr
                 return r;
         r = cache->mem->map(cache->mem_device, cache_address(cache, item->plane_class, grant->plane, item->row, grant->first),
                             UINT64_C(1) << grant->order << cache->layout.page_shift, fd);
+        PROBE3(map_done, grant->request, UINT64_C(1) << grant->order << cache->layout.page_shift, r);
         if (r < 0)
                 return r;
         place->present |= UINT64_C(1) << grant->plane;
@@ -247,8 +252,10 @@ bool grow_granted(struct kvp_conn *conn, const struct wire_item_grant *items, ui
                 const struct wire_item_grant *grant = &items[i];
                 int r;
 
-                if (!request || request->id != grant->request)
+                if (!request || request->id != grant->request) {
                         request = request_find(conn, grant->request);
+                        PROBE1(granted, grant->request);
+                }
                 if (!request || grant->entry >= request->n_entries || request->entries[grant->entry].done) {
                         giveback_add(&refused, grant->extent); /* of nothing that we asked for */
                         continue;

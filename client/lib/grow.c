@@ -8,6 +8,7 @@
 #include <errno.h>
 
 #include "grow-answer.h"
+#include "probe.h"
 
 /* The sizes of extents: 1, 4, 16, 64 pages. */
 #define ORDER_STEP 2u
@@ -107,6 +108,7 @@ int grow_send(struct kvp_cache *cache, struct request *request, uint64_t timeout
         }
         request->cache = cache;
         request->n_left = request->n_entries;
+        PROBE2(ask, request->id, request->n_entries);
         r = conn_send(conn, WIRE_GROW, request, REQUEST_GROW, &fixed, request->items, request->n_entries, deadline);
         if (r < 0) {
                 (void)pthread_mutex_lock(&cache->lock);

@@ -13,6 +13,7 @@
 
 #include "cuda.h"
 #include "mem.h"
+#include "probe.h"
 #include "util.h"
 
 struct mem_device {
@@ -117,6 +118,7 @@ static int cuda_map(struct mem_device *d, void *address, size_t size, int fd)
                 return -ENOMEM;
         r = result_of(d->cuda->mem_import(&handle, (void *)(intptr_t)fd, CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR));
         if (r == 0) {
+                PROBE1(import_done, size);
                 r = result_of(d->cuda->mem_map(pointer(address), size, 0, handle, 0));
                 (void)d->cuda->mem_release(handle);
         }

@@ -18,6 +18,7 @@
 #include "cache.h"
 #include "grow.h"
 #include "mapper.h"
+#include "probe.h"
 
 #define AHEAD_ROWS 8u    /* whose look-ahead a step asks for itself; with more it would become long */
 #define RETRY_USEC 1000u /* after the daemon said that too many requests wait, or where all of ours are in use */
@@ -283,7 +284,9 @@ static int step_beyond(struct kvp_cache *cache, struct kvp_seq_step *steps, size
         } else if (unbacked && timeout_usec == 0) {
                 wake = demand(cache, steps, n);
         } else if (unbacked) {
+                PROBE2(step_miss, n, timeout_usec);
                 waited = wait_backed(cache, steps, n, deadline_in(timeout_usec));
+                PROBE1(step_done, waited);
                 called = true;
         }
         wanted = conclude(cache, steps, n, waited, &r);

@@ -12,6 +12,7 @@
 
 #include "daemon.h"
 #include "log.h"
+#include "probe.h"
 
 static const enum wire_error_code wire_of_core[CORE_E_MAX_] = {
 #define X(name) [CORE_E_##name] = WIRE_E_##name,
@@ -69,6 +70,7 @@ static void apply_grant(struct daemon *d, struct peer *peer, const struct core_a
                 .flags = action->flags,
         };
 
+        PROBE3(grant, peer->pid, item.request, UINT64_C(1) << item.order);
         store_granted(&d->store, item.extent, action->worker);
         peer_gather_grant(peer, &item);
 }
@@ -98,6 +100,7 @@ static void apply_revoke(struct peer *peer, const struct core_action *action)
                 .deadline_usec = deadline > now ? deadline - now : 0,
         };
 
+        PROBE3(revoke, peer->pid, revoke.pages, revoke.level);
         peer_send_event(peer, WIRE_REVOKE, &revoke);
 }
 

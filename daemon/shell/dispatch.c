@@ -13,6 +13,7 @@
 #include "daemon.h"
 #include "identity.h"
 #include "log.h"
+#include "probe.h"
 
 _Static_assert(WIRE_MAX_CLASSES == CORE_MAX_CLASSES && WIRE_MAX_PLANES == CORE_MAX_PLANES, "bounds of a cache");
 _Static_assert(WIRE_MAX_UNACKED == CORE_MAX_UNACKED, "the window of grants");
@@ -145,6 +146,7 @@ static void dispatch_grow(struct peer *peer, const struct wire_view *view)
         uint64_t now = peer->active_usec; /* one request, one time: its entries have one deadline */
         struct core_event event;
 
+        PROBE3(grow, peer->pid, view->header.request, view->n_items);
         for (uint32_t i = 0; i < view->n_items; i++) {
                 core_event_init(&event, CORE_EV_GROW, now);
                 event.grow.worker = peer->worker;
@@ -168,6 +170,7 @@ static void dispatch_return(struct peer *peer, const struct wire_view *view)
         const struct wire_item_extent_id *items = view->items;
         struct core_event event;
 
+        PROBE2(reclaim, peer->pid, view->n_items);
         for (uint32_t i = 0; i < view->n_items; i++) {
                 core_event_init(&event, CORE_EV_RETURN, daemon_now_usec());
                 event.ret.worker = peer->worker;
