@@ -374,7 +374,7 @@ check: ## builds and passes everything: gcc, clang, ASan+UBSan, TSan, simulation
 	@tests/run --log build/log $(CHECK_JOBS)
 
 LONG_JOBS = $(CHECK_JOBS) $(addprefix valgrind:build/release:,$(call names,$(UNIT_T))) \
-            $(addprefix system:build/asan:,$(call scripts,system/[0-9]*-faults-*.py))
+            $(addprefix system:build/asan:,$(call scripts,system/[0-9]*-faults-*.py)) system:build/tsan:36-cuda-contexts
 check-long: export SIM_SEEDS = 100000
 check-long: export SIM_EVENTS = 2000
 check-long: export SIM_ASAN_SEEDS = 2000
@@ -383,13 +383,14 @@ check-long: ## the same with 100 times the simulation, valgrind, coverage and mu
 	@scripts/deps.sh check
 	+@$(MAKE) --no-print-directory $(JOBS) CC=gcc VARIANT=release tests
 	+@$(MAKE) --no-print-directory $(JOBS) CC=gcc VARIANT=asan tests
-	+@$(MAKE) --no-print-directory $(JOBS) CC=gcc VARIANT=tsan tsan-programs
+	+@$(MAKE) --no-print-directory $(JOBS) CC=gcc VARIANT=tsan tsan-programs tsan-cuda
 	+@$(MAKE) --no-print-directory $(JOBS) CC=$(CLANG) VARIANT=release tests
 	@tests/run --log build/log --long $(LONG_JOBS)
 	+@$(MAKE) --no-print-directory coverage
 	+@$(MAKE) --no-print-directory mutants
 
-.PHONY: tsan-programs
+.PHONY: tsan-programs tsan-cuda
+tsan-cuda: all $(STANDIN_T)
 tsan-programs: $(TSAN_T) $(TESTS)/fuzz-lib
 
 check-unit: $(UNIT_T) ## the unit tests of one variant alone

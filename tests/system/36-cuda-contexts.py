@@ -14,12 +14,11 @@ from standin import FOLDER, setup
 LIB = os.environ["KVP_LIB"] + "/libkvpager.so.0"
 if "KVP_INSIDE" not in os.environ:  # the loader reads its environment when a program starts
     setup(memory=512 * MIB, KVP_STANDIN_DEVICES="2", KVP_INSIDE="1")
-    if "asan" in LIB:  # an interpreter that was built without it; and leaks much by itself
-        names = [subprocess.run(["gcc", "-print-file-name=" + name], capture_output=True, text=True, check=True).stdout.strip()
-                 for name in ("libasan.so", "libubsan.so")]
-        os.environ["KVP_PRELOAD"] = ":".join(names)
-        os.environ["ASAN_OPTIONS"] = os.environ.get("ASAN_OPTIONS", "") + ":detect_leaks=0"
-    env = dict(os.environ, LD_PRELOAD=os.environ.get("KVP_PRELOAD", ""))
+    # An interpreter that was built without sanitizers; and leaks much by itself.
+    needed = ["libasan.so", "libubsan.so"] if "asan" in LIB else ["libtsan.so"] if "tsan" in LIB else []
+    paths = [subprocess.run(["gcc", "-print-file-name=" + name], capture_output=True, text=True, check=True).stdout.strip()
+             for name in needed]
+    env = dict(os.environ, LD_PRELOAD=":".join(paths), ASAN_OPTIONS=os.environ.get("ASAN_OPTIONS", "") + ":detect_leaks=0")
     sys.exit(subprocess.run([sys.executable, __file__], env=env).returncode)
 
 os.environ["LD_PRELOAD"] = ""
