@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""How workers end, as the kernel tells: in six ways, none missing, though the observer sleeps over some of it. 500 of them in the long run."""
+"""How workers end, as the kernel tells: in six ways, none missing, though the observer sleeps meanwhile. 500 in the long run."""
 import os
 import resource
 import signal

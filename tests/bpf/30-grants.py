@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Where a grant's time goes and what a step waits for: each stage is made slow in turn, and found. Probes are hit as often as things happen."""
+"""Where a grant's time goes and what a step waits for: each stage is made slow in turn, and found; probes miss nothing."""
 import os
 import signal
 import threading
