@@ -25,6 +25,9 @@
 #define LINK_SYSTEM_PATH "/run/kvpager/kvpager.sock"
 #define LINK_HINT        "Is kvpagerd.service running? See `systemctl status kvpagerd`."
 
+#define AGAIN      3u
+#define AGAIN_NSEC 50000000
+
 static uint64_t link_left_usec(const struct ctl_link *link)
 {
         uint64_t now = ctl_now_usec();
@@ -302,11 +305,31 @@ int ctl_link_list(struct ctl_link *link, enum wire_opcode opcode, enum wire_opco
         return 0;
 }
 
-int ctl_link_open(struct ctl_link *link, const char *path, uint64_t timeout_usec)
+static int link_greet(struct ctl_link *link, const struct sockaddr_un *address)
 {
         const struct wire_hello hello = { .version = WIRE_VERSION, .role = WIRE_ROLE_ADMIN, .features = WIRE_FEATURES };
-        struct sockaddr_un address = { .sun_family = AF_UNIX };
         struct wire_view view = { 0 };
+        int r;
+
+        link->fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+        if (link->fd < 0)
+                return ctl_link_fail(link, -errno, "cannot make a socket: %s.", strerror(errno));
+        r = link_connect(link, address);
+        if (r < 0)
+                return r;
+        r = ctl_link_call(link, WIRE_HELLO, &hello, WIRE_WELCOME, &view);
+        if (r < 0)
+                return r;
+        const struct wire_welcome *welcome = view.fixed;
+        assert(welcome);
+        if (welcome->version != WIRE_VERSION)
+                return link_fail_garbage(link, "it welcomes in another version");
+        return 0;
+}
+
+int ctl_link_open(struct ctl_link *link, const char *path, uint64_t timeout_usec)
+{
+        struct sockaddr_un address = { .sun_family = AF_UNIX };
         int r;
 
         assert(link->fd < 0 && path);
@@ -319,20 +342,14 @@ int ctl_link_open(struct ctl_link *link, const char *path, uint64_t timeout_usec
                                      sizeof(address.sun_path) - 1, path);
         memcpy(address.sun_path, path, strlen(path));
 
-        link->fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-        if (link->fd < 0)
-                return ctl_link_fail(link, -errno, "cannot make a socket: %s.", strerror(errno));
-        r = link_connect(link, &address);
-        if (r < 0)
-                return r;
-        r = ctl_link_call(link, WIRE_HELLO, &hello, WIRE_WELCOME, &view);
-        if (r < 0)
-                return r;
-        const struct wire_welcome *welcome = view.fixed;
-        assert(welcome);
-        if (welcome->version != WIRE_VERSION)
-                return link_fail_garbage(link, "it welcomes in another version");
-        return 0;
+        r = link_greet(link, &address);
+        /* A daemon that is being restarted takes leave of those whom it does not know yet, and the next one welcomes them. */
+        for (unsigned i = 0; i < AGAIN && (r == -ECONNRESET || r == -ENOTCONN); i++) {
+                (void)nanosleep(&(struct timespec){ .tv_nsec = AGAIN_NSEC }, NULL);
+                ctl_link_close(link);
+                r = link_greet(link, &address);
+        }
+        return r;
 }
 
 void ctl_link_extend(struct ctl_link *link, uint64_t timeout_usec)

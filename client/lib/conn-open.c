@@ -129,6 +129,8 @@ int conn_welcome(int socket, void *packet, uint64_t deadline, struct wire_welcom
                 const struct wire_error *error = view.fixed;
                 const int r = wire_error_errno((enum wire_error_code)error->error);
 
+                if (error->error == WIRE_E_SHUTTING_DOWN)
+                        return -EPIPE;
                 return r == 0 || r == -EBADMSG ? -EPROTO : r;
         }
         if (view.info->opcode != WIRE_WELCOME)

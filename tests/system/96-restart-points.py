@@ -56,6 +56,17 @@ class Keeper(threading.Thread):
         return self.died
 
 
+def newcomer():
+    """While no daemon listens a connection is refused, and it is to try again."""
+    end = time.monotonic() + 10
+    while True:
+        worker = daemon.worker("b", expect="")
+        if worker.greeting.startswith("connected"):
+            return worker
+        assert worker.greeting in ("error ECONNREFUSED", "error ENOENT") and time.monotonic() < end, worker.greeting
+        worker.kill()
+
+
 def work(byte):
     """What makes the daemon do all that it does for workers; what is in memory is looked at."""
     a, b = workers
@@ -74,8 +85,7 @@ def work(byte):
     again = b.acquire(500)
     b.grow(again, 500)
     b.ok("fill", again, byte ^ 255, 0, 500)
-    extra = daemon.worker("b")
-    extra.kill()
+    newcomer().kill()
     for worker in workers:
         worker.ok("settle")
     a.ok("check", kept, byte, 0, 800)
