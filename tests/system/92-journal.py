@@ -105,12 +105,21 @@ def says_what_was_lost(box):
 
 
 def is_back_at_once(box):
-    """However it ends, the next one serves, and there is no delay and no limit for one that served."""
+    """However it ends, the next one serves, and there is no delay and no limit for one that served. A worker goes on with what it has."""
+    worker = box.worker()
+    worker.create()
+    row = worker.acquire(2000)
+    worker.grow(row, 200)
+    worker.ok("fill", row, 77, 0, 200)
     for _ in range(3):
         before = box.show("kvpagerd.service", "MainPID")
         box.run("kill", "-KILL", before)
         until(lambda: box.show("kvpagerd.service", "MainPID") not in ("0", before), "it was not started again")
         box.worker().quit()
+    worker.grow(row, 2000)
+    worker.ok("check", row, 77, 0, 200)
+    worker.quit()
+    box.check()
     assert not entries(box, "start_delayed")
 
 

@@ -68,9 +68,9 @@ def again(folder, version):
 
 
 def ours(box):
-    """What has our name, where packages put things."""
-    found = box.run("find", "/etc", "/lib/systemd", "/opt", "/run", "/usr", "/var", "-xdev", "-name", "*kvp*", "-not", "-path",
-                    "/run/systemd/*", "-not", "-path", "/var/cache/man/*")
+    """What has our name, where things are made that no package has in its list."""
+    found = box.run("find", "/etc", "/run", "/var", "/usr/lib/systemd", "/usr/lib/sysusers.d", "/usr/lib/tmpfiles.d", "-xdev",
+                    "-name", "*kvp*", "-not", "-path", "/run/systemd/*", "-not", "-path", "/var/cache/man/*")
     users = [box.run("getent", database, "kvpager", check=False).stdout for database in ("passwd", "group")]
     return set(found.stdout.split()) | set(users)
 
@@ -78,6 +78,11 @@ def ours(box):
 def dpkg(box, *words):
     """What apt ends in, without what it thinks about before."""
     box.run("dpkg", *words, seconds=100)
+
+
+def glob_of_share(box, pattern):
+    deb, = glob.glob(os.path.join(box.share, pattern))
+    return "/share/" + os.path.basename(deb)
 
 
 def nobody_fails(box, do):
@@ -119,12 +124,22 @@ with Box() as box:
     done = box.run("systemd-analyze", "verify", *units)
     assert done.stderr == "" and len(units) >= 5, done.stderr
 
-    # An upgrade: another daemon behind the same socket.
+    # An upgrade: another daemon behind the same socket, for a worker that goes on with what it has.
+    dpkg(box, "--install", glob_of_share(box, "libkvpager0_*_*.deb"))
+    worker = box.worker(user="nobody")
+    worker.create()
+    row = worker.acquire(1000)
+    worker.grow(row, 500)
+    worker.ok("fill", row, 77, 0, 500)
     pid, since = box.show("kvpagerd.service", "MainPID"), box.show("kvpagerd.socket", "ActiveEnterTimestampMonotonic")
     nobody_fails(box, lambda: dpkg(box, "--install", "/share/kvpager_9.0.1.deb", "/share/libkvpager0_9.0.1.deb"))
     assert box.run("dpkg-query", "-Wf${Version}", "kvpager").stdout == "9.0.1"
     assert box.show("kvpagerd.service", "ActiveState") == "active" and box.show("kvpagerd.service", "MainPID") != pid
     assert box.show("kvpagerd.socket", "ActiveEnterTimestampMonotonic") == since
+    worker.grow(row, 1000)
+    worker.ok("check", row, 77, 0, 500)
+    box.check()
+    worker.quit()
     box.systemctl("stop", "kvpagerd.service")
     dpkg(box, "--install", "/share/kvpager_9.0.1.deb")
     assert box.show("kvpagerd.service", "ActiveState") == "inactive", "who did not run is not started by an upgrade"
@@ -133,9 +148,13 @@ with Box() as box:
     box.write("/etc/kvpager/kvpagerd.conf", "[device d]\ncapacity = 64M\n")
     box.systemctl("start", "kvpager-metrics.socket")
     box.worker(user="nobody").quit()
+    files = box.run("dpkg", "--listfiles", "kvpager").stdout.splitlines()
+    assert len(files) > 50 and "/usr/bin/kvpagerd" in files
     dpkg(box, "--remove", "kvpager")
     left = box.systemctl("list-units", "--plain", "--no-legend", "--state=active,activating,failed", "kvpager*").stdout
     assert left == "", left
     assert os.path.exists(box.path("/etc/kvpager/kvpagerd.conf")), "a configuration stays until the purge"
+    listed = box.run("dpkg", "--listfiles", "libkvpager0").stdout.splitlines() + files
     dpkg(box, "--purge", "kvpager", "libkvpager0")
+    assert [file for file in listed if "kvp" in file and os.path.lexists(box.path(file))] == []
     assert ours(box) == before, ours(box) ^ before
