@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""The daemon is killed, stopped, and started again under load: workers compute on, nobody loses a page or hears of an error, and page table,
-mappings and the holder's inventory agree afterwards."""
+"""The daemon is killed, stopped, and started again under load: workers compute on, nobody loses a page or hears of an error, and
+page table, mappings and the holder's inventory agree afterwards."""
 import random
 import signal
 import socket
@@ -12,7 +12,6 @@ from raw import *
 
 LONG = bool(os.environ.get("KVP_LONG"))
 KILLS = 200 if LONG else 10
-RESUME, HOLDS, RESUMED = 32, 33, 34
 random.seed(7)
 before = shmem_kib()
 
@@ -41,7 +40,7 @@ def at_random_instants():
     for worker in workers:
         worker.ok("settle")
     daemon.agree(workers)
-    say("%d kills and stops: %s" % (kills, [dict(steps=int(r["steps"]), completed=int(r["completed"]), max=int(r["max"])) for r in results]))
+    say("%d kills and stops: %s" % (kills, [{name: int(r[name]) for name in ("steps", "completed", "max")} for r in results]))
     assert daemon.ctl("workers")["workers"] and len(daemon.ctl("workers")["workers"]) == 4
     for worker in workers:
         worker.quit()
@@ -202,7 +201,7 @@ def strangers_and_liars():
     for raw in (first, second):
         raw.send(HOLDS, struct.pack("<II%dQ" % len(own), len(own), 0, *own), request=0)
     first.send(RESUMED, struct.pack("<II", 0, 0), request=9)
-    assert first.receive()[0] == 66  # OK
+    assert first.receive()[0] == OK
     second.send(RESUMED, struct.pack("<II", 0, 0), request=9)
     opcode, _, body, _ = second.receive()
     assert opcode == ERROR, opcode

@@ -42,7 +42,8 @@ class Keeper(threading.Thread):
                 except subprocess.TimeoutExpired:
                     continue
                 self.died += 1
-                assert daemon.process.returncode == -signal.SIGKILL, "kvpagerd ended with %s:\n%s" % (daemon.process.returncode, daemon.text()[-3000:])
+                status = daemon.process.returncode
+                assert status == -signal.SIGKILL, "kvpagerd ended with %s:\n%s" % (status, daemon.text()[-3000:])
                 daemon.start(wrap=area.wrap(MODULES))
         except BaseException as error:  # the main thread's to raise
             self.error = error
@@ -151,7 +152,8 @@ for key, index in chosen:
     try:
         process.wait(0.3 if area.a.fired else 1.5)
         again += 1
-        assert process.returncode == -signal.SIGKILL, "kvpagerd ended with %s before %s:\n%s" % (process.returncode, fault, daemon.text()[-3000:])
+        status = process.returncode
+        assert status == -signal.SIGKILL, "kvpagerd ended with %s before %s:\n%s" % (status, fault, daemon.text()[-3000:])
     except subprocess.TimeoutExpired:  # a call of another kind of start
         process.kill()
         process.wait()

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""Restarts under systemd: a verified replay goes on over systemctl restart, kill -9 and the watchdog; how long an answer takes, beside a unit
-of the same settings that does nothing; and what a stop for good leaves."""
+"""Restarts under systemd: a verified replay goes on over systemctl restart, kill -9 and the watchdog; how long an answer takes, beside a
+unit of the same settings that does nothing; and what a stop for good leaves."""
 import json
 import os
 import re
