@@ -23,7 +23,7 @@
 #include "held.h"
 #include "owner.h"
 
-#define SOCKET_PATH  "/run/kvpager/holder.sock"
+#define SOCKET_PATH  "/run/kvpager-holder/holder.sock"
 #define PATIENCE_SEC 10 /* for a daemon that asks and does not read */
 #define EXIT_USAGE   2
 

@@ -128,14 +128,17 @@ static void recover_open_state(struct daemon *d)
 int recover_find(struct daemon *d)
 {
         struct recover *recover = &d->recover;
-        const char *slash = strrchr(d->listener.path, '/');
+        const char *slash = strrchr(d->listener.path, '/'), *given = getenv("KVPAGER_HOLDER");
         int r;
 
         recover->hold.fd = -1;
         if (!d->config->daemon.holder)
                 return 0;
-        (void)snprintf(recover->path, sizeof(recover->path), "%.*s/holder.sock",
-                       slash ? (int)(slash - d->listener.path) : 0, d->listener.path);
+        if (given && *given)
+                (void)snprintf(recover->path, sizeof(recover->path), "%s", given);
+        else
+                (void)snprintf(recover->path, sizeof(recover->path), "%.*s/holder.sock",
+                               slash ? (int)(slash - d->listener.path) : 0, d->listener.path);
         r = hold_connect(&recover->hold, recover->path);
         if (r < 0) {
                 log_info("no holder listens on %s: what workers have ends with this daemon%s%s", recover->path,

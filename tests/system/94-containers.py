@@ -71,6 +71,9 @@ with Box() as box:
     for tenant in ("pods", "rootless"):
         assert os.readlink(box.path("/proc/%d/ns/user" % rows[tenant]["pid"])) != os.readlink(box.path("/proc/1/ns/user"))
     box.check()
+    # That folder has nothing else, which somebody's root might open.
+    assert os.listdir(box.path("/run/kvpager")) == ["kvpager.sock"]
+    assert box.show("kvpager-holder.service", "ActiveState") == "active"
     # Another socket in the same folder is seen, for it is the folder that they have.
     box.systemctl("restart", "kvpagerd.socket")
     for worker in workers.values():
