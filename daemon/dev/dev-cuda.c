@@ -155,7 +155,7 @@ static int find_device(struct dev *dev, const char *wanted, bool any, char *erro
                     dev->cuda->device_get_uuid(&uuid, device) != CUDA_SUCCESS)
                         continue;
                 cuda_uuid_format(&uuid, name);
-                if (wanted[0] && (uuid_is_index(wanted) ? atoi(wanted) != i : strncmp(name, wanted, strlen(wanted)) != 0))
+                if (wanted[0] && (uuid_is_index(wanted) ? strtol(wanted, NULL, 10) != i : strncmp(name, wanted, strlen(wanted)) != 0))
                         continue;
                 if (matches++ > 0 && any)
                         continue;

@@ -143,11 +143,29 @@ void notice_device(struct daemon *d, uint32_t device, int status, const char *wh
                 events_add(d, WIRE_EVENT_device_recovered, &facts, "an extent was %s", what);
 }
 
+/* What all tenants are guaranteed on each device. */
+static uint64_t guaranteed_bytes(const struct daemon *d)
+{
+        struct core_tenant_info info;
+        uint64_t bytes = 0;
+
+        for (uint32_t tenant = 0; tenant < CONFIG_MAX_TENANTS; tenant++)
+                if (core_tenant_info(d->core, tenant, &info))
+                        bytes += info.min_bytes;
+        return bytes;
+}
+
 void notice_missing(struct daemon *d, uint32_t device, uint64_t bytes)
 {
         const struct events_facts facts = { .device = d->store.devices[device].name, .bytes = bytes };
+        const uint64_t capacity = d->store.devices[device].info.capacity, guaranteed = guaranteed_bytes(d);
 
-        if (bytes > 0)
+        if (bytes > 0 && guaranteed > capacity - (bytes < capacity ? bytes : capacity))
+                events_add(d, WIRE_EVENT_memory_missing, &facts,
+                           "%" PRIu64 " bytes of its capacity cannot be had, and what is left does not cover the %" PRIu64
+                           " that tenants are guaranteed: others use them (nvidia-smi shows who)",
+                           bytes, guaranteed);
+        else if (bytes > 0)
                 events_add(d, WIRE_EVENT_memory_missing, &facts,
                            "%" PRIu64 " bytes of its capacity cannot be had: others use them (nvidia-smi shows who)", bytes);
         else

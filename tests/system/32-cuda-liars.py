@@ -61,3 +61,22 @@ honest.quit()
 until(daemon.empty, "everything came back")
 daemon.check()
 daemon.stop()
+
+# Somebody who has nothing to do with us takes memory of the GPU: it is missing, and when it was needed for guarantees, that is said.
+daemon = Daemon("[device gpu]\nbackend = cuda\ncapacity = 112M\nvirgin-pages = 0\n[tenant honest]\nmatch = any\nmemory.min = 80M\n")
+operator = Raw(daemon.socket, greet=ADMIN)
+worker = daemon.worker("honest")
+worker.create(tokens=65536)
+seq = worker.acquire(1)
+foreign = os.memfd_create("kvpager-standin-%d-0-%d" % (os.stat(os.environ["KVP_STANDIN_STATE"]).st_ino, 100 * MIB))
+os.ftruncate(foreign, 100 * MIB)
+rc, _ = worker.step((seq, 20000), timeout=200000)  # 40 MB, of which 28 are there: a create fails, and the daemon looks why
+assert rc in ("ENOMEM", "ETIMEDOUT"), rc
+until(lambda: missing() >= 80 * MIB, lambda: "what others use is missing: %d" % missing(), seconds=20)
+assert any("does not cover" in e.text and e.device == "gpu" for e in events("memory_missing")), "guarantees have lost their backing"
+assert not events("worker_suspect"), "nobody gave anything back"
+os.close(foreign)
+worker.quit()
+operator.close()
+until(daemon.empty, "everything came back")
+daemon.stop()
