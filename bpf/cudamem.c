@@ -13,12 +13,12 @@
 #include <syslog.h>
 #include <unistd.h>
 
+#include "attach.h"
 #include "cudamem.skel.h"
 #include "function.h"
 #include "observer.h"
 #include "snapshot.h"
 
-#define LINKS_MAX  (2u * PROBES_MAX)
 #define GROUPS_MAX 1024u
 #define TOLD_MAX   4096u
 #define DIRTY_MAX  1024u
@@ -36,8 +36,8 @@ struct place {
 
 struct cudamem {
         struct cudamem_bpf *bpf;
-        struct bpf_link *links[LINKS_MAX];
-        uint32_t n_links, n_libraries;
+        struct attachments attachments;
+        uint32_t n_libraries;
         uint32_t dirty[DIRTY_MAX], n_dirty; /* processes to look at */
         bool all_dirty;
         struct told told[TOLD_MAX];
@@ -55,6 +55,28 @@ static const struct {
 #undef X
 };
 
+static int load(struct observer *o, bool many)
+{
+        struct cudamem *c = o->cudamem;
+        int r;
+
+        c->bpf = cudamem_bpf__open();
+        if (!c->bpf)
+                return -errno;
+        attach_prepare(c->bpf->obj, many);
+        c->attachments.many = many;
+        r = observer_share_ring(o, c->bpf->maps.ring);
+        if (r == 0)
+                r = cudamem_bpf__load(c->bpf);
+        if (r == 0)
+                r = observer_take_ring(o, c->bpf->maps.ring);
+        if (r < 0) {
+                cudamem_bpf__destroy(c->bpf);
+                c->bpf = NULL;
+        }
+        return r;
+}
+
 int cudamem_open(struct observer *o)
 {
         struct probe *exits = observer_probe(o, "cudamem", "tp_btf", "sched_process_exit", "vmlinux");
@@ -65,12 +87,9 @@ int cudamem_open(struct observer *o)
         o->cudamem = c;
         if (!c || !exits || !execs)
                 return -ENOMEM;
-        c->bpf = cudamem_bpf__open();
-        r = c->bpf ? observer_share_ring(o, c->bpf->maps.ring) : -errno;
-        if (r == 0)
-                r = cudamem_bpf__load(c->bpf);
-        if (r == 0)
-                r = observer_take_ring(o, c->bpf->maps.ring);
+        r = load(o, true);
+        if (r < 0)
+                r = load(o, false);
         if (r == 0) {
                 c->bpf->links.memory_exit = bpf_program__attach(c->bpf->progs.memory_exit);
                 c->bpf->links.memory_exec = bpf_program__attach(c->bpf->progs.memory_exec);
@@ -95,8 +114,7 @@ void cudamem_close(struct observer *o)
 
         if (!c)
                 return;
-        for (uint32_t i = 0; i < c->n_links; i++)
-                (void)bpf_link__destroy(c->links[i]);
+        attach_done(&c->attachments);
         cudamem_bpf__destroy(c->bpf);
         free(c);
         o->cudamem = NULL;
@@ -109,31 +127,23 @@ uint64_t cudamem_lost(const struct observer *o)
 
 /* ---- attaching ---- */
 
-static void attach_at(struct observer *o, struct probe *probe, const char *path, uint64_t offset, enum call call,
-                      bool returns)
-{
-        struct cudamem *c = o->cudamem;
-        const struct bpf_uprobe_opts options = { .sz = sizeof(options),
-                                                 .retprobe = returns,
-                                                 .bpf_cookie = COOKIE(call, (uint32_t)(probe - o->probes)) };
-        struct bpf_link *link;
+/* Places of one library that are attached to by one call. */
+struct places {
+        struct probe *probes[ATTACH_MAX];
+        uint64_t offsets[ATTACH_MAX], cookies[ATTACH_MAX];
+        uint32_t n;
+};
 
-        if (c->n_links == LINKS_MAX)
-                return;
-        link = bpf_program__attach_uprobe_opts(returns ? c->bpf->progs.call_returns : c->bpf->progs.call_begins, -1,
-                                               path, offset, &options);
-        if (!link) {
-                (void)observer_why(-errno, probe->why);
-                return;
-        }
-        c->links[c->n_links++] = link;
-        probe->attached = true;
-        probe->hits = &c->bpf->bss->hits[probe - o->probes];
+static void add_place(struct observer *o, struct places *places, struct probe *probe, uint64_t offset, enum call call)
+{
+        places->probes[places->n] = probe;
+        places->offsets[places->n] = offset;
+        places->cookies[places->n++] = COOKIE(call, (uint32_t)(probe - o->probes));
 }
 
-/* One function, its beginning and its return: the latter first, so that no call is seen to begin alone. */
-static void attach_function(struct observer *o, const struct elf *elf, const char *path, const char *shown,
-                            enum call call, const char *symbol)
+/* One function, its beginning and its return. */
+static void find_function(struct observer *o, const struct elf *elf, const char *shown, enum call call,
+                          const char *symbol, struct places *ret_begins, struct places *ret_returns)
 {
         struct probe *begins = observer_probe(o, "cudamem", "uprobe", symbol, shown);
         struct probe *returns = observer_probe(o, "cudamem", "uretprobe", symbol, shown);
@@ -161,16 +171,32 @@ static void attach_function(struct observer *o, const struct elf *elf, const cha
                 memcpy(returns->why, begins->why, sizeof(begins->why));
                 return;
         }
-        attach_at(o, returns, path, offset, call, true);
-        if (returns->attached)
-                attach_at(o, begins, path, offset, call, false);
-        else
-                memcpy(begins->why, returns->why, sizeof(begins->why));
+        add_place(o, ret_begins, begins, offset, call);
+        add_place(o, ret_returns, returns, offset, call);
+}
+
+static int attach_all(struct observer *o, const char *path, const struct places *places, bool returns)
+{
+        struct cudamem *c = o->cudamem;
+        const int r = attach_places(&c->attachments, returns ? c->bpf->progs.call_returns : c->bpf->progs.call_begins,
+                                    path, places->offsets, places->cookies, places->n, returns);
+
+        for (uint32_t i = 0; i < places->n; i++) {
+                struct probe *probe = places->probes[i];
+
+                probe->attached = r == 0;
+                if (r < 0)
+                        (void)observer_why(r, probe->why);
+                else
+                        probe->hits = &c->bpf->bss->hits[probe - o->probes];
+        }
+        return r;
 }
 
 void cudamem_attach(struct observer *o, const char *path, const char *shown)
 {
         struct cudamem *c = o->cudamem;
+        struct places begins = { .n = 0 }, returns = { .n = 0 };
         struct elf elf = { 0 };
         struct probe *probe;
         int r;
@@ -188,8 +214,15 @@ void cudamem_attach(struct observer *o, const char *path, const char *shown)
         for (unsigned call = 0; call < CALLS; call++)
                 for (unsigned i = 0; i < 2; i++)
                         if (calls[call].symbols[i])
-                                attach_function(o, &elf, path, shown, (enum call)call, calls[call].symbols[i]);
+                                find_function(o, &elf, shown, (enum call)call, calls[call].symbols[i], &begins,
+                                              &returns);
         elf_close(&elf);
+        /* Returns first, so that no call is seen to begin alone. */
+        if (attach_all(o, path, &returns, true) == 0)
+                (void)attach_all(o, path, &begins, false);
+        else
+                for (uint32_t i = 0; i < begins.n; i++)
+                        memcpy(begins.probes[i]->why, returns.probes[i]->why, PROBE_WHY);
         c->n_libraries++;
         observer_say(LOG_INFO, "attached to %s", shown);
 }

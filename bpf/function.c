@@ -4,6 +4,7 @@
  */
 #include "function.h"
 
+#include <asm/ptrace.h>
 #include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -139,4 +140,116 @@ bool elf_instruction_is_cheap(const struct elf *elf, uint64_t offset, char ret_n
                 return known[i].cheap;
         }
         return false;
+}
+
+/* ---- probes ---- */
+
+static bool register_offset(const char *name, uint32_t *ret)
+{
+#ifdef __x86_64__
+        static const struct {
+                const char *name;
+                size_t offset;
+        } known[] = {
+#define R(name) { #name, offsetof(struct pt_regs, name) }
+                R(rax), R(rbx), R(rcx), R(rdx), R(rsi), R(rdi), R(rbp), R(rsp),
+                R(r8),  R(r9),  R(r10), R(r11), R(r12), R(r13), R(r14), R(r15),
+#undef R
+        };
+        for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
+                if (name[0] == '%' && strcmp(name + 1, known[i].name) == 0) {
+                        *ret = (uint32_t)known[i].offset;
+                        return true;
+                }
+        return false;
+#else
+        unsigned number;
+        char rest;
+
+        if (sscanf(name, "x%u%c", &number, &rest) != 1 || number > 30)
+                return false;
+        *ret = number * 8;
+        return true;
+#endif
+}
+
+/* "8@%rax 8@%rdx": ours are all so. */
+static bool parse_arguments(const char *text, struct elf_probe *ret)
+{
+        char copy[128], *rest = NULL;
+
+        if (strlen(text) >= sizeof(copy))
+                return false;
+        memcpy(copy, text, strlen(text) + 1);
+        for (char *word = strtok_r(copy, " ", &rest); word; word = strtok_r(NULL, " ", &rest))
+                if (ret->n_arguments == 3 || strncmp(word, "8@", 2) != 0 ||
+                    !register_offset(word + 2, &ret->registers[ret->n_arguments++]))
+                        return false;
+        return true;
+}
+
+/* One note: three addresses, then three texts. `base`: where the base of probes lies, 0: nowhere. */
+static bool parse_note(const struct elf *elf, const unsigned char *note, size_t size, uint64_t base,
+                       const char *provider, const char *name, struct elf_probe *ret)
+{
+        uint64_t addresses[3];
+        const char *texts[3], *end = (const char *)note + size, *at = (const char *)note + sizeof(addresses);
+
+        if (size < sizeof(addresses))
+                return false;
+        memcpy(addresses, note, sizeof(addresses));
+        for (unsigned i = 0; i < 3; i++) {
+                const char *nul = at < end ? memchr(at, 0, (size_t)(end - at)) : NULL;
+
+                if (!nul)
+                        return false;
+                texts[i] = at;
+                at = nul + 1;
+        }
+        if (strcmp(texts[0], provider) != 0 || strcmp(texts[1], name) != 0)
+                return false;
+        *ret = (struct elf_probe){ .offset = offset_of(elf, addresses[0] + (base ? base - addresses[1] : 0)) };
+        return ret->offset && parse_arguments(texts[2], ret);
+}
+
+static const char *section_name(const struct elf *elf, const Elf64_Ehdr *header, const Elf64_Shdr *sections, unsigned i)
+{
+        const Elf64_Shdr *texts = &sections[header->e_shstrndx < header->e_shnum ? header->e_shstrndx : 0];
+        const uint64_t at = texts->sh_offset + sections[i].sh_name;
+
+        return at < elf->size && memchr(elf->bytes + at, 0, elf->size - at) ? (const char *)elf->bytes + at : "";
+}
+
+unsigned elf_probes(const struct elf *elf, const char *provider, const char *name, struct elf_probe *ret, unsigned max)
+{
+        const Elf64_Ehdr *header = (const void *)elf->bytes;
+        const Elf64_Shdr *sections = part(elf, header->e_shoff, header->e_shnum, sizeof(*sections));
+        uint64_t base = 0;
+        unsigned n = 0;
+
+        for (unsigned i = 0; sections && i < header->e_shnum; i++)
+                if (strcmp(section_name(elf, header, sections, i), ".stapsdt.base") == 0)
+                        base = sections[i].sh_addr;
+        for (unsigned i = 0; sections && i < header->e_shnum; i++) {
+                const Elf64_Shdr *s = &sections[i];
+                uint64_t at = s->sh_offset;
+
+                if (s->sh_type != SHT_NOTE || at > elf->size || s->sh_size > elf->size - at ||
+                    strcmp(section_name(elf, header, sections, i), ".note.stapsdt") != 0)
+                        continue;
+                for (const uint64_t end = at + s->sh_size; end - at >= sizeof(Elf64_Nhdr);) {
+                        Elf64_Nhdr note;
+                        uint64_t text, next;
+
+                        memcpy(&note, elf->bytes + at, sizeof(note));
+                        text = at + sizeof(note) + ((note.n_namesz + UINT64_C(3)) & ~UINT64_C(3));
+                        next = text + ((note.n_descsz + UINT64_C(3)) & ~UINT64_C(3));
+                        if (next > end || next <= at)
+                                break;
+                        if (n < max && parse_note(elf, elf->bytes + text, note.n_descsz, base, provider, name, &ret[n]))
+                                n++;
+                        at = next;
+                }
+        }
+        return n;
 }

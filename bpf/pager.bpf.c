@@ -17,8 +17,6 @@
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_tracing.h>
-#define BPF_USDT_MAX_SPEC_CNT PROBES_MAX
-#include <bpf/usdt.bpf.h>
 
 #include "count.bpf.h"
 
@@ -70,6 +68,21 @@ uint64_t granted_pages, revoked_pages, reclaimed_extents;
 static const struct pager_stats no_stats;
 static const struct sums no_sums;
 static const struct thread no_thread;
+
+/* An argument of a probe: which register it is in came with the cookie. */
+static __always_inline uint64_t argument(struct pt_regs *ctx, unsigned which)
+{
+        uint64_t offset = PLACE_ARGUMENT(bpf_get_attach_cookie(ctx), which), value = 0;
+
+        if (offset < sizeof(struct pt_regs))
+                (void)bpf_probe_read_kernel(&value, sizeof(value), (char *)ctx + offset);
+        return value;
+}
+
+static __always_inline void hit(struct pt_regs *ctx)
+{
+        COUNT(hits[PLACE_PROBE(bpf_get_attach_cookie(ctx)) & (PROBES_MAX - 1)]);
+}
 
 static __always_inline struct pager_stats *stats_get(void)
 {
@@ -132,26 +145,28 @@ static __always_inline struct request *request_find(uint64_t pid, uint64_t numbe
 
 /* ---- the library ---- */
 
-SEC("usdt")
-int BPF_USDT(ask, long number)
+SEC("uprobe")
+int ask(struct pt_regs *ctx)
 {
+        const uint64_t number = argument(ctx, 0);
         const struct request_key key = { .pid = (uint32_t)(bpf_get_current_pid_tgid() >> 32),
                                          .request = (uint32_t)number };
         const struct request request = { .asked_ns = bpf_ktime_get_ns() };
 
-        COUNT(hits[bpf_usdt_cookie(ctx) & (PROBES_MAX - 1)]);
+        hit(ctx);
         (void)bpf_map_update_elem(&requests, &key, &request, BPF_ANY);
         return 0;
 }
 
-SEC("usdt")
-int BPF_USDT(granted, long number)
+SEC("uprobe")
+int granted(struct pt_regs *ctx)
 {
+        const uint64_t number = argument(ctx, 0);
         const uint64_t now = bpf_ktime_get_ns();
-        struct request *request = request_find(bpf_get_current_pid_tgid() >> 32, (uint64_t)number);
+        struct request *request = request_find(bpf_get_current_pid_tgid() >> 32, number);
         struct thread *thread = thread_get();
 
-        COUNT(hits[bpf_usdt_cookie(ctx) & (PROBES_MAX - 1)]);
+        hit(ctx);
         if (thread)
                 thread->since_ns = now;
         if (!request || !request->came_ns || !request->granted_ns)
@@ -176,49 +191,50 @@ static __always_inline void stage_done(enum stage stage)
         thread->since_ns = now;
 }
 
-SEC("usdt")
-int BPF_USDT(import_done)
+SEC("uprobe")
+int import_done(struct pt_regs *ctx)
 {
-        COUNT(hits[bpf_usdt_cookie(ctx) & (PROBES_MAX - 1)]);
+        hit(ctx);
         stage_done(STAGE_import);
         return 0;
 }
 
-SEC("usdt")
-int BPF_USDT(map_done)
+SEC("uprobe")
+int map_done(struct pt_regs *ctx)
 {
-        COUNT(hits[bpf_usdt_cookie(ctx) & (PROBES_MAX - 1)]);
+        hit(ctx);
         stage_done(STAGE_map);
         return 0;
 }
 
-SEC("usdt")
-int BPF_USDT(access_done)
+SEC("uprobe")
+int access_done(struct pt_regs *ctx)
 {
-        COUNT(hits[bpf_usdt_cookie(ctx) & (PROBES_MAX - 1)]);
+        hit(ctx);
         stage_done(STAGE_access);
         return 0;
 }
 
-SEC("usdt")
-int BPF_USDT(ended, long number)
+SEC("uprobe")
+int ended(struct pt_regs *ctx)
 {
+        const uint64_t number = argument(ctx, 0);
         const struct request_key key = { .pid = (uint32_t)(bpf_get_current_pid_tgid() >> 32),
                                          .request = (uint32_t)number };
 
-        COUNT(hits[bpf_usdt_cookie(ctx) & (PROBES_MAX - 1)]);
+        hit(ctx);
         (void)bpf_map_delete_elem(&requests, &key);
         return 0;
 }
 
-SEC("usdt")
-int BPF_USDT(step_miss)
+SEC("uprobe")
+int step_miss(struct pt_regs *ctx)
 {
         const uint32_t pid = (uint32_t)(bpf_get_current_pid_tgid() >> 32);
         struct sums *sums = bpf_map_lookup_elem(&spent, &pid);
         struct thread *thread = thread_get();
 
-        COUNT(hits[bpf_usdt_cookie(ctx) & (PROBES_MAX - 1)]);
+        hit(ctx);
         if (!thread)
                 return 0;
         thread->before = sums ? *sums : no_sums;
@@ -226,8 +242,8 @@ int BPF_USDT(step_miss)
         return 0;
 }
 
-SEC("usdt")
-int BPF_USDT(step_done)
+SEC("uprobe")
+int step_done(struct pt_regs *ctx)
 {
         const uint32_t pid = (uint32_t)(bpf_get_current_pid_tgid() >> 32);
         struct sums *sums = bpf_map_lookup_elem(&spent, &pid);
@@ -237,7 +253,7 @@ int BPF_USDT(step_done)
         uint64_t most = 0, nsec;
         uint32_t cause = STAGES;
 
-        COUNT(hits[bpf_usdt_cookie(ctx) & (PROBES_MAX - 1)]);
+        hit(ctx);
         if (!thread || !thread->stalled_ns || !stats)
                 return 0;
         nsec = now - thread->stalled_ns;
@@ -258,24 +274,29 @@ int BPF_USDT(step_done)
 
 /* ---- the daemon ---- */
 
-SEC("usdt")
-int BPF_USDT(grow, long pid, long number)
+SEC("uprobe")
+int grow(struct pt_regs *ctx)
 {
-        struct request *request = request_find((uint64_t)pid, (uint64_t)number);
+        const uint64_t pid = argument(ctx, 0);
+        const uint64_t number = argument(ctx, 1);
+        struct request *request = request_find(pid, number);
 
-        COUNT(hits[bpf_usdt_cookie(ctx) & (PROBES_MAX - 1)]);
+        hit(ctx);
         if (request)
                 request->came_ns = bpf_ktime_get_ns();
         return 0;
 }
 
-SEC("usdt")
-int BPF_USDT(grant, long pid, long number, long pages)
+SEC("uprobe")
+int grant(struct pt_regs *ctx)
 {
-        struct request *request = request_find((uint64_t)pid, (uint64_t)number);
+        const uint64_t pid = argument(ctx, 0);
+        const uint64_t number = argument(ctx, 1);
+        const uint64_t pages = argument(ctx, 2);
+        struct request *request = request_find(pid, number);
 
-        COUNT(hits[bpf_usdt_cookie(ctx) & (PROBES_MAX - 1)]);
-        ADD(granted_pages, (uint64_t)pages);
+        hit(ctx);
+        ADD(granted_pages, pages);
         if (!request)
                 return 0;
         request->granted_ns = bpf_ktime_get_ns();
@@ -283,19 +304,21 @@ int BPF_USDT(grant, long pid, long number, long pages)
         return 0;
 }
 
-SEC("usdt")
-int BPF_USDT(revoke, long pid, long pages)
+SEC("uprobe")
+int revoke(struct pt_regs *ctx)
 {
-        COUNT(hits[bpf_usdt_cookie(ctx) & (PROBES_MAX - 1)]);
-        ADD(revoked_pages, (uint64_t)pages);
+        const uint64_t pages = argument(ctx, 1);
+        hit(ctx);
+        ADD(revoked_pages, pages);
         revoked_ns = bpf_ktime_get_ns();
         return 0;
 }
 
-SEC("usdt")
-int BPF_USDT(reclaim, long pid, long extents)
+SEC("uprobe")
+int reclaim(struct pt_regs *ctx)
 {
-        COUNT(hits[bpf_usdt_cookie(ctx) & (PROBES_MAX - 1)]);
-        ADD(reclaimed_extents, (uint64_t)extents);
+        const uint64_t extents = argument(ctx, 1);
+        hit(ctx);
+        ADD(reclaimed_extents, extents);
         return 0;
 }

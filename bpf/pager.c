@@ -9,16 +9,17 @@
 #include <string.h>
 #include <syslog.h>
 
+#include "attach.h"
+#include "function.h"
 #include "observer.h"
 #include "pager.skel.h"
 #include "snapshot.h"
 
-#define LINKS_MAX PROBES_MAX
+#define PLACES_MAX 16u /* of a probe, which may be inlined */
 
 struct pager {
         struct pager_bpf *bpf;
-        struct bpf_link *links[LINKS_MAX];
-        uint32_t n_links;
+        struct attachments attachments;
 };
 
 static const struct {
@@ -37,6 +38,23 @@ static const char *const stages[STAGES + 1] = {
                 "other"
 };
 
+static int load(struct pager *p, bool many)
+{
+        int r;
+
+        p->bpf = pager_bpf__open();
+        if (!p->bpf)
+                return -errno;
+        attach_prepare(p->bpf->obj, many);
+        p->attachments.many = many;
+        r = pager_bpf__load(p->bpf);
+        if (r < 0) {
+                pager_bpf__destroy(p->bpf);
+                p->bpf = NULL;
+        }
+        return r;
+}
+
 int pager_open(struct observer *o)
 {
         struct pager *p = calloc(1, sizeof(*p));
@@ -46,10 +64,11 @@ int pager_open(struct observer *o)
         o->pager = p;
         if (!p)
                 return r;
-        p->bpf = pager_bpf__open_and_load();
-        if (p->bpf)
+        r = load(p, true);
+        if (r < 0)
+                r = load(p, false);
+        if (r == 0)
                 return 0;
-        r = -errno;
         probe = observer_probe(o, "pager", "usdt", "*", "libkvpager.so.0, kvpagerd");
         if (probe)
                 (void)observer_why(r, probe->why);
@@ -62,45 +81,56 @@ void pager_close(struct observer *o)
 
         if (!p)
                 return;
-        for (uint32_t i = 0; i < p->n_links; i++)
-                (void)bpf_link__destroy(p->links[i]);
+        attach_done(&p->attachments);
         pager_bpf__destroy(p->bpf);
         free(p);
         o->pager = NULL;
 }
 
+static void attach_probe(struct observer *o, const struct elf *elf, const char *path, const char *shown,
+                         const char *name)
+{
+        struct pager *p = o->pager;
+        const struct bpf_program *program = bpf_object__find_program_by_name(p->bpf->obj, name);
+        struct probe *probe = observer_probe(o, "pager", "usdt", name, shown);
+        uint64_t offsets[PLACES_MAX], cookies[PLACES_MAX];
+        struct elf_probe places[PLACES_MAX];
+        unsigned n;
+        int r;
+
+        if (!probe || !program)
+                return;
+        n = elf_probes(elf, "kvpager", name, places, PLACES_MAX);
+        if (n == 0) {
+                (void)snprintf(probe->why, sizeof(probe->why),
+                               "the file has no such probe: it is of another version, or stripped");
+                return;
+        }
+        for (unsigned i = 0; i < n; i++) {
+                offsets[i] = places[i].offset;
+                cookies[i] = PLACE(probe - o->probes);
+                for (unsigned k = 0; k < places[i].n_arguments; k++)
+                        cookies[i] |= PLACE_WITH(k, places[i].registers[k]);
+        }
+        r = attach_places(&p->attachments, program, path, offsets, cookies, n, false);
+        probe->attached = r == 0;
+        if (r < 0)
+                (void)observer_why(r, probe->why);
+        else
+                probe->hits = &p->bpf->bss->hits[probe - o->probes];
+}
+
 void pager_attach(struct observer *o, const char *path, const char *shown)
 {
         const bool library = strstr(shown, "libkvpager") != NULL;
-        struct pager *p = o->pager;
+        struct elf elf = { 0 };
 
-        if (!p || !p->bpf)
-                return;
-        for (size_t i = 0; i < sizeof(probes) / sizeof(probes[0]); i++) {
-                struct bpf_program *program = bpf_object__find_program_by_name(p->bpf->obj, probes[i].name);
-                struct bpf_link *link;
-                struct probe *probe;
-                struct bpf_usdt_opts options = { .sz = sizeof(options) };
-
-                if (probes[i].library != library || !program || p->n_links == LINKS_MAX)
-                        continue;
-                probe = observer_probe(o, "pager", "usdt", probes[i].name, shown);
-                if (!probe)
-                        return;
-                options.usdt_cookie = (uint64_t)(probe - o->probes);
-                link = bpf_program__attach_usdt(program, -1, path, "kvpager", probes[i].name, &options);
-                if (!link) {
-                        if (errno == ENOENT)
-                                (void)snprintf(probe->why, sizeof(probe->why),
-                                               "the file has no such probe: it is of another version, or stripped");
-                        else
-                                (void)observer_why(-errno, probe->why);
-                        continue;
-                }
-                p->links[p->n_links++] = link;
-                probe->attached = true;
-                probe->hits = &p->bpf->bss->hits[probe - o->probes];
-        }
+        if (!o->pager || !o->pager->bpf || elf_open(path, &elf) < 0)
+                return; /* something else of that name */
+        for (size_t i = 0; i < sizeof(probes) / sizeof(probes[0]); i++)
+                if (probes[i].library == library)
+                        attach_probe(o, &elf, path, shown, probes[i].name);
+        elf_close(&elf);
         observer_say(LOG_INFO, "attached to %s", shown);
 }
 

@@ -123,6 +123,13 @@ struct process {
         X(revoke, "pid, pages, level", 0)                                                                              \
         X(reclaim, "pid, extents", 0)
 
+/* A cookie of those: the number of the probe that was hit, and where in struct pt_regs its arguments are, in words
+ * from 1. */
+#define PLACE(probe)                  ((uint64_t)(probe))
+#define PLACE_WITH(which, offset)     (((uint64_t)(offset) / 8 + 1) << (16 + 8 * (which)))
+#define PLACE_PROBE(cookie)           ((cookie)&0xffff)
+#define PLACE_ARGUMENT(cookie, which) ((((cookie) >> (16 + 8 * (which)) & 0xff) - 1) * 8)
+
 /* Where the time of a request goes, and a step's stall. X(name, what it is) */
 #define SHARED_STAGES(X)                                                                                               \
         X(socket, "on the way to the daemon and back")                                                                 \

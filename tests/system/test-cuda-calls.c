@@ -5,6 +5,7 @@
  *      run N SEED    N calls of all kinds, some of which fail; what is still held then stays held
  *      take BYTES    cuMemAlloc()             create BYTES   cuMemCreate(), mapped, its handle released at once
  *      drop          all that was taken so    exec           becomes this program anew
+ *      reload        unloads the library in the middle of it, and loads it again
  *
  * Each line is answered by "ok". It ends at the end of its input.
  */
@@ -38,6 +39,7 @@ struct chunk {
 
 static struct chunk held[HELD];
 static CUdeviceptr window;
+static void *library;
 static uint64_t state;
 
 static uint64_t draw(uint64_t below)
@@ -54,7 +56,7 @@ static void must(CUresult result, const char *what)
         exit(1);
 }
 
-static void *symbol(void *library, const char *name)
+static void *symbol(const char *name)
 {
         void *p = dlsym(library, name);
 
@@ -67,18 +69,18 @@ static void *symbol(void *library, const char *name)
 
 static void load(void)
 {
-        void *library = dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL);
         CUcontext context;
 
+        library = dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL);
         if (!library) {
                 (void)fprintf(stderr, "%s\n", dlerror());
                 exit(1);
         }
-#define X(field, name, arguments) *(void **)&cu.field = symbol(library, #name);
+#define X(field, name, arguments) *(void **)&cu.field = symbol(#name);
         CUDA_FUNCTIONS(X)
 #undef X
-        *(void **)&cu.alloc_async = symbol(library, "cuMemAllocAsync");
-        *(void **)&cu.free_async = symbol(library, "cuMemFreeAsync");
+        *(void **)&cu.alloc_async = symbol("cuMemAllocAsync");
+        *(void **)&cu.free_async = symbol("cuMemFreeAsync");
         must(cu.init(0), "cuInit");
         must(cu.primary_ctx_retain(&context, 0), "cuDevicePrimaryCtxRetain");
         must(cu.ctx_push_current(context), "cuCtxPushCurrent");
@@ -194,6 +196,10 @@ int main(int argc, char **argv)
                         for (unsigned i = 0; i < HELD; i++)
                                 if (held[i].address)
                                         (void)drop(&held[i]);
+                } else if (strcmp(line, "reload\n") == 0) {
+                        (void)dlclose(library);
+                        memset(held, 0, sizeof(held));
+                        load();
                 } else if (strcmp(line, "exec\n") == 0) {
                         (void)execv("/proc/self/exe", argv);
                 } else {
