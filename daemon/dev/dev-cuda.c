@@ -207,6 +207,7 @@ static int set_capacity(struct dev *dev, const struct dev_options *options, char
         if (dev->cuda->device_total_mem(&total, dev->device) != CUDA_SUCCESS)
                 return fail(error, size, "GPU %s does not say how much memory it has", dev->uuid);
         dev->total = total;
+        available += options->held; /* it is not free, but ours */
         dev->capacity = options->capacity;
         if (dev->capacity == 0)
                 dev->capacity = (uint64_t)((double)(options->capacity_percent || !known ? total : available) / 100.0 *
@@ -272,6 +273,12 @@ static void cuda_info(const struct dev *dev, struct dev_info *ret)
         memcpy(ret->warning, dev->warning, sizeof(ret->warning));
 }
 
+static void cuda_go_on(struct dev *dev, uint64_t capacity, uint64_t made)
+{
+        dev->capacity = capacity;
+        dev->made = made;
+}
+
 /* ---- extents ---- */
 
 /* For a driver that makes nothing without a context: this thread has one from now on. */
@@ -318,7 +325,7 @@ static int cuda_destroy(struct dev *dev, struct dev_extent *extent)
 
         assert(dev && extent);
 
-        r = cuda_errno(dev->cuda->mem_release(extent->handle));
+        r = extent->handle ? cuda_errno(dev->cuda->mem_release(extent->handle)) : 0;
         if (r < 0 && r != -EINVAL && r != -ENODEV) /* those two: it is gone with its device */
                 return r;
         extent->fd = fd_close(extent->fd); /* it kept the memory as a mapping does */
@@ -348,4 +355,5 @@ const struct dev_backend dev_backend_cuda = {
         .create = cuda_create,
         .destroy = cuda_destroy,
         .missing = cuda_missing,
+        .go_on = cuda_go_on,
 };

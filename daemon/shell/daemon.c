@@ -485,14 +485,15 @@ static int daemon_set_up(struct daemon *d)
         r = listen_open(&d->listener, d->config->daemon.socket_mode, d->config->daemon.socket_group, error,
                         sizeof(error));
         if (r == 0)
+                r = recover_find(d);
+        if (r == 0)
                 r = store_open(&d->store, d->config, error, sizeof(error));
         if (r < 0) {
                 log_error_of(start_failed, "%s", error[0] ? error : strerror(-r));
                 return r;
         }
-        r = recover_find(d);
-        if (r == 0)
-                r = reload_check(d, d->config, d->config_path, daemon_complain, NULL);
+        recover_compare(d);
+        r = reload_check(d, d->config, d->config_path, daemon_complain, NULL);
         if (r < 0)
                 return r;
         r = events_open(&d->events);

@@ -111,6 +111,8 @@ static void recover_open_state(struct daemon *d)
 {
         struct recover *recover = &d->recover;
         char why[200] = "the holder has none";
+        const struct state_device *devices;
+        uint32_t n;
         int fd = -1;
 
         for (size_t i = 0; i < recover->n_items; i++)
@@ -120,9 +122,32 @@ static void recover_open_state(struct daemon *d)
                         recover->items[i] = recover->items[recover->n_items];
                         break;
                 }
-        if (fd < 0 || state_open(fd, &recover->state, why, sizeof(why)) < 0 || !recover_same_devices(d, why, sizeof(why)))
+        if (fd < 0 || state_open(fd, &recover->state, why, sizeof(why)) < 0) {
                 recover_begin_anew(d, why);
-        recover->resumed = recover->state != NULL;
+                return;
+        }
+        recover->resumed = true;
+        n = state_devices(recover->state, &devices);
+        for (size_t i = 0; i < recover->n_items; i++)
+                if (recover->items[i].device < n && recover->items[i].order < 32)
+                        d->store.held[recover->items[i].device] += devices[recover->items[i].device].page_size
+                                                                   << recover->items[i].order;
+}
+
+void recover_compare(struct daemon *d)
+{
+        char why[200];
+
+        if (!d->recover.resumed)
+                return;
+        if (!recover_same_devices(d, why, sizeof(why))) {
+                recover_begin_anew(d, why);
+                return;
+        }
+        for (uint32_t i = 0; i < d->store.n_devices; i++)
+                if (d->store.devices[i].backend->go_on)
+                        d->store.devices[i].backend->go_on(d->store.devices[i].dev, d->store.devices[i].info.capacity,
+                                                           d->store.held[i]);
 }
 
 int recover_find(struct daemon *d)

@@ -50,8 +50,11 @@ struct recover {
         char summary[128]; /* of what was taken over */
 };
 
-/* Finds the holder, and what it has; without either the daemon begins anew. After the devices were opened. */
+/* Finds the holder, and what it has; without either the daemon begins anew. Before the devices are opened. */
 int recover_find(struct daemon *daemon);
+
+/* Whether the devices are those of before; if not, the daemon begins anew. */
+void recover_compare(struct daemon *daemon);
 
 /* The core's parameters, where there is something to go on with. */
 bool recover_params(const struct daemon *daemon, struct core_params *ret);

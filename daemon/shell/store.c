@@ -60,12 +60,14 @@ static int device_open_any(struct store_device *device, struct dev_options optio
         return 0;
 }
 
-static int device_open(struct store_device *device, const struct config_device *config, char *error, size_t error_size)
+static int device_open(struct store_device *device, const struct config_device *config, uint64_t held, char *error,
+                       size_t error_size)
 {
-        const struct dev_options options = config_device_options(config);
+        struct dev_options options = config_device_options(config);
         char why[300] = "out of memory";
         int r;
 
+        options.held = held;
         (void)snprintf(device->name, sizeof(device->name), "%s", config->name);
         if (strcmp(config->backend, CONFIG_BACKEND_ANY) == 0) {
                 r = device_open_any(device, options, why, sizeof(why));
@@ -97,7 +99,7 @@ int store_open(struct store *store, const struct config *config, char *error, si
 
         for (uint32_t i = 0; i < config->n_devices; i++) {
                 store->n_devices = i + 1;
-                r = device_open(&store->devices[i], &config->devices[i], error, error_size);
+                r = device_open(&store->devices[i], &config->devices[i], store->held[i], error, error_size);
                 if (r < 0)
                         return r;
         }

@@ -34,6 +34,7 @@ struct store {
         uint32_t n_devices, n_slots;
         struct store_slot *slots; /* a mapping that costs nothing until it is touched */
         uint32_t top;             /* slots ever used */
+        uint64_t held[CONFIG_MAX_DEVICES]; /* set before store_open(): bytes that another daemon made, and that are to be ours */
 };
 
 /* What became of an extent. */
