@@ -16,9 +16,9 @@
 #define RECEIVE_USEC_MIN UINT64_C(131072)
 
 struct conn_reader {
-        uint64_t packet[WIRE_MAX_PACKET / sizeof(uint64_t)];
-        int fds[WIRE_MAX_FDS];
         uint32_t extents; /* dealt with in this turn */
+        int fds[WIRE_MAX_FDS];
+        uint64_t packet[WIRE_MAX_PACKET / sizeof(uint64_t)];
 };
 
 struct conn_reader *conn_reader_new(void)

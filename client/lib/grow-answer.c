@@ -87,6 +87,20 @@ static int make_usable(struct kvp_cache *cache, const struct wire_item_grow *ite
         return r;
 }
 
+/* Gives back the places from index `from` on, which are not complete. Apart, for the sake of the stack that it takes
+ * and others need not touch. */
+static __attribute__((noinline)) uint64_t return_ragged(struct kvp_conn *conn, struct kvp_cache *cache,
+                                                        const struct wire_item_grow *item, uint32_t from)
+{
+        struct giveback ragged;
+        uint64_t returned;
+
+        giveback_init(&ragged, conn, WIRE_RETURN_GIVEN);
+        returned = giveback_places(&ragged, cache, item->row, item->plane_class, from);
+        giveback_send(&ragged);
+        return returned;
+}
+
 static void entry_end(struct kvp_conn *conn, struct request *request, uint32_t index, int status,
                       struct giveback *refused)
 {
@@ -97,8 +111,7 @@ static void entry_end(struct kvp_conn *conn, struct request *request, uint32_t i
         struct row *r = &cache->rows[item->row];
         const uint32_t planes = cache->layout.classes[item->plane_class].planes;
         uint32_t complete = extents_complete(list, planes, entry->from), end;
-        struct giveback ragged;
-        uint64_t returned, pages;
+        uint64_t returned = 0, pages;
         bool wake = false;
 
         assert(!entry->done && request->n_left > 0);
@@ -107,10 +120,10 @@ static void entry_end(struct kvp_conn *conn, struct request *request, uint32_t i
                 entry->status = -ENOMEM;
         }
         end = extents_end(list, planes, entry->from + complete);
-        giveback_init(&ragged, conn, WIRE_RETURN_GIVEN);
-        returned = giveback_places(&ragged, cache, item->row, item->plane_class, entry->from + complete);
-        giveback_send(&ragged);
-        giveback_send(refused);
+        if (entry->from + complete < list->n)
+                returned = return_ragged(conn, cache, item, entry->from + complete);
+        if (refused->n > 0)
+                giveback_send(refused);
         list->n = entry->from + complete;
         entry->done = true;
         request->n_left--;
