@@ -198,6 +198,8 @@ static const char *reload_needs_restart(const struct config *before, const struc
         if (before->daemon.socket_mode != after->daemon.socket_mode ||
             before->daemon.socket_group != after->daemon.socket_group)
                 return "socket-mode and socket-group";
+        if (before->daemon.holder != after->daemon.holder)
+                return "holder";
         return NULL;
 }
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""A daemon that pages a GPU is killed and goes on, on the stand-in: memory that is in use is not missing, and nobody comes to be suspected for
-what the holder has."""
+"""A daemon that pages a GPU is killed and goes on, on the stand-in: memory that is in use is not missing, and nobody comes to be
+suspected for what the holder has."""
 import os
 
 from box import MIB, TESTS, temporary_folder, until
