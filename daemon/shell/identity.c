@@ -254,6 +254,47 @@ int identity_cgroup_by_number(pid_t pid, uint64_t now, char **ret)
         return pidfd < 0 ? pidfd : pidfd_cgroup(pidfd, pid, ret);
 }
 
+/* NSpid: has a number for each pid namespace from ours down to its own. It stands behind the groups, of which there may
+ * be more than we read: who has so many is not told apart from who wants to hide. */
+static bool text_is_nested(const char *text)
+{
+        const char *line = strstr(text, "\nNSpid:");
+
+        if (!line)
+                return true;
+        line += strlen("\nNSpid:");
+        line += strspn(line, "\t ");
+        line += strcspn(line, "\t\n");
+        return *line == '\t';
+}
+
+int identity_contained(int fd, pid_t pid, uint64_t now, bool *ret)
+{
+        _cleanup_fd_ int pidfd = -1;
+        char text[TEXT_SIZE];
+        int r;
+
+        assert(ret);
+
+        if (pid <= 0) { /* it has no number here: it is outside of our own namespace, or in another's container */
+                *ret = true;
+                return 0;
+        }
+        pidfd = pidfd_of_socket(fd, pid, now);
+        if (pidfd < 0)
+                return pidfd;
+        r = process_read(pid, "status", text);
+        /* Where /proc is mounted so that others are not seen, nobody is told apart. */
+        if (r == 0 || r == -ESRCH || r == -EACCES) {
+                const bool nested = r == 0 && text_is_nested(text);
+
+                r = pidfd_check_alive(pidfd);
+                if (r == 0)
+                        *ret = nested;
+        }
+        return r;
+}
+
 bool identity_is_for_lack(int error)
 {
         return error == -EMFILE || error == -ENFILE || error == -ENOMEM || error == -ENOBUFS;

@@ -41,6 +41,10 @@ int identity_cgroup(int fd, pid_t pid, uint64_t now, char **ret);
 /* The same by the process's number alone, as before Linux 6.5. */
 int identity_cgroup_by_number(pid_t pid, uint64_t now, char **ret);
 
+/* Whether the process that connected is in a container, or outside of ours: its pid namespace is not our own. Root of
+ * there, and any group, may be what an image says. -ESRCH: it has ended. */
+int identity_contained(int fd, pid_t pid, uint64_t now, bool *ret);
+
 /* Whether it could not be told for lack of memory or descriptors: then it is not to be taken for one that has none. */
 bool identity_is_for_lack(int error);
 

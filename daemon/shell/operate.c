@@ -3,8 +3,9 @@
  * operate.c -- what operators may do: change a tenant, have the configuration read again, see what happens.
  *
  * Operators are root, the user that the daemon runs as (who could do as he likes with it anyway) and the group kvpager,
- * by the credentials with which they connected. A change is one of the configuration in memory: it is checked by the
- * same rules, takes effect the same way, and is gone when the file is read again.
+ * by the credentials with which they connected. Who is in a container is none: root may be root there without being
+ * ours to trust, and groups are what its image says. A change is one of the configuration in memory: it is checked by
+ * the same rules, takes effect the same way, and is gone when the file is read again.
  */
 #include <assert.h>
 #include <errno.h>
@@ -20,8 +21,10 @@ static bool operate_is_allowed(const struct peer *peer)
 {
         const struct daemon *d = peer->daemon;
         struct identity identity;
+        bool contained;
 
-        if (peer->state != PEER_ADMIN)
+        if (peer->state != PEER_ADMIN || identity_contained(peer->fd, peer->pid, peer->accepted, &contained) < 0 ||
+            contained)
                 return false;
         if (peer->uid == 0 || peer->uid == geteuid())
                 return true;

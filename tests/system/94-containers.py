@@ -71,6 +71,14 @@ with Box() as box:
     for tenant in ("pods", "rootless"):
         assert os.readlink(box.path("/proc/%d/ns/user" % rows[tenant]["pid"])) != os.readlink(box.path("/proc/1/ns/user"))
     box.check()
+    # Root of a container is root for the kernel, and no operator: it may look, as everybody may.
+    for wrap, allowed in ((["unshare", *NAMESPACES], False), ([], True)):
+        done = box.run(*wrap, "kvpagerctl", "set", "docker", "weight=7", check=False)
+        assert (done.returncode == 0) == allowed and ("root or in the group" in done.stderr) == (not allowed), done
+        box.run(*wrap, "kvpagerctl", "status")
+        groups = ("python3", "-c", "import os, sys; os.setgroups(range(1, 60000)); os.execvp(sys.argv[1], sys.argv[1:])")
+        done = box.run(*wrap, *groups, "kvpagerctl", "set", "docker", "weight=7", check=False)
+        assert done.returncode != 0, "who hides behind his groups"
     # That folder has nothing else, which somebody's root might open.
     assert os.listdir(box.path("/run/kvpager")) == ["kvpager.sock"]
     assert box.show("kvpager-holder.service", "ActiveState") == "active"
