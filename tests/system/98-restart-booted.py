@@ -13,7 +13,7 @@ from box import BIN, Worker, until
 
 LONG = bool(os.environ.get("KVP_LONG"))
 CONFIG = """[device d]
-capacity = 1G
+capacity = 4G
 page-size = 64K
 [tenant t0]
 match = any
@@ -86,39 +86,56 @@ def time_of_restart(box, unit):
     return time.monotonic() - began
 
 
-def answers_soon(box):
-    """The first answer to a worker that has 10,000 pages, beside what an empty unit takes; a step that needs no page meanwhile."""
+def extents_of(worker):
+    stats = worker.stats()
+    return stats["live_bytes"] // 65536, stats["grants"] - stats["returns"] - stats["refusals"]
+
+
+# How a worker comes to so many pages: layers, tokens that it grows by, until it has them. Nothing of it is touched.
+SHAPES = [(4, 40000, 10000)] if not LONG else [(4, 40000, 10000), (1, 200000, 40960), (16, 600, 40960)]
+
+
+def answers_soon(box, layers, tokens, pages):
+    """systemctl restart with a worker that has so many pages, beside an empty unit's; how soon the worker is granted a page then; and how
+    long a step takes meanwhile that needs none."""
     worker = box.worker("t0", user="nobody")
-    worker.create(rows=64, tokens=65536, layers=4, heads=4, dim=64)
-    seqs = []
-    while worker.stats()["live_bytes"] < 10000 * 65536:
-        seqs.append(worker.acquire(50000))
-        worker.grow(seqs[-1], 40000)
+    worker.create(rows=64, tokens=262144, layout=0, layers=layers, heads=4, dim=64)
+    lengths = {}
+    seq = worker.acquire(tokens)
+    while extents_of(worker)[0] < pages:
+        if lengths.get(seq, 0) + tokens > 200000:
+            seq = worker.acquire(tokens)
+        lengths[seq] = lengths.get(seq, 0) + tokens
+        worker.grow(seq, lengths[seq])
     worker.ok("settle")
-    held = worker.stats()["live_bytes"]
-    empty, ours, stalls = [], [], []
+    had = extents_of(worker)
+    empty, ours, first, stalls = [], [], [], []
     for _ in range(3 if not LONG else 11):
         empty.append(time_of_restart(box, "empty.service"))
         began = time.monotonic()
         restarting = box.popen("systemctl", "restart", "kvpagerd.service")
         time.sleep(0.01)
         stall = time.monotonic()
-        assert worker.step((seqs[0], 40000), timeout=0)[0] == "0"
+        assert worker.step((seq, lengths[seq]), timeout=0)[0] == "0"
         stalls.append(time.monotonic() - stall)
         assert restarting.wait(20) == 0
         ours.append(time.monotonic() - began)
-        until(lambda: any(w["pid"] for w in box.ctl("workers")["workers"]), "the worker is not there")
-    seq = worker.acquire(1000)
-    worker.grow(seq, 1000)
+        lengths[seq] += 5000
+        worker.grow(seq, lengths[seq])
+        first.append(time.monotonic() - began)
     worker.ok("settle")
-    assert worker.stats()["live_bytes"] > held
+    assert extents_of(worker)[0] > had[0]
     box.check()
-    print("%d pages: empty unit %.0f ms, kvpagerd %.0f ms, a step meanwhile %.2f ms at most" %
-          (held // 65536, 1e3 * statistics.median(empty), 1e3 * statistics.median(ours), 1e3 * max(stalls)))
+    with open(box.path("/proc/%d/status" % pid_of(box, "kvpagerd.service"))) as f:
+        resident = next(int(line.split()[1]) for line in f if line.startswith("VmRSS:"))
+    print("%d pages in %d extents: empty unit %.0f ms, kvpagerd %.0f ms, its first grant after %.0f ms, a step meanwhile %.2f ms at most; "
+          "%.1f MiB resident" % (*had, *(1e3 * statistics.median(x) for x in (empty, ours, first)), 1e3 * max(stalls), resident / 1024))
     # Both are mostly systemd's; on a busy machine either may be late.
     assert min(ours) < 4 * statistics.median(empty), (ours, empty)
     assert min(stalls) < 0.01, stalls
+    assert resident < 32 * 1024, resident
     worker.quit()
+    until(lambda: all(t["current_bytes"] == 0 for t in box.ctl("tenants")["tenants"]), "the worker's memory is not free")
 
 
 def ends_when_stopped(box):
@@ -150,5 +167,6 @@ with Box() as box:
     replays_on(box, restart, 20)
     replays_on(box, kill, 30 if not LONG else 200)
     replays_on(box, hang, 2)
-    answers_soon(box)
+    for shape in SHAPES:
+        answers_soon(box, *shape)
     ends_when_stopped(box)
