@@ -65,7 +65,6 @@ Test(core_time, a_grant_is_asked_for_and_then_ends_its_worker)
         uint64_t began = world.now;
 
         cache_with(worker, 1);
-        (void)other;
         expect_silence_until(began + 100 * MSEC);
         cr_assert_not_null(answer(CORE_ACT_SYNC));
         cr_expect_eq(answer(CORE_ACT_SYNC)->worker, worker);
@@ -76,6 +75,12 @@ Test(core_time, a_grant_is_asked_for_and_then_ends_its_worker)
         cr_expect_eq(answer(CORE_ACT_DROP)->reply.error, CORE_E_OVERDUE);
         cr_expect_eq(answers(), 1);
         expect_no_deadline();
+        began = world.now;
+        cache_with(other, 1);
+        expect_silence_until(began + 100 * MSEC);
+        cr_assert_not_null(answer(CORE_ACT_SYNC));
+        cr_expect_eq(answer(CORE_ACT_SYNC)->worker, other);
+        cr_expect_eq(answers(), 1, "the first is dropped once");
 }
 
 Test(core_time, an_acknowledgement_begins_it_anew_for_what_is_left)
