@@ -166,7 +166,7 @@ static int await_ok(struct attempt *attempt)
                 bool cut;
                 int fd = -1, size;
 
-                if (left == 0)
+                if (left == 0 || atomic_load(&attempt->conn->quit))
                         return -ETIMEDOUT;
                 size = conn_receive(attempt->socket, 0, attempt->packet, sizeof(attempt->packet), &fd, 1, &n_fds, &cut);
                 if (size < 0)
