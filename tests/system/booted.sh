@@ -111,7 +111,9 @@ outer) outer "$1" "$3" ;;
         setpriv --pdeathsig KILL unshare --pid --mount --propagation private --fork --kill-child "$0" "$1" outer "$cgroup" \
                 </dev/null >"$1/console" 2>&1 &
         cat >/dev/null # until whoever wanted the box is gone
-        { kill -9 $! && wait; } 2>/dev/null || true
+        exec 2>/dev/null # the shell would tell how it ended
+        kill -9 $! || true
+        wait
         remove_cgroup "$cgroup"
         ;;
 esac

@@ -5,10 +5,12 @@
  */
 #include <criterion/criterion.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -191,4 +193,30 @@ Test(backoff, counts_the_starts_that_came_to_nothing, .init = set_up, .fini = te
         failed_starts_are("");
         backoff_start();
         backoff_done();
+}
+
+/* Where stderr is the journal's, systemd says so, and nothing goes there; what the journal does not take is lost. */
+Test(journal, has_the_lines_where_stderr_is_its)
+{
+        int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+        char stream[64], text[128] = "";
+        struct stat st;
+
+        cr_assert(fd >= 0 && fstat(fd, &st) == 0 && dup2(fd, STDERR_FILENO) >= 0);
+        (void)snprintf(stream, sizeof(stream), "%llu:%llu", (unsigned long long)st.st_dev,
+                       (unsigned long long)st.st_ino);
+        cr_assert_eq(setenv("JOURNAL_STREAM", stream, 1), 0);
+        log_open();
+        for (unsigned i = 0; i < 3; i++)
+                log_about(LOG_LEVEL_INFO, &(struct log_facts){ .kind = LOG_KIND_daemon_started }, "a test of kvpagerd");
+        log_error("a test of kvpagerd");
+        log_flush();
+        cr_assert(fstat(fd, &st) == 0 && st.st_size == 0);
+        cr_assert_eq(setenv("JOURNAL_STREAM", "1:1", 1), 0);
+        log_open();
+        log_about(LOG_LEVEL_INFO, &(struct log_facts){ .device = "d" }, "one");
+        log_debug("not at this level");
+        cr_assert(pread(fd, text, sizeof(text) - 1, 0) > 0);
+        cr_assert_str_eq(text, "kvpagerd: info: [device d] one\n");
+        (void)close(fd);
 }
