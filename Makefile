@@ -196,7 +196,7 @@ endif
 .DELETE_ON_ERROR:
 .SECONDARY:
 .SUFFIXES:
-.PHONY: all tests check check-long check-unit deps demo bench install uninstall deb gpu-bundle fuzz format tidy coverage \
+.PHONY: all tests check check-long check-unit deps demo bench bench-observe install uninstall deb gpu-bundle fuzz format tidy coverage \
         clean help FORCE
 
 all: $(PROGRAMS) $(ALL_A) $(CLIENT_SO) $(MADE_PAGES) ## programs and library, in build/<variant>
@@ -423,6 +423,9 @@ mutants: ## N=100 small wrong changes to core and codec, which SEED=1 chooses: d
 
 bench: all $(BENCH_T) ## measures, and writes build/<variant>/bench.json
 	@tests/bench/run $(O)
+
+bench-observe: all ## what it costs to be observed, by kvpager-observe; as root
+	@tests/bench/observe.py $(O)
 
 fuzz: ## looks for inputs that break something, MINUTES=6 in all, with FUZZER=libfuzzer or afl
 	@command -v $(if $(filter afl,$(FUZZER)),afl-clang-fast,$(CLANG)) >/dev/null || \

@@ -166,7 +166,7 @@ static void find_function(struct observer *o, const struct elf *elf, const char 
         if (!cheap && calls[call].frequent && !o->slow) {
                 (void)snprintf(
                         begins->why, sizeof(begins->why),
-                        "it is called often, and a probe on its first instruction (%s) would cost some 10 us: --slow attaches it",
+                        "it is called often, and a probe on its first instruction (%s) would cost some 15 us: --slow attaches it",
                         begins->instruction);
                 memcpy(returns->why, begins->why, sizeof(begins->why));
                 return;

@@ -39,7 +39,7 @@ static const char help[] =
         "  --own           do not ask the service, look\n"
         "  --for SPAN      look for so long; default 1s\n"
         "  --libcuda FILE  attach to this library at once, not only when a process has it\n"
-        "  --slow          attach also to calls that are made often, where a probe costs some 10 us\n"
+        "  --slow          attach also to calls that are made often, where a probe costs some 15 us\n"
         "  --ring BYTES    size of the ring buffer, a power of two from 4K up; default 256K\n"
         "  --help          this text\n"
         "  --version       the version\n"
