@@ -206,10 +206,11 @@ tests: all $(UNIT_T) $(SYSTEM_T) $(GPU_T) $(BENCH_T) $(SIM_T) $(TSAN_T) $(FUZZ_T
 
 # Rebuilds everything of a variant when compiler or flags change.
 STAMP = $(subst ','\'',$(CC) $(BASE_CFLAGS) $(PROG_LDFLAGS) $(TEST_I))
+# Two at a time may look, as tests that install do.
 $(O)/flags: FORCE
 	@mkdir -p $(@D)
-	@{ $(firstword $(CC)) --version | head -n1; printf '%s\n' '$(STAMP)'; } >$@.new
-	@if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
+	@{ $(firstword $(CC)) --version | head -n1; printf '%s\n' '$(STAMP)'; } >$@.$$$$; \
+		if cmp -s $@.$$$$ $@; then rm $@.$$$$; else mv $@.$$$$ $@; fi
 
 $(OBJ)/%.o: %.c $(O)/flags
 	@mkdir -p $(@D)
@@ -221,8 +222,7 @@ NVCC_FLAGS := -O3 -std=c++17 --threads 2 -Xfatbin -compress-all -Ikernels $(fore
               -gencode arch=compute_80,code=compute_80
 build/kernels/flags: FORCE
 	@mkdir -p $(@D)
-	@printf '%s\n' '$(NVCC) $(NVCC_FLAGS)' >$@.new
-	@if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
+	@printf '%s\n' '$(NVCC) $(NVCC_FLAGS)' >$@.$$$$; if cmp -s $@.$$$$ $@; then rm $@.$$$$; else mv $@.$$$$ $@; fi
 $(KERNEL_IMAGE): $(wildcard kernels/*.cu kernels/*.h) build/kernels/flags
 ifneq ($(NVCC),)
 	$(call quiet,NVCC)$(NVCC) $(NVCC_FLAGS) -fatbin -o $@ kernels/kernels.cu
@@ -364,6 +364,8 @@ CHECK_JOBS = \
 	$(addprefix tsan:build/tsan:,$(call names,$(TSAN_T))) \
 	$(foreach v,asan release release-$(CLANG),$(addprefix unit:build/$(v):,$(call names,$(UNIT_T))))
 export SIM_SEEDS SIM_ASAN_SEEDS SIM_EVENTS
+# What was said on the command line, for tests that install: otherwise they would build everything anew.
+export KVP_OVERRIDES := $(filter-out CC=% VARIANT=% PREFIX=% DESTDIR=%,$(MAKEOVERRIDES))
 
 check: ## builds and passes everything: gcc, clang, ASan+UBSan, TSan, simulation, real programs, lint
 	@scripts/deps.sh check

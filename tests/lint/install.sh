@@ -11,7 +11,7 @@ fail() {
         bad=1
 }
 run() {
-        env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL make -s CC=gcc VARIANT=release DESTDIR="$TMPDIR/stage" "$@"
+        eval "env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL make -s CC=gcc VARIANT=release ${KVP_OVERRIDES:-} DESTDIR='$TMPDIR/stage' $*"
 }
 
 for prefix in /usr /opt/kv; do

@@ -20,6 +20,7 @@ bounded: what takes longer than `seconds` is killed and fails.
 import atexit
 import json
 import os
+import shlex
 import shutil
 import signal
 import socket
@@ -35,7 +36,8 @@ SOCKET = "/run/kvpager/kvpager.sock"
 
 
 def make(*words):
-    """make, for the build that is tested; it is up to date, so nothing is compiled. What is left here of an outer make is not for it."""
+    """make, for the build that is tested: it is up to date, so nothing is compiled. Of an outer make it has the words, and nothing else."""
+    words = [*shlex.split(os.environ.get("KVP_OVERRIDES", "")), *words]
     env = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")}
     done = subprocess.run(["make", "-s", "-C", os.environ["KVP_TOP"], "CC=gcc", "VARIANT=release", "PREFIX=/usr", *words],
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env, timeout=120)
