@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: MIT
  *
  * lib-threads.c -- the library under ThreadSanitizer: threads that step, trim and release rows of shared and of own
- * caches, while the daemon revokes, syncs, runs short, and in the end dies. A plain program: exit status 0 and no
- * report is success.
+ * caches, while the daemon revokes, syncs, runs short, is restarted, and in the end dies. A plain program: exit status 0
+ * and no report is success.
  */
 #include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "fake-daemon.h"
 #include "kvpager.h"
@@ -117,6 +118,16 @@ static void *tormentor(void *userdata)
         for (uint32_t id = 1; !atomic_load(&stop); id++) {
                 const uint64_t answers = fake_received(fake, WIRE_REVOKED);
 
+                if (id % 6 == 5) { /* it is restarted */
+                        const uint64_t resumed = fake_resumed(fake);
+
+                        fake_hang_up(fake);
+                        for (unsigned i = 0; fake_resumed(fake) == resumed; i++) {
+                                CHECK(i < 10000);
+                                (void)usleep(1000);
+                        }
+                        continue;
+                }
                 fake_revoke(fake, id, (enum wire_revoke_level)(id % 3), 1 + id % 200);
                 fake_sync(fake);
                 fake_set_short(fake, id % 4 < 2);
@@ -143,7 +154,7 @@ static void *watcher(void *userdata)
 
 int main(void)
 {
-        const struct fake_options options = { .capacity = 1500, .max_per_message = 30 };
+        const struct fake_options options = { .capacity = 1500, .max_per_message = 30, .keeps = true };
         struct kvp_connect_options connect = { .size = sizeof(connect) };
         pthread_t workers[THREADS], torment, watch;
         static atomic_int handlers;
@@ -172,6 +183,7 @@ int main(void)
                 CHECK(pthread_create(&workers[i], NULL, worker, (void *)(i + 100)) == 0);
         CHECK(fake_wait_received(fake, WIRE_GROW, fake_received(fake, WIRE_GROW) + 50));
         atomic_store(&dead, true);
+        fake_forget(fake);
         fake_hang_up(fake);
         for (uintptr_t i = 0; i < THREADS; i++)
                 CHECK(pthread_join(workers[i], NULL) == 0);

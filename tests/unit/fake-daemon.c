@@ -19,15 +19,17 @@
 #include <time.h>
 #include <unistd.h>
 
-#define MAX_CACHES   16u
+#define MAX_CACHES   256u
 #define MAX_ROWS     65536u
 #define WAIT_SECONDS 10
+#define TOKEN_LOW    UINT64_C(0x1122334455667788)
+#define TOKEN_HIGH   UINT64_C(0x99aabbccddeeff00)
 
 struct fake_extent {
         uint64_t id;
         uint32_t cache, row, first, pages;
         uint16_t plane_class, plane;
-        bool live;
+        bool live, told;
 };
 
 struct fake_cache {
@@ -48,7 +50,8 @@ struct fake {
         char violation[200];
         uint8_t held[MAX_ROWS];
         enum wire_error_code fail, fail_optional;
-        bool is_short, hold, paused;
+        bool is_short, hold, paused, resuming, forgotten;
+        uint64_t resumed;
         uint32_t spoil_every, spoil_count, n_stock, stock_used;
         int stock[512];
         fake_hook_fn *hook;
@@ -321,6 +324,11 @@ static void greet(struct fake *fake, const struct wire_view *view)
         struct wire_welcome welcome = { .version = WIRE_VERSION, .worker = 1 };
         int pair[2];
 
+        if (fake->options.keeps) {
+                welcome.token_low = TOKEN_LOW;
+                welcome.token_high = TOKEN_HIGH;
+        }
+
         if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
                 abort();
         (void)snprintf(welcome.tenant, sizeof(welcome.tenant), "fake");
@@ -329,8 +337,67 @@ static void greet(struct fake *fake, const struct wire_view *view)
         (void)close(pair[1]);
 }
 
+/* ---- a worker that comes back ---- */
+
+static void resume(struct fake *fake, const struct wire_view *view)
+{
+        const struct wire_resume *fixed = view->fixed;
+
+        if (fixed->worker != 1 || fixed->token_low != TOKEN_LOW || fixed->token_high != TOKEN_HIGH)
+                violation(fake, "RESUME of another", fixed->worker, fixed->token_low);
+        if (fake->forgotten) {
+                say_error(fake, view->header.request, WIRE_E_NOT_KNOWN);
+                return;
+        }
+        for (uint64_t i = 0; i < fake->n_extents; i++)
+                fake->extents[i].told = false;
+        fake->resuming = true;
+        greet(fake, view);
+}
+
+static void holds(struct fake *fake, const struct wire_view *view)
+{
+        const struct wire_item_extent_id *items = view->items;
+
+        if (!fake->resuming)
+                violation(fake, "HOLDS of one who does not resume", 0, 0);
+        for (uint32_t i = 0; i < view->n_items; i++) {
+                const uint64_t index = (items[i].extent & UINT64_C(0xffffffffff)) - 1;
+
+                if (index >= fake->n_extents || !fake->extents[index].live || fake->extents[index].told)
+                        violation(fake, "HOLDS what is not granted, or twice", items[i].extent, 0);
+                else
+                        fake->extents[index].told = true;
+        }
+}
+
+static void resumed(struct fake *fake, const struct wire_view *view)
+{
+        const struct wire_item_cache_id *items = view->items;
+
+        if (!fake->resuming)
+                violation(fake, "RESUMED of one who does not resume", 0, 0);
+        for (uint64_t i = 0; i < fake->n_extents; i++) {
+                struct fake_extent *e = &fake->extents[i];
+                bool named = false;
+
+                for (uint32_t k = 0; k < view->n_items; k++)
+                        named |= items[k].cache == e->cache;
+                if (!e->live || (e->told && named))
+                        continue;
+                e->live = false;
+                fake->pages -= e->pages;
+        }
+        fake->resuming = false;
+        fake->resumed++;
+        say(fake, WIRE_OK, view->header.request, NULL, NULL, 0, NULL, 0);
+}
+
 static void handle(struct fake *fake, const struct wire_view *view)
 {
+        if (fake->resuming && view->header.opcode != WIRE_HOLDS && view->header.opcode != WIRE_ROWS &&
+            view->header.opcode != WIRE_RESUMED)
+                violation(fake, "said before it has resumed", view->header.opcode, 0);
         switch (view->header.opcode) {
         case WIRE_HELLO:
                 greet(fake, view);
@@ -376,6 +443,15 @@ static void handle(struct fake *fake, const struct wire_view *view)
         case WIRE_SETTLED:
                 say(fake, WIRE_OK, view->header.request, NULL, NULL, 0, NULL, 0);
                 break;
+        case WIRE_RESUME:
+                resume(fake, view);
+                break;
+        case WIRE_HOLDS:
+                holds(fake, view);
+                break;
+        case WIRE_RESUMED:
+                resumed(fake, view);
+                break;
         case WIRE_REVOKED:
         case WIRE_ACK:
                 break;
@@ -393,6 +469,7 @@ static void hang_up(struct fake *fake)
         fake->worker = fake->events = -1;
         fake->queue_head = fake->queue_tail;
         fake->granted = fake->acked = 0;
+        fake->resuming = false;
         fake->gone++;
         (void)pthread_cond_broadcast(&fake->changed);
 }
@@ -466,6 +543,23 @@ static void *run(void *userdata)
 }
 
 /* ---- for the test ---- */
+
+uint64_t fake_resumed(struct fake *fake)
+{
+        uint64_t n;
+
+        (void)pthread_mutex_lock(&fake->lock);
+        n = fake->resumed;
+        (void)pthread_mutex_unlock(&fake->lock);
+        return n;
+}
+
+void fake_forget(struct fake *fake)
+{
+        (void)pthread_mutex_lock(&fake->lock);
+        fake->forgotten = true;
+        (void)pthread_mutex_unlock(&fake->lock);
+}
 
 struct fake *fake_start(const struct fake_options *options)
 {

@@ -22,6 +22,7 @@ struct fake_options {
         uint64_t capacity;        /* pages; 0: no bound */
         uint32_t max_per_message; /* extents of a GRANT; 0: as many as there may be */
         const char *backend;      /* NULL: host */
+        bool keeps;               /* what a worker has over a hang-up: it may resume */
 };
 
 struct fake *fake_start(const struct fake_options *options); /* NULL: all defaults */
@@ -35,6 +36,10 @@ uint64_t fake_received(struct fake *fake, enum wire_opcode opcode);
 bool fake_wait_received(struct fake *fake, enum wire_opcode opcode, uint64_t count);
 /* Waits until the worker has hung up. */
 bool fake_wait_gone(struct fake *fake);
+
+/* How often it came back, and the first thing that it said wrongly then is a violation. */
+uint64_t fake_resumed(struct fake *fake);
+void fake_forget(struct fake *fake); /* the worker, which may not resume from now on */
 
 uint64_t fake_pages(struct fake *fake);    /* granted and not returned */
 uint64_t fake_refused(struct fake *fake);  /* extents returned as refused */

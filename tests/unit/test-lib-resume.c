@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * test-lib-resume.c -- a daemon that ends, and another one that knows the worker: what the worker says to it, and what callers
+ * notice of that.
+ */
+#include <pthread.h>
+#include <stdatomic.h>
+#include <unistd.h>
+
+#include "lib-box.h"
+
+static const struct fake_options keeps = { .keeps = true };
+static struct box box;
+
+static void settle_resumed(uint64_t times)
+{
+        for (unsigned i = 0; fake_resumed(box.fake) < times; i++) {
+                cr_assert_lt(i, 10000u, "it does not come back");
+                (void)usleep(1000);
+        }
+}
+
+Test(resume, keeps_what_is_mapped_and_goes_on)
+{
+        uint32_t seq, idle;
+
+        box_open(&box, &keeps, NULL);
+        seq = box_acquire(&box, 100);
+        cr_assert_eq(box_step(&box, seq, 100, NULL), 0);
+        box_visit(&box, &box_fused, seq, 0, 100, true);
+        idle = box_acquire(&box, 50);
+        cr_assert_eq(box_step(&box, idle, 50, NULL), 0);
+        cr_assert_eq(kvp_seq_release(box.cache, idle), 0);
+        box_settle(&box);
+        for (unsigned i = 1; i <= 5; i++) {
+                fake_hang_up(box.fake);
+                cr_assert_eq(box_step(&box, seq, 100 + 200 * i, NULL), 0);
+                settle_resumed(i);
+        }
+        cr_assert(fake_row_is_held(box.fake, seq));
+        cr_assert_not(fake_row_is_held(box.fake, idle));
+        box_visit(&box, &box_fused, seq, 0, 100, false);
+        box_settle(&box);
+        cr_assert_eq(fake_pages(box.fake) * PAGE, box_stats(&box).live_bytes + box_stats(&box).idle_bytes);
+        box_close(&box);
+}
+
+/* The n-th message from here on is the daemon's last. */
+static _Atomic int left;
+
+static enum fake_verdict last_message(struct fake *fake, const struct wire_view *message, void *userdata)
+{
+        (void)fake;
+        (void)message;
+        (void)userdata;
+        return atomic_fetch_sub(&left, 1) == 1 ? FAKE_HANG_UP : FAKE_HANDLE;
+}
+
+Test(resume, goes_on_whichever_message_was_the_last)
+{
+        box_open(&box, &keeps, NULL);
+        fake_set_hook(box.fake, last_message, NULL);
+        for (int n = 1; n <= 24; n++) {
+                struct kvp_cache *second;
+                uint32_t a, b;
+
+                atomic_store(&left, n);
+                a = box_acquire(&box, 100);
+                b = box_acquire(&box, 900);
+                cr_assert_eq(box_step(&box, a, 100, NULL), 0);
+                cr_assert_eq(box_step(&box, b, 900, NULL), 0);
+                box_visit(&box, &box_fused, b, 880, 900, true);
+                cr_assert_eq(kvp_cache_create(box.conn, &box_fused, &second), 0);
+                cr_assert_eq(box_step(&box, a, 1500, NULL), 0);
+                cr_assert_eq(kvp_seq_trim(box.cache, a, 10), 0);
+                fake_revoke(box.fake, 1000u + (uint32_t)n, WIRE_REVOKE_SLACK, 20);
+                cr_assert_eq(kvp_seq_release(box.cache, a), 0);
+                box_visit(&box, &box_fused, b, 880, 900, false);
+                kvp_cache_destroy(second);
+                cr_assert_eq(kvp_seq_release(box.cache, b), 0);
+                box_settle(&box);
+                cr_assert_eq(fake_pages(box.fake) * PAGE, box_stats(&box).live_bytes + box_stats(&box).idle_bytes, "after %d", n);
+                cr_assert_null(fake_violation(box.fake), "after %d: %s", n, fake_violation(box.fake));
+        }
+        cr_assert_geq(fake_resumed(box.fake), 8u);
+        fake_set_hook(box.fake, NULL, NULL);
+        box_close(&box);
+}
+
+Test(resume, waits_no_longer_than_the_timeout_and_steps_within_marks_not_at_all)
+{
+        struct kvp_seq_step step;
+        uint64_t ready;
+        uint32_t seq;
+
+        box_open(&box, &keeps, NULL);
+        seq = box_acquire(&box, 100);
+        cr_assert_eq(box_step(&box, seq, 100, &ready), 0);
+        box_settle(&box);
+        fake_pause(box.fake, true); /* whoever comes is not heard */
+        fake_hang_up(box.fake);
+        for (unsigned i = 0; i < 100; i++) {
+                step = (struct kvp_seq_step){ .seq = seq, .tokens = 100 };
+                cr_assert_eq(kvp_step(box.cache, &step, 1, 10 * SECOND), 0);
+        }
+        step = (struct kvp_seq_step){ .seq = seq, .tokens = 4000 };
+        cr_assert_eq(kvp_step(box.cache, &step, 1, 30000), -ETIMEDOUT);
+        cr_assert_geq(step.ret_ready, 100u);
+        step = (struct kvp_seq_step){ .seq = seq, .tokens = 4000 };
+        cr_assert_eq(kvp_step(box.cache, &step, 1, 0), -ETIMEDOUT);
+        fake_pause(box.fake, false);
+        cr_assert_eq(box_step(&box, seq, 4000, NULL), 0);
+        box_close(&box);
+}
+
+Test(resume, is_gone_where_it_is_not_known)
+{
+        struct kvp_seq_step step;
+        struct kvp_cache *cache;
+        uint32_t seq;
+
+        box_open(&box, &keeps, NULL);
+        seq = box_acquire(&box, 100);
+        cr_assert_eq(box_step(&box, seq, 100, NULL), 0);
+        box_settle(&box);
+        fake_forget(box.fake);
+        fake_hang_up(box.fake);
+        step = (struct kvp_seq_step){ .seq = seq, .tokens = 4000 };
+        cr_assert_eq(kvp_step(box.cache, &step, 1, 10 * SECOND), -ENOTCONN);
+        cr_assert_eq(kvp_cache_create(box.conn, &box_fused, &cache), -ENOTCONN);
+        box_visit(&box, &box_fused, seq, 0, 100, true);
+        kvp_cache_destroy(box.cache);
+        kvp_disconnect(box.conn);
+        fake_stop(box.fake);
+}
+
+/* ---- many threads ---- */
+
+static _Atomic bool done;
+
+static void *steps(void *userdata)
+{
+        uint32_t row = (uint32_t)(uintptr_t)userdata;
+
+        for (uint64_t tokens = 20; !atomic_load(&done); tokens = tokens >= 3000 ? 20 : tokens + 150) {
+                struct kvp_seq_step step = { .tokens = tokens };
+                int r;
+
+                if (kvp_seq_acquire(box.cache, tokens, SECOND, &step.seq) < 0)
+                        continue;
+                r = kvp_step(box.cache, &step, 1, 10 * SECOND);
+                if (r != 0)
+                        return (void *)(intptr_t)r;
+                (void)kvp_seq_trim(box.cache, step.seq, tokens / 2);
+                if (kvp_seq_release(box.cache, step.seq) < 0)
+                        return (void *)(intptr_t)-EIO;
+        }
+        return (void *)(intptr_t)(row - row);
+}
+
+Test(resume, is_nothing_that_threads_notice)
+{
+        pthread_t threads[4];
+
+        box_open(&box, &keeps, NULL);
+        for (uintptr_t i = 0; i < 4; i++)
+                cr_assert_eq(pthread_create(&threads[i], NULL, steps, (void *)i), 0);
+        for (uint64_t i = 1; i <= 40; i++) {
+                fake_hang_up(box.fake);
+                settle_resumed(i);
+        }
+        atomic_store(&done, true);
+        for (unsigned i = 0; i < 4; i++) {
+                void *status;
+
+                (void)pthread_join(threads[i], &status);
+                cr_assert_eq((intptr_t)status, 0, "%s", strerror((int)-(intptr_t)status));
+        }
+        box_settle(&box);
+        cr_assert_eq(fake_pages(box.fake) * PAGE, box_stats(&box).live_bytes + box_stats(&box).idle_bytes);
+        box_close(&box);
+}
