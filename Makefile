@@ -508,8 +508,8 @@ gpu-bundle: all $(GPU_T) ## build/gpu-bundle.tar.gz: run in it measures all that
 	@LD_LIBRARY_PATH= ldd $(BUNDLED) | awk '$$2 == "=>" && $$1 !~ /^(libc|libm|libkvpager)\.so/ { print $$3 }' | sort -u | \
 		xargs -I{} cp -L {} $(BUNDLE)/lib/
 	@strip --strip-debug $(BUNDLE)/bin/* $(BUNDLE)/lib/*
-	@tar -C build --owner=0 --group=0 --sort=name --mtime=@0 -czf build/gpu-bundle.tar.gz gpu-bundle
-	@size=$$(du -sk $(BUNDLE) | cut -f1); echo "build/gpu-bundle.tar.gz: $$size KiB unpacked; on the machine: gpu-bundle/run"; \
+	@tar -C $(dir $(BUNDLE)) --owner=0 --group=0 --sort=name --mtime=@0 -czf $(BUNDLE).tar.gz $(notdir $(BUNDLE))
+	@size=$$(du -sk $(BUNDLE) | cut -f1); echo "$(BUNDLE).tar.gz: $$size KiB unpacked; on the machine: gpu-bundle/run"; \
 		[ "$$size" -lt 49152 ] || { echo "make gpu-bundle: more than 48 MiB" >&2; exit 1; }
 
 # ---- House -----------------------------------------------------------------------------------------------------------
