@@ -47,6 +47,7 @@ def works(worker):
     worker.grow(row, 200)
     worker.ok("fill", row, 77, 0, 200)
     worker.ok("check", row, 77, 0, 200)
+    return row
 
 
 with Box() as box:
@@ -60,8 +61,7 @@ with Box() as box:
         "docker": container(box, group="/docker/0123"),
         "rootless": container(box, user="daemon"),
     }
-    for worker in workers.values():
-        works(worker)
+    held = {tenant: works(worker) for tenant, worker in workers.items()}
     rows = {row["tenant"]: row for row in box.ctl("workers")["workers"]}
     assert sorted(rows) == sorted(workers), rows
     assert rows["pods"]["uid"] == int(box.run("id", "-u", "nobody").stdout), "its root is not ours"
@@ -82,6 +82,13 @@ with Box() as box:
     # That folder has nothing else, which somebody's root might open.
     assert os.listdir(box.path("/run/kvpager")) == ["kvpager.sock"]
     assert box.show("kvpager-holder.service", "ActiveState") == "active"
+    # They go on with what they have when the daemon is another one, and are the same to it.
+    box.systemctl("restart", "kvpagerd.service")
+    for tenant, worker in workers.items():
+        worker.grow(held[tenant], 5000)
+        worker.ok("check", held[tenant], 77, 0, 200)
+    assert {row["tenant"]: row["pid"] for row in box.ctl("workers")["workers"]} == {tenant: row["pid"] for tenant, row in rows.items()}
+    box.check()
     # Another socket in the same folder is seen, for it is the folder that they have.
     box.systemctl("restart", "kvpagerd.socket")
     for worker in workers.values():
