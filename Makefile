@@ -218,8 +218,10 @@ $(OBJ)/%.o: %.c $(O)/flags
 
 # The kernels, one image for all variants. nvcc is the one that NVCC= names (nothing: none), or in PATH, or where it is installed.
 NVCC ?= $(firstword $(shell command -v nvcc) $(wildcard /usr/local/cuda/bin/nvcc))
-NVCC_FLAGS := -O3 -std=c++17 --threads 2 -Xfatbin -compress-all -Ikernels $(foreach n,80 90 100,-gencode arch=compute_$(n),code=sm_$(n)) \
-              -gencode arch=compute_80,code=compute_80
+# Of the architectures that we want, those that it knows.
+NVCC_ARCHS = $(patsubst compute_%,%,$(filter compute_80 compute_90 compute_100,$(if $(NVCC),$(shell $(NVCC) --list-gpu-arch))))
+NVCC_FLAGS = -O3 -std=c++17 --threads 2 -Xfatbin -compress-all -Ikernels \
+             $(foreach n,$(NVCC_ARCHS),-gencode arch=compute_$(n),code=sm_$(n)) -gencode arch=compute_80,code=compute_80
 build/kernels/flags: FORCE
 	@mkdir -p $(@D)
 	@printf '%s\n' '$(NVCC) $(NVCC_FLAGS)' >$@.$$$$; if cmp -s $@.$$$$ $@; then rm $@.$$$$; else mv $@.$$$$ $@; fi
