@@ -28,6 +28,20 @@ static __always_inline void count_in(struct histogram *histogram, uint64_t value
         COUNT(histogram->slots[slot < SHARED_SLOTS ? slot : SHARED_SLOTS - 1]);
 }
 
+/* The pid namespace that the observer is in, so that both mean the same by a pid. A process of one below has, as
+ * everywhere above it, a number of its own there: the first namespace's, which is right where the observer is in that.
+ */
+const volatile uint64_t namespace_device, namespace_inode;
+
+static __always_inline uint32_t current_pid(void)
+{
+        struct bpf_pidns_info info = { 0 };
+
+        if (bpf_get_ns_current_pid_tgid(namespace_device, namespace_inode, &info, sizeof(info)) == 0)
+                return info.tgid;
+        return (uint32_t)(bpf_get_current_pid_tgid() >> 32);
+}
+
 /* The last part of the current cgroup's path: it may be gone when the observer looks. */
 static __always_inline void name_group(char name[SHARED_GROUP])
 {

@@ -402,7 +402,7 @@ int call_returns(struct pt_regs *ctx)
 {
         const uint64_t now = bpf_ktime_get_ns(), cookie = bpf_get_attach_cookie(ctx), call = COOKIE_CALL(cookie);
         const uint64_t ids = bpf_get_current_pid_tgid();
-        const uint32_t pid = (uint32_t)(ids >> 32);
+        const uint32_t pid = current_pid();
         struct process *process;
         struct call_stats *stats;
         struct group *group;
@@ -441,7 +441,7 @@ int BPF_PROG(memory_exit, struct task_struct *task)
         if (BPF_CORE_READ(task, signal, live.counter) > 0)
                 return 0;
         COUNT(exits);
-        process_end((uint32_t)BPF_CORE_READ(task, tgid));
+        process_end(current_pid());
         return 0;
 }
 
@@ -452,6 +452,6 @@ int BPF_PROG(memory_exec, struct task_struct *task)
 
         COUNT(execs);
         (void)bpf_map_delete_elem(&under_way, &thread);
-        process_end((uint32_t)BPF_CORE_READ(task, tgid));
+        process_end(current_pid());
         return 0;
 }

@@ -64,6 +64,7 @@ static int load(struct observer *o, bool many)
         if (!c->bpf)
                 return -errno;
         attach_prepare(c->bpf->obj, many);
+        observer_namespace(&c->bpf->rodata->namespace_device, &c->bpf->rodata->namespace_inode);
         c->attachments.many = many;
         r = observer_share_ring(o, c->bpf->maps.ring);
         if (r == 0)

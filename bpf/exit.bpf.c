@@ -49,7 +49,7 @@ int BPF_PROG(process_exit, struct task_struct *task)
 
         if (BPF_CORE_READ(task, signal, live.counter) > 0)
                 return 0; /* other threads live on */
-        end.pid = (uint32_t)BPF_CORE_READ(task, tgid);
+        end.pid = current_pid();
         end.started_ns = BPF_CORE_READ(task, group_leader, start_boottime);
         before = bpf_map_lookup_elem(&ended, &end.pid);
         if (before && before->started_ns == end.started_ns)

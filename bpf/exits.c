@@ -34,6 +34,8 @@ int exits_open(struct observer *o)
         x->bpf = exit_bpf__open();
         r = x->bpf ? observer_share_ring(o, x->bpf->maps.ring) : -errno;
         if (r == 0)
+                observer_namespace(&x->bpf->rodata->namespace_device, &x->bpf->rodata->namespace_inode);
+        if (r == 0)
                 r = exit_bpf__load(x->bpf);
         if (r == 0)
                 r = observer_take_ring(o, x->bpf->maps.ring);

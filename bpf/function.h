@@ -25,7 +25,8 @@ void elf_close(struct elf *elf);
  * of them. */
 int elf_function(const struct elf *elf, const char *name, uint64_t *ret_offset);
 
-/* What stands there. True: the kernel can act it out; else each hit is a single step, which costs twenty times as much. */
+/* What stands there. True: the kernel can act it out; else each hit is a single step, which costs twenty times as much.
+ */
 bool elf_instruction_is_cheap(const struct elf *elf, uint64_t offset, char ret_name[static 16]);
 
 /* A probe of the binary's own: where it is, and in what registers its arguments are. */

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/utsname.h>
 #include <syslog.h>
@@ -100,6 +101,15 @@ struct probe *observer_probe(struct observer *o, const char *program, const char
         (void)snprintf(probe->name, sizeof(probe->name), "%s", name);
         (void)snprintf(probe->target, sizeof(probe->target), "%s", target);
         return probe;
+}
+
+void observer_namespace(uint64_t *ret_device, uint64_t *ret_inode)
+{
+        struct stat st = { 0 };
+
+        (void)stat("/proc/self/ns/pid", &st);
+        *ret_device = st.st_dev;
+        *ret_inode = st.st_ino;
 }
 
 /* ---- the ring ---- */

@@ -93,6 +93,9 @@ struct probe *observer_probe(struct observer *o, const char *program, const char
 int observer_open(struct observer *o);
 void observer_close(struct observer *o);
 
+/* The pid namespace that we are in, for an object's programs. */
+void observer_namespace(uint64_t *ret_device, uint64_t *ret_inode);
+
 /* Gives an object the one ring buffer, before it is loaded; the first one makes it, when it is. */
 int observer_share_ring(struct observer *o, struct bpf_map *ring);
 int observer_take_ring(struct observer *o, struct bpf_map *ring);

@@ -109,7 +109,7 @@ static __always_inline void note(struct stage_stats *stage, uint64_t nsec)
 /* This process spent so much in a stage. */
 static __always_inline void spend(enum stage stage, uint64_t nsec)
 {
-        const uint32_t pid = (uint32_t)(bpf_get_current_pid_tgid() >> 32);
+        const uint32_t pid = current_pid();
         struct sums *sums = bpf_map_lookup_elem(&spent, &pid);
         struct pager_stats *stats = stats_get();
 
@@ -149,8 +149,7 @@ SEC("uprobe")
 int ask(struct pt_regs *ctx)
 {
         const uint64_t number = argument(ctx, 0);
-        const struct request_key key = { .pid = (uint32_t)(bpf_get_current_pid_tgid() >> 32),
-                                         .request = (uint32_t)number };
+        const struct request_key key = { .pid = current_pid(), .request = (uint32_t)number };
         const struct request request = { .asked_ns = bpf_ktime_get_ns() };
 
         hit(ctx);
@@ -163,7 +162,7 @@ int granted(struct pt_regs *ctx)
 {
         const uint64_t number = argument(ctx, 0);
         const uint64_t now = bpf_ktime_get_ns();
-        struct request *request = request_find(bpf_get_current_pid_tgid() >> 32, number);
+        struct request *request = request_find(current_pid(), number);
         struct thread *thread = thread_get();
 
         hit(ctx);
@@ -219,8 +218,7 @@ SEC("uprobe")
 int ended(struct pt_regs *ctx)
 {
         const uint64_t number = argument(ctx, 0);
-        const struct request_key key = { .pid = (uint32_t)(bpf_get_current_pid_tgid() >> 32),
-                                         .request = (uint32_t)number };
+        const struct request_key key = { .pid = current_pid(), .request = (uint32_t)number };
 
         hit(ctx);
         (void)bpf_map_delete_elem(&requests, &key);
@@ -230,7 +228,7 @@ int ended(struct pt_regs *ctx)
 SEC("uprobe")
 int step_miss(struct pt_regs *ctx)
 {
-        const uint32_t pid = (uint32_t)(bpf_get_current_pid_tgid() >> 32);
+        const uint32_t pid = current_pid();
         struct sums *sums = bpf_map_lookup_elem(&spent, &pid);
         struct thread *thread = thread_get();
 
@@ -245,7 +243,7 @@ int step_miss(struct pt_regs *ctx)
 SEC("uprobe")
 int step_done(struct pt_regs *ctx)
 {
-        const uint32_t pid = (uint32_t)(bpf_get_current_pid_tgid() >> 32);
+        const uint32_t pid = current_pid();
         struct sums *sums = bpf_map_lookup_elem(&spent, &pid);
         const uint64_t now = bpf_ktime_get_ns();
         struct pager_stats *stats = stats_get();

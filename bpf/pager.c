@@ -46,6 +46,7 @@ static int load(struct pager *p, bool many)
         if (!p->bpf)
                 return -errno;
         attach_prepare(p->bpf->obj, many);
+        observer_namespace(&p->bpf->rodata->namespace_device, &p->bpf->rodata->namespace_inode);
         p->attachments.many = many;
         r = pager_bpf__load(p->bpf);
         if (r < 0) {

@@ -10,10 +10,12 @@
 #include <dirent.h>
 #include <dlfcn.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <syslog.h>
@@ -80,20 +82,54 @@ static void not_reached(struct observer *o, uint32_t pid, const char *path, int 
                                error == EACCES || error == EPERM ? " (CAP_SYS_PTRACE is needed for containers)" : "");
 }
 
+/* The numbers of a file as maps have them, which on an overlay are not those that stat() tells: it is mapped, and
+ * looked for. */
+static bool file_as_mapped(const char *path, struct file *ret)
+{
+        unsigned major_number, minor_number;
+        unsigned long from;
+        char line[4400];
+        uint64_t inode;
+        bool found = false;
+        FILE *maps;
+        void *here;
+        int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+        if (fd < 0)
+                return false;
+        here = mmap(NULL, 1, PROT_READ, MAP_PRIVATE, fd, 0);
+        (void)close(fd);
+        if (here == MAP_FAILED)
+                return false;
+        maps = fopen("/proc/self/maps", "re");
+        while (maps && !found && fgets(line, sizeof(line), maps)) {
+                found = sscanf(line, "%lx-%*x %*4c %*x %x:%x %" SCNu64, &from, &major_number, &minor_number, &inode) ==
+                                4 &&
+                        from == (uintptr_t)here;
+                if (found)
+                        *ret = (struct file){ .device = makedev(major_number, minor_number), .inode = inode };
+        }
+        if (maps)
+                (void)fclose(maps);
+        (void)munmap(here, 1);
+        return found;
+}
+
 /* A mapping of a process: attaches to the file, by a path of ours or through the process. */
 static void found(struct observer *o, uint32_t pid, dev_t device, ino_t inode, const char *path, size_t which)
 {
+        struct file ours = { 0 };
         char through[4200];
         struct stat st;
 
         if (!file_is_new(device, inode))
                 return;
-        if (stat(path, &st) == 0 && st.st_ino == inode && st.st_dev == device) {
+        if (file_as_mapped(path, &ours) && ours.device == device && ours.inode == inode) {
                 wanted[which].attach(o, path, path);
                 return;
         }
         (void)snprintf(through, sizeof(through), "/proc/%u/root%s", pid, path);
-        if (stat(through, &st) == 0 && st.st_ino == inode)
+        if (stat(through, &st) == 0)
                 wanted[which].attach(o, through, path);
         else
                 not_reached(o, pid, path, errno);
@@ -179,11 +215,11 @@ void scan_tick(struct observer *o)
 
 static void look_in(struct observer *o, const char *folder)
 {
+        struct file file = { 0 };
         char path[4200];
-        struct stat st;
 
         (void)snprintf(path, sizeof(path), "%s/libcuda.so.1", folder);
-        if (stat(path, &st) == 0 && file_is_new(st.st_dev, st.st_ino))
+        if (file_as_mapped(path, &file) && file_is_new(file.device, file.inode))
                 cudamem_attach(o, path, path);
 }
 
@@ -195,9 +231,9 @@ void scan_open(struct observer *o)
         void *self = dlopen(NULL, RTLD_NOW);
 
         if (o->library) {
-                struct stat st;
+                struct file file = { 0 };
 
-                if (stat(o->library, &st) == 0 && file_is_new(st.st_dev, st.st_ino))
+                if (file_as_mapped(o->library, &file) && file_is_new(file.device, file.inode))
                         cudamem_attach(o, o->library, o->library);
                 else
                         observer_say(LOG_WARNING, "%s: %s", o->library, strerror(errno));

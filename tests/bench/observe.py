@@ -6,8 +6,8 @@
 
 FOLDER is a build folder. Needs root, for it loads programs. The replay is the same each time: real attention over memory that is
 short. Its cost is CPU time of all its processes, private kvpagerd included, and wall time; of both the median of the rounds'
-ratios, on to off, which a busy machine blurs; "by hits" is what the hits of a round cost by the figures above. A probe's cost is the difference of a call that is attached to and of one that is not, in a loop; of
-tracepoints, what the kernel itself counts of the program.
+ratios, on to off, which a busy machine blurs; "by hits" is what the hits of a round cost by the figures above. A probe's cost
+is the difference of a call that is attached to and of one that is not, in a loop; of tracepoints, what the kernel itself counts.
 """
 
 import argparse
@@ -27,10 +27,13 @@ LOOPS = 200000
 
 # Functions that begin with what it says; each is called by its address, as a library's are.
 FUNCTIONS = """
-__asm__(".globl cuMemCreate\\n.type cuMemCreate,@function\\ncuMemCreate: push %rbx\\n mov $1,%eax\\n pop %rbx\\n ret\\n.size cuMemCreate,.-cuMemCreate\\n"
-        ".globl cuMemRelease\\n.type cuMemRelease,@function\\ncuMemRelease: endbr64\\n mov $1,%eax\\n ret\\n.size cuMemRelease,.-cuMemRelease\\n"
-        ".globl cuMemMap\\n.type cuMemMap,@function\\ncuMemMap: sub $8,%rsp\\n mov $1,%eax\\n add $8,%rsp\\n ret\\n.size cuMemMap,.-cuMemMap\\n"
-        ".globl cuMemUnmap\\n.type cuMemUnmap,@function\\ncuMemUnmap: nop\\n mov $1,%eax\\n ret\\n.size cuMemUnmap,.-cuMemUnmap\\n");
+#define FUNCTION(name, begin, end)                                              \\
+        __asm__(".globl " #name "\\n.type " #name ",@function\\n" #name ": " begin "\\n" \\
+                "mov $1,%eax\\n" end "\\nret\\n.size " #name ",.-" #name "\\n");
+FUNCTION(cuMemCreate, "push %rbx", "pop %rbx")
+FUNCTION(cuMemRelease, "endbr64", "")
+FUNCTION(cuMemMap, "sub $8,%rsp", "add $8,%rsp")
+FUNCTION(cuMemUnmap, "nop", "")
 """
 PROBE = """
 #include "probe.h"
