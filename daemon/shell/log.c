@@ -29,7 +29,7 @@ static struct {
         bool journal, colour;
         pthread_mutex_t lock; /* what follows */
         struct ratelimit limit;
-        uint32_t lost; /* lines that the journal did not take, or that were too many */
+        uint32_t lost; /* lines that were not taken, or too many */
 } log_state = { .level = LOG_LEVEL_INFO,
                 .lock = PTHREAD_MUTEX_INITIALIZER,
                 .limit = { .interval_usec = LOG_BURST_USEC, .burst = LOG_BURST } };
@@ -90,41 +90,61 @@ int log_level_from_name(const char *name)
         return -1;
 }
 
-static void log_to_stderr(enum log_level level, const char *text)
+/* Whether it was taken. A pipe that nobody reads, or a terminal that was stopped, must not stop us: where there is room
+ * at all, there is room for a line. */
+static bool log_to_stderr(enum log_level level, const char *text)
 {
+        struct pollfd p = { .fd = STDERR_FILENO, .events = POLLOUT };
         char line[LOG_LINE_MAX + 64];
         const char *colour = log_state.colour ? level_colours[level] : "";
         int n = snprintf(line, sizeof(line), "%skvpagerd: %s: %s%s\n", colour, level_names[level], text,
                          *colour ? "\033[0m" : "");
+        ssize_t written;
 
-        if (n > 0 && write(STDERR_FILENO, line, (size_t)n) < 0)
-                return; /* there is nobody left to tell */
+        if (poll(&p, 1, 0) == 0)
+                return false;
+        do
+                written = write(STDERR_FILENO, line, (size_t)n);
+        while (written < 0 && errno == EINTR);
+        return written > 0;
+}
+
+static bool log_send(enum log_level level, const struct log_facts *facts, const char *text)
+{
+        char message[JOURNAL_MAX];
+
+        if (!log_state.journal)
+                return log_to_stderr(level, text);
+        return journal_send(JOURNAL_PATH, message, journal_format(message, level, facts, text));
+}
+
+/* The journal is shared with others. */
+static bool log_is_too_much(enum log_level level)
+{
+        struct timespec now;
+        uint32_t suppressed;
+
+        if (!log_state.journal || level == LOG_LEVEL_ERROR || log_state.level == LOG_LEVEL_DEBUG)
+                return false;
+        (void)clock_gettime(CLOCK_MONOTONIC, &now);
+        return !ratelimit_allow(&log_state.limit, (uint64_t)now.tv_sec * 1000000u + (uint64_t)now.tv_nsec / 1000u,
+                                &suppressed);
 }
 
 /* Says so in one line where lines are missing before this one. */
-static void log_to_journal(enum log_level level, const struct log_facts *facts, const char *text)
+static void log_write(enum log_level level, const struct log_facts *facts, const char *text)
 {
-        char message[JOURNAL_MAX], lost[64];
-        struct timespec now;
-        uint32_t suppressed;
-        bool sent = true;
+        const struct log_facts about = { .kind = LOG_KIND_lines_lost, .count = log_state.lost };
+        char lost[64];
 
-        (void)clock_gettime(CLOCK_MONOTONIC, &now);
-        if (level != LOG_LEVEL_ERROR && log_state.level != LOG_LEVEL_DEBUG &&
-            !ratelimit_allow(&log_state.limit, (uint64_t)now.tv_sec * 1000000u + (uint64_t)now.tv_nsec / 1000u,
-                             &suppressed)) {
+        if (log_is_too_much(level)) {
                 log_state.lost++;
                 return;
         }
-        if (log_state.lost > 0) {
-                const struct log_facts about = { .kind = LOG_KIND_lines_lost, .count = log_state.lost };
-
-                (void)snprintf(lost, sizeof(lost), "%u lines were left out before this", log_state.lost);
-                sent = journal_send(JOURNAL_PATH, message, journal_format(message, LOG_LEVEL_WARNING, &about, lost));
-                if (sent)
-                        log_state.lost = 0;
-        }
-        if (!sent || !journal_send(JOURNAL_PATH, message, journal_format(message, level, facts, text)))
+        (void)snprintf(lost, sizeof(lost), "%u lines were left out before this", log_state.lost);
+        if (log_state.lost > 0 && log_send(LOG_LEVEL_WARNING, &about, lost))
+                log_state.lost = 0;
+        if (log_state.lost > 0 || !log_send(level, facts, text))
                 log_state.lost++;
 }
 
@@ -160,11 +180,7 @@ void log_about(enum log_level level, const struct log_facts *facts, const char *
         va_start(list, format);
         (void)vsnprintf(text + n, sizeof(text) - (size_t)n, format, list);
         va_end(list);
-        if (!log_state.journal) {
-                log_to_stderr(level, text);
-                return;
-        }
         (void)pthread_mutex_lock(&log_state.lock);
-        log_to_journal(level, facts, text);
+        log_write(level, facts, text);
         (void)pthread_mutex_unlock(&log_state.lock);
 }

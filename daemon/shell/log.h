@@ -2,8 +2,9 @@
  *
  * log.h -- what the daemon has to say: to the journal where stderr leads there, else to stderr.
  *
- * The journal gets fields beside the sentence, and an id of its kind (log-kinds.h). It may be stopped or behind: what
- * it does not take at once is left out, counted, and told of later. So is what comes too fast, errors aside.
+ * The journal gets fields beside the sentence, and an id of its kind (log-kinds.h). It may be stopped or behind, as may
+ * whoever reads stderr: what is not taken at once is left out, counted, and told of later. So is what comes too fast
+ * for the journal, errors aside.
  *
  * The target and the level are the only process-wide state of the shell. May be called from any thread after
  * log_open().
