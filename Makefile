@@ -522,7 +522,7 @@ H_FILES := $(wildcard bpf/*.h daemon/*/*.h client/*/*.h kernels/*.h kernels/ref/
 format: ## rewrites the C files as .clang-format says
 	$(FORMAT) -i $(C_FILES) $(H_FILES)
 
-TIDY_FILES := $(patsubst %.c,$(OBJ)/%.tidy,$(filter-out tests/%,$(C_FILES)))
+TIDY_FILES := $(patsubst %.c,$(OBJ)/%.tidy,$(filter-out tests/% %.bpf.c,$(C_FILES)))
 .PHONY: $(TIDY_FILES)
 $(TIDY_FILES): $(OBJ)/%.tidy: %.c
 	$(call quiet,TIDY)$(TIDY) --quiet $< -- $(filter-out -fsanitize=% -Werror,$(BASE_CFLAGS)) $(FLAGS) 2>/dev/null

@@ -23,7 +23,7 @@
 
 #include "observer.h"
 
-#define FILES_MAX     64u
+#define FILES_MAX     256u
 #define SEEN_MAX      65536u
 #define FIRST_USEC    UINT64_C(250000)
 #define PATIENCE_USEC UINT64_C(32000000)
@@ -43,7 +43,7 @@ static struct {
         uint32_t n_files;
         struct seen *seen;
         uint32_t n_seen;
-        bool denied; /* it was said that maps cannot be read */
+        bool denied, full; /* it was said that maps cannot be read, that there are too many files */
 } scan;
 
 static const struct {
@@ -61,8 +61,14 @@ static bool file_is_new(dev_t device, ino_t inode)
         for (uint32_t i = 0; i < scan.n_files; i++)
                 if (scan.files[i].device == device && scan.files[i].inode == inode)
                         return false;
-        if (scan.n_files == FILES_MAX)
+        if (scan.n_files == FILES_MAX) {
+                if (!scan.full)
+                        observer_say(LOG_NOTICE,
+                                     "there are more than %u files to be attached to: what comes is left alone",
+                                     FILES_MAX);
+                scan.full = true;
                 return false;
+        }
         scan.files[scan.n_files++] = (struct file){ .device = device, .inode = inode };
         return true;
 }

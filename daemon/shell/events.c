@@ -139,7 +139,7 @@ bool events_find_worker(const struct daemon *d, uint32_t worker, uint64_t pid, c
                 *ret_uid = peer->uid;
                 return true;
         }
-        for (uint64_t i = d->events.next; i > events_oldest(&d->events); i--) {
+        for (uint64_t i = d->events.next; pid > 0 && i > events_oldest(&d->events); i--) { /* 0: of nobody */
                 const struct wire_item_event *item = &d->events.ring[(i - 1) % EVENTS_KEPT];
 
                 if (item->worker != worker || item->pid != pid || !item->tenant[0])
