@@ -20,7 +20,7 @@ reclaim-deadline = 150ms
 match = any
 memory.min = 4M
 """
-FAST = "[Service]\nWatchdogSec=400ms\n"
+FAST = "[Service]\nWatchdogSec=1500ms\n"
 
 
 def kinds():
