@@ -316,6 +316,7 @@ $(UNIT_T): $(TESTS)/%: $(OBJ)/tests/unit/%.o $(UNIT_P) $(SIM_P) $(ALL_A)
 	@mkdir -p $(@D)
 	$(link) -lcriterion $(TEST_LIBS) -pthread
 $(TESTS)/test-kernels: $(OBJ)/tests/unit/emulate.o
+$(TESTS)/test-bpf-function: $(OBJ)/bpf/function.o
 $(FAULTS_T): $(FAULTS_O)
 	@mkdir -p $(@D)
 	$(call quiet,LD)$(CC) -shared -Wl,-z,defs -Wl,-z,now $(filter --coverage,$(SANITIZE)) $(LDFLAGS) -o $@ $(filter %.o,$^)

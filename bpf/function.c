@@ -68,10 +68,14 @@ static uint64_t offset_of(const struct elf *elf, uint64_t address)
         const Elf64_Ehdr *header = (const void *)elf->bytes;
         const Elf64_Phdr *segments = part(elf, header->e_phoff, header->e_phnum, sizeof(*segments));
 
-        for (unsigned i = 0; segments && i < header->e_phnum; i++)
-                if (segments[i].p_type == PT_LOAD && segments[i].p_flags & PF_X && address >= segments[i].p_vaddr &&
-                    address - segments[i].p_vaddr < segments[i].p_filesz)
-                        return address - segments[i].p_vaddr + segments[i].p_offset;
+        for (unsigned i = 0; segments && i < header->e_phnum; i++) {
+                const Elf64_Phdr *segment = &segments[i];
+
+                if (segment->p_type == PT_LOAD && segment->p_flags & PF_X && segment->p_offset < elf->size &&
+                    segment->p_filesz <= elf->size - segment->p_offset && address >= segment->p_vaddr &&
+                    address - segment->p_vaddr < segment->p_filesz)
+                        return address - segment->p_vaddr + segment->p_offset;
+        }
         return 0;
 }
 
