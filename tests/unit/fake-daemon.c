@@ -3,7 +3,7 @@
  * fake-daemon.c -- see fake-daemon.h. One lock guards everything; the thread polls the listener, its one worker and an
  * eventfd.
  */
-#include "fake-daemon.h"
+#include "fake-parts.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -19,55 +19,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define MAX_CACHES   256u
-#define MAX_ROWS     65536u
-#define WAIT_SECONDS 10
-#define TOKEN_LOW    UINT64_C(0x1122334455667788)
-#define TOKEN_HIGH   UINT64_C(0x99aabbccddeeff00)
-
-struct fake_extent {
-        uint64_t id;
-        uint32_t cache, row, first, pages;
-        uint16_t plane_class, plane;
-        bool live, told;
-};
-
-struct fake_cache {
-        uint32_t rows, n_classes;
-        struct wire_item_class classes[WIRE_MAX_CLASSES];
-};
-
-struct fake {
-        struct fake_options options;
-        char folder[64], path[96];
-        int listener, worker, events, stop;
-        pthread_t thread;
-        pthread_mutex_t lock;
-        pthread_cond_t changed;
-
-        uint64_t received[256];
-        uint64_t gone, refused, optional, pages;
-        char violation[200];
-        uint8_t held[MAX_ROWS];
-        enum wire_error_code fail, fail_optional;
-        bool is_short, hold, paused, resuming, forgotten;
-        uint64_t resumed;
-        uint32_t spoil_every, spoil_count, n_stock, stock_used;
-        int stock[512];
-        fake_hook_fn *hook;
-        void *hook_userdata;
-
-        uint32_t n_caches;
-        struct fake_cache caches[MAX_CACHES];
-        struct fake_extent *extents;
-        uint64_t n_extents, extents_capacity;
-        struct wire_item_grant *queue; /* granted in principle, to be sent as the window allows */
-        uint64_t queue_head, queue_tail, queue_capacity;
-        uint64_t granted, acked;
-        uint64_t packet[WIRE_MAX_PACKET / 8], out[WIRE_MAX_PACKET / 8];
-};
-
-static void violation(struct fake *fake, const char *what, uint64_t a, uint64_t b)
+void fake_note_violation(struct fake *fake, const char *what, uint64_t a, uint64_t b)
 {
         if (!fake->violation[0])
                 (void)snprintf(fake->violation, sizeof(fake->violation), "%s (%llu, %llu)", what, (unsigned long long)a,
@@ -102,7 +54,7 @@ static void send_packet(int socket, const void *bytes, size_t size, const int *f
                 ;
 }
 
-static void say(struct fake *fake, enum wire_opcode opcode, uint32_t request, const void *fixed, const void *items,
+void fake_say(struct fake *fake, enum wire_opcode opcode, uint32_t request, const void *fixed, const void *items,
                 uint32_t n_items, const int *fds, unsigned n_fds)
 {
         const struct wire_message_info *info = wire_message_info((uint16_t)opcode);
@@ -112,12 +64,12 @@ static void say(struct fake *fake, enum wire_opcode opcode, uint32_t request, co
         send_packet(info->direction == WIRE_EVT ? fake->events : fake->worker, fake->out, size, fds, n_fds);
 }
 
-static void say_error(struct fake *fake, uint32_t request, enum wire_error_code code)
+void fake_say_error(struct fake *fake, uint32_t request, enum wire_error_code code)
 {
         struct wire_error error = { .error = code, .status = wire_error_errno(code) };
 
         (void)snprintf(error.text, sizeof(error.text), "%s", wire_error_sentence(code));
-        say(fake, WIRE_ERROR, request, &error, NULL, 0, NULL, 0);
+        fake_say(fake, WIRE_ERROR, request, &error, NULL, 0, NULL, 0);
 }
 
 int fake_memfd(uint64_t size)
@@ -130,165 +82,6 @@ int fake_memfd(uint64_t size)
         return fd;
 }
 
-/* ---- grants ---- */
-
-static void *grown(void *array, uint64_t n, uint64_t *capacity, size_t size)
-{
-        if (n < *capacity)
-                return array;
-        *capacity = *capacity == 0 ? 64 : 2 * *capacity;
-        array = realloc(array, *capacity * size);
-        assert(array);
-        return array;
-}
-
-static int extent_fd(struct fake *fake, uint16_t order)
-{
-        if (fake->spoil_every > 0 && ++fake->spoil_count % fake->spoil_every == 0)
-                return eventfd(0, EFD_CLOEXEC);
-        if (fake->stock_used < fake->n_stock)
-                return fake->stock[fake->stock_used++]; /* closed in the end */
-        return fake_memfd(fake->options.page_size << order);
-}
-
-static bool is_stock(const struct fake *fake, int fd)
-{
-        for (uint32_t i = 0; i < fake->n_stock; i++)
-                if (fake->stock[i] == fd)
-                        return true;
-        return false;
-}
-
-static void flush(struct fake *fake)
-{
-        const uint32_t most = fake->options.max_per_message > 0 ? fake->options.max_per_message : WIRE_MAX_FDS;
-
-        while (!fake->hold && fake->worker >= 0 && fake->queue_head < fake->queue_tail &&
-               fake->granted - fake->acked < WIRE_MAX_UNACKED) {
-                struct wire_item_grant *items = &fake->queue[fake->queue_head];
-                uint64_t n = fake->queue_tail - fake->queue_head,
-                         room = WIRE_MAX_UNACKED - (fake->granted - fake->acked);
-                int fds[WIRE_MAX_FDS];
-
-                n = n < most ? n : most;
-                n = n < room ? n : room;
-                for (uint64_t i = 0; i < n; i++)
-                        fds[i] = extent_fd(fake, items[i].order);
-                fake->granted += n;
-                fake->queue_head += n;
-                say(fake, WIRE_GRANT, 0, NULL, items, (uint32_t)n, fds, (unsigned)n);
-                for (uint64_t i = 0; i < n; i++)
-                        if (!is_stock(fake, fds[i]))
-                                (void)close(fds[i]);
-        }
-}
-
-static bool is_granted(const struct fake *fake, const struct wire_item_grow *grow, uint32_t first, uint32_t pages)
-{
-        for (uint64_t i = 0; i < fake->n_extents; i++) {
-                const struct fake_extent *e = &fake->extents[i];
-
-                if (e->live && e->cache == grow->cache && e->row == grow->row && e->plane_class == grow->plane_class &&
-                    e->first < first + pages && first < e->first + e->pages)
-                        return true;
-        }
-        return false;
-}
-
-static void grant_plane(struct fake *fake, const struct wire_item_grow *grow, uint32_t request, uint16_t entry,
-                        uint16_t plane, bool last)
-{
-        for (uint32_t page = grow->first, end = grow->first + grow->max; page < end;) {
-                uint16_t order = 6;
-                struct fake_extent *e;
-
-                while (order > 0 && (page % (1u << order) != 0 || 1u << order > end - page))
-                        order = (uint16_t)(order - 2);
-                fake->extents = grown(fake->extents, fake->n_extents, &fake->extents_capacity, sizeof(*fake->extents));
-                e = &fake->extents[fake->n_extents++];
-                *e = (struct fake_extent){
-                        .id = fake->n_extents | UINT64_C(7) << 40,
-                        .cache = grow->cache,
-                        .row = grow->row,
-                        .first = page,
-                        .pages = 1u << order,
-                        .plane_class = grow->plane_class,
-                        .plane = plane,
-                        .live = true,
-                };
-                fake->pages += e->pages;
-                fake->queue = grown(fake->queue, fake->queue_tail, &fake->queue_capacity, sizeof(*fake->queue));
-                page += e->pages;
-                fake->queue[fake->queue_tail++] = (struct wire_item_grant){
-                        .extent = e->id,
-                        .request = request,
-                        .entry = entry,
-                        .plane = plane,
-                        .first = e->first,
-                        .order = order,
-                        .flags = last && page == end
-                                         ? (uint16_t)(WIRE_GRANT_LAST | (fake->is_short ? WIRE_GRANT_SHORT : 0))
-                                         : 0,
-                };
-        }
-}
-
-static void grow_one(struct fake *fake, struct wire_item_grow grow, uint32_t request, uint16_t entry)
-{
-        const bool optional = grow.flags & WIRE_GROW_OPTIONAL;
-        enum wire_error_code error = optional ? fake->fail_optional : fake->fail;
-        const struct wire_item_class *class;
-
-        fake->optional += optional;
-        if (grow.cache >= fake->n_caches || grow.row >= fake->caches[grow.cache].rows ||
-            grow.plane_class >= fake->caches[grow.cache].n_classes) {
-                violation(fake, "GROW of no such row", grow.cache, grow.row);
-                return;
-        }
-        class = &fake->caches[grow.cache].classes[grow.plane_class];
-        if (grow.need == 0 || grow.need > grow.max || (uint64_t)grow.first + grow.max > class->row_pages)
-                violation(fake, "GROW out of range", grow.first, grow.max);
-        else if (is_granted(fake, &grow, grow.first, grow.max))
-                violation(fake, "GROW of granted pages", grow.row, grow.first);
-        if (fake->options.capacity > 0 && fake->pages + (uint64_t)grow.max * class->planes > fake->options.capacity)
-                grow.max = grow.need;
-        if (error == WIRE_E_NONE && fake->options.capacity > 0 &&
-            fake->pages + (uint64_t)grow.need * class->planes > fake->options.capacity)
-                error = optional ? WIRE_E_BUSY : WIRE_E_DEVICE_FULL;
-        if (error != WIRE_E_NONE) {
-                const struct wire_item_grow_failed failed = { .request = request, .entry = entry, .error = error };
-
-                say(fake, WIRE_GROW_FAILED, 0, NULL, &failed, 1, NULL, 0);
-                return;
-        }
-        if (grow.cache == 0)
-                fake->held[grow.row] = true;
-        for (uint32_t plane = 0; plane < class->planes; plane++)
-                grant_plane(fake, &grow, request, entry, (uint16_t)plane, plane == class->planes - 1);
-        flush(fake);
-}
-
-static void take_back(struct fake *fake, const struct wire_view *view)
-{
-        const struct wire_return *fixed = view->fixed;
-        const struct wire_item_extent_id *items = view->items;
-
-        for (uint32_t i = 0; i < view->n_items; i++) {
-                const uint64_t index = (items[i].extent & UINT64_C(0xffffffffff)) - 1;
-
-                if (fixed->reason == WIRE_RETURN_REFUSED)
-                        fake->refused++;
-                if (items[i].extent >> 40 != 7)
-                        continue; /* made up by a test */
-                if (index >= fake->n_extents || !fake->extents[index].live) {
-                        violation(fake, "RETURN of what is not granted", items[i].extent, fixed->reason);
-                        continue;
-                }
-                fake->extents[index].live = false;
-                fake->pages -= fake->extents[index].pages;
-        }
-}
-
 /* ---- messages ---- */
 
 static void create_cache(struct fake *fake, const struct wire_view *view)
@@ -297,14 +90,14 @@ static void create_cache(struct fake *fake, const struct wire_view *view)
         struct wire_cache answer = { .cache = fake->n_caches };
 
         if (fake->n_caches == MAX_CACHES) {
-                say_error(fake, view->header.request, WIRE_E_TOO_MANY_CACHES);
+                fake_say_error(fake, view->header.request, WIRE_E_TOO_MANY_CACHES);
                 return;
         }
         fake->caches[fake->n_caches].rows = fixed->rows;
         fake->caches[fake->n_caches].n_classes = view->n_items;
         memcpy(fake->caches[fake->n_caches].classes, view->items, view->n_items * sizeof(struct wire_item_class));
         fake->n_caches++;
-        say(fake, WIRE_CACHE, view->header.request, &answer, NULL, 0, NULL, 0);
+        fake_say(fake, WIRE_CACHE, view->header.request, &answer, NULL, 0, NULL, 0);
 }
 
 static void destroy_cache(struct fake *fake, const struct wire_view *view)
@@ -316,10 +109,10 @@ static void destroy_cache(struct fake *fake, const struct wire_view *view)
                         fake->extents[i].live = false;
                         fake->pages -= fake->extents[i].pages;
                 }
-        say(fake, WIRE_OK, view->header.request, NULL, NULL, 0, NULL, 0);
+        fake_say(fake, WIRE_OK, view->header.request, NULL, NULL, 0, NULL, 0);
 }
 
-static void greet(struct fake *fake, const struct wire_view *view)
+void fake_greet(struct fake *fake, const struct wire_view *view)
 {
         struct wire_welcome welcome = { .version = WIRE_VERSION, .worker = 1 };
         int pair[2];
@@ -333,74 +126,18 @@ static void greet(struct fake *fake, const struct wire_view *view)
                 abort();
         (void)snprintf(welcome.tenant, sizeof(welcome.tenant), "fake");
         fake->events = pair[0];
-        say(fake, WIRE_WELCOME, view->header.request, &welcome, NULL, 0, &pair[1], 1);
+        fake_say(fake, WIRE_WELCOME, view->header.request, &welcome, NULL, 0, &pair[1], 1);
         (void)close(pair[1]);
-}
-
-/* ---- a worker that comes back ---- */
-
-static void resume(struct fake *fake, const struct wire_view *view)
-{
-        const struct wire_resume *fixed = view->fixed;
-
-        if (fixed->worker != 1 || fixed->token_low != TOKEN_LOW || fixed->token_high != TOKEN_HIGH)
-                violation(fake, "RESUME of another", fixed->worker, fixed->token_low);
-        if (fake->forgotten) {
-                say_error(fake, view->header.request, WIRE_E_NOT_KNOWN);
-                return;
-        }
-        for (uint64_t i = 0; i < fake->n_extents; i++)
-                fake->extents[i].told = false;
-        fake->resuming = true;
-        greet(fake, view);
-}
-
-static void holds(struct fake *fake, const struct wire_view *view)
-{
-        const struct wire_item_extent_id *items = view->items;
-
-        if (!fake->resuming)
-                violation(fake, "HOLDS of one who does not resume", 0, 0);
-        for (uint32_t i = 0; i < view->n_items; i++) {
-                const uint64_t index = (items[i].extent & UINT64_C(0xffffffffff)) - 1;
-
-                if (index >= fake->n_extents || !fake->extents[index].live || fake->extents[index].told)
-                        violation(fake, "HOLDS what is not granted, or twice", items[i].extent, 0);
-                else
-                        fake->extents[index].told = true;
-        }
-}
-
-static void resumed(struct fake *fake, const struct wire_view *view)
-{
-        const struct wire_item_cache_id *items = view->items;
-
-        if (!fake->resuming)
-                violation(fake, "RESUMED of one who does not resume", 0, 0);
-        for (uint64_t i = 0; i < fake->n_extents; i++) {
-                struct fake_extent *e = &fake->extents[i];
-                bool named = false;
-
-                for (uint32_t k = 0; k < view->n_items; k++)
-                        named |= items[k].cache == e->cache;
-                if (!e->live || (e->told && named))
-                        continue;
-                e->live = false;
-                fake->pages -= e->pages;
-        }
-        fake->resuming = false;
-        fake->resumed++;
-        say(fake, WIRE_OK, view->header.request, NULL, NULL, 0, NULL, 0);
 }
 
 static void handle(struct fake *fake, const struct wire_view *view)
 {
         if (fake->resuming && view->header.opcode != WIRE_HOLDS && view->header.opcode != WIRE_ROWS &&
             view->header.opcode != WIRE_RESUMED)
-                violation(fake, "said before it has resumed", view->header.opcode, 0);
+                fake_note_violation(fake, "said before it has resumed", view->header.opcode, 0);
         switch (view->header.opcode) {
         case WIRE_HELLO:
-                greet(fake, view);
+                fake_greet(fake, view);
                 break;
         case WIRE_DEVICE_GET: {
                 const struct wire_device_get *fixed = view->fixed;
@@ -411,9 +148,9 @@ static void handle(struct fake *fake, const struct wire_view *view)
                 (void)snprintf(device.backend, sizeof(device.backend), "%s",
                                fake->options.backend ? fake->options.backend : "host");
                 if (fixed->device == 0)
-                        say(fake, WIRE_DEVICE, view->header.request, &device, NULL, 0, NULL, 0);
+                        fake_say(fake, WIRE_DEVICE, view->header.request, &device, NULL, 0, NULL, 0);
                 else
-                        say_error(fake, view->header.request, WIRE_E_NO_DEVICE);
+                        fake_say_error(fake, view->header.request, WIRE_E_NO_DEVICE);
                 break;
         }
         case WIRE_CACHE_CREATE:
@@ -426,11 +163,11 @@ static void handle(struct fake *fake, const struct wire_view *view)
                 const struct wire_item_grow *items = view->items;
 
                 for (uint32_t i = 0; i < view->n_items; i++)
-                        grow_one(fake, items[i], view->header.request, (uint16_t)i);
+                        fake_grow_one(fake, items[i], view->header.request, (uint16_t)i);
                 break;
         }
         case WIRE_RETURN:
-                take_back(fake, view);
+                fake_take_back(fake, view);
                 break;
         case WIRE_ROWS: {
                 const struct wire_item_row *items = view->items;
@@ -441,22 +178,22 @@ static void handle(struct fake *fake, const struct wire_view *view)
                 break;
         }
         case WIRE_SETTLED:
-                say(fake, WIRE_OK, view->header.request, NULL, NULL, 0, NULL, 0);
+                fake_say(fake, WIRE_OK, view->header.request, NULL, NULL, 0, NULL, 0);
                 break;
         case WIRE_RESUME:
-                resume(fake, view);
+                fake_resume(fake, view);
                 break;
         case WIRE_HOLDS:
-                holds(fake, view);
+                fake_holds(fake, view);
                 break;
         case WIRE_RESUMED:
-                resumed(fake, view);
+                fake_end_resume(fake, view);
                 break;
         case WIRE_REVOKED:
         case WIRE_ACK:
                 break;
         default:
-                violation(fake, "a message that no worker sends", view->header.opcode, 0);
+                fake_note_violation(fake, "a message that no worker sends", view->header.opcode, 0);
         }
 }
 
@@ -489,11 +226,11 @@ static void receive(struct fake *fake)
                 return;
         }
         if (wire_decode(fake->packet, (size_t)n, 0, WIRE_C2D, &view) != WIRE_E_NONE) {
-                violation(fake, "a malformed message", (uint64_t)n, 0);
+                fake_note_violation(fake, "a malformed message", (uint64_t)n, 0);
                 return;
         }
         if (view.header.ack > fake->granted || view.header.ack < fake->acked)
-                violation(fake, "an impossible acknowledgement", view.header.ack, fake->granted);
+                fake_note_violation(fake, "an impossible acknowledgement", view.header.ack, fake->granted);
         else
                 fake->acked = view.header.ack;
         hook = fake->hook;
@@ -506,7 +243,7 @@ static void receive(struct fake *fake)
                 handle(fake, &view);
         else if (verdict == FAKE_HANG_UP)
                 hang_up(fake);
-        flush(fake);
+        fake_flush(fake);
         fake->received[view.header.opcode % 256]++;
         (void)pthread_cond_broadcast(&fake->changed);
 }
@@ -711,7 +448,7 @@ void fake_hold_grants(struct fake *fake, bool hold)
 {
         (void)pthread_mutex_lock(&fake->lock);
         fake->hold = hold;
-        flush(fake);
+        fake_flush(fake);
         (void)pthread_mutex_unlock(&fake->lock);
 }
 
@@ -751,7 +488,7 @@ void fake_send(struct fake *fake, enum wire_opcode opcode, uint32_t request, con
                uint32_t n_items, const int *fds, unsigned n_fds)
 {
         (void)pthread_mutex_lock(&fake->lock);
-        say(fake, opcode, request, fixed, items, n_items, fds, n_fds);
+        fake_say(fake, opcode, request, fixed, items, n_items, fds, n_fds);
         if (opcode == WIRE_GRANT)
                 fake->granted += n_items;
         (void)pthread_mutex_unlock(&fake->lock);
