@@ -293,6 +293,17 @@ void cudamem_forget_told(struct observer *o)
         o->cudamem->all_dirty = true;
 }
 
+void cudamem_tell_again(struct observer *o, uint32_t pid)
+{
+        struct cudamem *c = o->cudamem;
+
+        for (uint32_t i = 0; c && i < c->n_told; i++)
+                if (pid == 0 || c->told[i].pid == pid) {
+                        c->told[i].bytes = UINT64_MAX; /* other than what it is */
+                        c->all_dirty = true;
+                }
+}
+
 struct batch {
         struct wire_item_unbrokered items[WIRE_MAX_UNBROKERED];
         uint32_t n;

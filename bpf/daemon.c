@@ -55,9 +55,12 @@ static void take_events(struct observer *o, const struct wire_view *view)
         const struct wire_item_event *items = view->items;
 
         for (uint32_t i = 0; i < view->n_items; i++)
-                if (strcmp(items[i].event, "worker_connected") == 0)
+                if (strcmp(items[i].event, "worker_connected") == 0) {
                         exits_connected(o, (uint32_t)items[i].pid, items[i].worker, items[i].tenant,
                                         since_boot_ns(items[i].time_usec));
+                        cudamem_tell_again(o, (uint32_t)items[i].pid);
+                } else if (strcmp(items[i].event, "reloaded") == 0)
+                        cudamem_tell_again(o, 0);
                 else if (strcmp(items[i].event, "worker_gone") == 0)
                         exits_gone(o, (uint32_t)items[i].pid, items[i].worker);
         o->daemon.next_event = page->next;
@@ -98,6 +101,7 @@ static int on_events(sd_event_source *source, int fd, uint32_t events, void *use
             take_workers(o) < 0) /* some went by unseen */
                 hang_up(o);
         exits_tell(o);
+        cudamem_tell(o);
         return 0;
 }
 

@@ -136,6 +136,7 @@ void cudamem_record(struct observer *o, const struct record_process *record);
 void cudamem_look(struct observer *o);
 void cudamem_tell(struct observer *o);
 void cudamem_forget_told(struct observer *o);
+void cudamem_tell_again(struct observer *o, uint32_t pid); /* whose it is may have changed; 0: of all */
 json_t *cudamem_json(struct observer *o);
 uint64_t cudamem_lost(const struct observer *o);
 

@@ -60,6 +60,16 @@ top = subprocess.run([BIN + "/kvpagerctl", "top", "--once", "--json"], env=dict(
                      capture_output=True, text=True, check=True).stdout
 assert [t["unbrokered_bytes"] for t in json.loads(top)["tenants"]] == [512 * MIB, 0], top
 
+# Whose it is follows the configuration.
+with open(daemon.config, "w") as f:
+    f.write(CONFIG.replace("uid:0", "uid:1").replace("uid:12345", "uid:0"))
+assert subprocess.run([BIN + "/kvpagerctl", "reload"], env=dict(os.environ, KVPAGER_SOCKET=daemon.socket)).returncode == 0
+until(lambda: unbrokered("code") == 512 * MIB and unbrokered("chat") == 0, lambda: "code's: %d" % unbrokered("code"))
+with open(daemon.config, "w") as f:
+    f.write(CONFIG)
+assert subprocess.run([BIN + "/kvpagerctl", "reload"], env=dict(os.environ, KVPAGER_SOCKET=daemon.socket)).returncode == 0
+until(lambda: unbrokered("chat") == 512 * MIB, lambda: "chat's: %d" % unbrokered("chat"))
+
 # What the daemon makes is no such thing, nor is what a worker maps of it; what is not there is refused at once.
 worker = daemon.worker("chat")
 worker.create(tokens=400000)
