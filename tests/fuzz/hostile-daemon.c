@@ -11,6 +11,7 @@
 #include <semaphore.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -36,6 +37,7 @@ enum { GROW_SHORT = 0x10, GROW_FAIL = 0x20, GROW_SMALL = 0x40, GROW_SINGLY = 0x8
 static struct {
         struct sockaddr_un address;
         int listener, memory; /* memory: what all extents are */
+        int over;             /* an eventfd: the library has disconnected */
         pthread_t thread;
         sem_t go, gone;
 
@@ -208,7 +210,9 @@ static void answer_grow(const struct wire_view *view, uint8_t verdict)
 
 static void answer_hello(uint32_t request, uint8_t verdict)
 {
-        const struct wire_welcome welcome = { .version = WIRE_VERSION, .worker = 1, .tenant = "hostile" };
+        /* With a token the library comes back after each hang-up, and says what it has. */
+        const uint64_t token = verdict & 0x40;
+        const struct wire_welcome welcome = { .version = WIRE_VERSION, .worker = 1, .token_low = token, .tenant = "hostile" };
         int pair[2];
 
         if (h.events >= 0 || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
@@ -245,6 +249,15 @@ static void answer(const struct wire_view *view, uint8_t verdict)
         case WIRE_HELLO:
                 answer_hello(view->header.request, verdict);
                 break;
+        case WIRE_RESUME:
+                h.granted = 0;
+                if (script_is_over(&h.script)) {
+                        make_error(view->header.request, WIRE_E_NOT_KNOWN);
+                        send_answer(0);
+                        break;
+                }
+                answer_hello(view->header.request, verdict);
+                break;
         case WIRE_DEVICE_GET:
                 make(WIRE_DEVICE, view->header.request, &device, NULL, 0);
                 send_answer(verdict);
@@ -256,11 +269,13 @@ static void answer(const struct wire_view *view, uint8_t verdict)
                 answer_grow(view, verdict);
                 break;
         case WIRE_CACHE_DESTROY:
+        case WIRE_RESUMED:
         case WIRE_SETTLED:
                 make(WIRE_OK, view->header.request, NULL, NULL, 0);
                 send_answer(verdict);
                 break;
         case WIRE_RETURN:
+        case WIRE_HOLDS:
         case WIRE_ROWS:
         case WIRE_REVOKED:
         case WIRE_ACK:
@@ -314,9 +329,6 @@ static void handle(void)
 /* Serves one connection to its end. */
 static void serve(void)
 {
-        h.worker = accept4(h.listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-        if (h.worker < 0)
-                fail("nobody came");
         while (h.worker >= 0) {
                 struct pollfd readable = { .fd = h.worker, .events = POLLIN };
                 const bool unasked = !script_is_over(&h.script), angry = h.harmed && !(h.patient && h.welcomed);
@@ -340,13 +352,33 @@ static void serve(void)
         hang_up();
 }
 
+/* Serves whoever comes, one after another, until the library has disconnected for good. */
+static void serve_all(void)
+{
+        struct pollfd polled[2] = { { .fd = h.over, .events = POLLIN }, { .fd = h.listener, .events = POLLIN } };
+        eventfd_t value;
+
+        do {
+                if (poll(polled, 2, STUCK_SEC * 1000) <= 0)
+                        fail("nobody came");
+                if (!(polled[1].revents & POLLIN))
+                        continue;
+                h.worker = accept4(h.listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+                h.granted = 0;
+                serve();
+        } while (!(polled[0].revents & POLLIN));
+        while ((h.worker = accept4(h.listener, NULL, NULL, SOCK_CLOEXEC)) >= 0) /* it gave up waiting for these */
+                drop(&h.worker);
+        (void)eventfd_read(h.over, &value);
+}
+
 static void *run(void *userdata)
 {
         (void)userdata;
         for (;;) {
                 while (sem_wait(&h.go) < 0)
                         ;
-                serve();
+                serve_all();
                 (void)sem_post(&h.gone);
         }
         return NULL;
@@ -373,7 +405,8 @@ const char *hostile_start(void)
         (void)strcat(h.address.sun_path, "/s");
         (void)packet_descriptor(0);
         h.memory = memfd_create("hostile", MFD_CLOEXEC);
-        h.listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+        h.over = eventfd(0, EFD_CLOEXEC);
+        h.listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
         if (h.memory < 0 || ftruncate(h.memory, (off_t)(PAGE << 6)) < 0 || h.listener < 0 ||
             bind(h.listener, (const struct sockaddr *)&h.address, sizeof(h.address)) < 0 || listen(h.listener, 4) < 0)
                 fail("no socket");
@@ -398,6 +431,7 @@ void hostile_begin(const uint8_t *script, size_t size, bool patient)
 
 void hostile_end(void)
 {
+        (void)eventfd_write(h.over, 1);
         while (sem_wait(&h.gone) < 0)
                 ;
 }
