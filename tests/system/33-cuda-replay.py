@@ -29,8 +29,8 @@ def host(capacity):
 
 
 # What is generated does not depend on where memory is short, nor on who computes: the same as on the host.
-LOAD = ("--requests", "20", "--max-tokens", "2500", "--tenants", "2", "--workers", "2", "--verify")
-for layout, capacity in (("token-major-fused", "10M"), ("token-major", "14M"), ("per-layer", "40M")):
+LOAD = ("--requests", "40", "--max-tokens", "2500", "--tenants", "2", "--workers", "2", "--verify")
+for layout, capacity in (("token-major-fused", "10M"), ("token-major", "12M"), ("per-layer", "40M")):
     results = []
     for kind in (host, gpu) if layout == "token-major" else (gpu,):
         daemon = kind(capacity)
