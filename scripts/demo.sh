@@ -8,7 +8,7 @@ set -euo pipefail
 build=${1:?usage: demo.sh BUILD}
 svg=demo.svg
 
-arguments=(--tenants 2 --workers 1 --geometry tiny --layout token-major-fused --page-size 64K
+arguments=(--tenants 2 --workers 1 --geometry tiny --layout token-major-fused --page-size 64K --capacity 30528K
         --requests "${KVPAGER_DEMO_REQUESTS:-200}" --verify --plot "$svg")
 if [ -n "${KVPAGER_TRACE:-}" ]; then
         arguments+=(--trace "$KVPAGER_TRACE")

@@ -156,8 +156,9 @@ static void scenario_capacity(struct plan *plan, const struct options *options, 
 }
 
 /* The yardstick's peak in blocks, and what sequences leave half empty in the last page of each plane. On the virtual
- * clock ample, so that a run without --capacity shows what the load takes. With attention computed hardly more than
- * that: the device fills up, so that rows are trimmed, revoked and reclaimed while outputs are verified. */
+ * clock ample, so that a run without --capacity shows what the load takes. With attention computed a quarter of that, for
+ * engines there keep their own time: the device fills up, so that rows are trimmed, revoked and reclaimed, and decoding asks
+ * for pages, while outputs are verified. */
 int plan_capacity(struct plan *plan, const struct options *options, uint64_t available)
 {
         const uint64_t planes = geometry_planes(&options->geometry, options->layout),
@@ -179,7 +180,7 @@ int plan_capacity(struct plan *plan, const struct options *options, uint64_t ava
         if (options->no_compute)
                 bytes += bytes / 4 + 8 * planes * running * plan->page_size;
         else
-                bytes = (bytes + planes * running * plan->page_size / 2) / 2;
+                bytes = (bytes + planes * running * plan->page_size / 2) / 8;
         if (!options->no_compute && limit > 0 && bytes > limit)
                 bytes = limit;
         pages = bytes / plan->page_size;
