@@ -215,7 +215,44 @@ def strangers_and_liars():
     daemon.end_holder()
 
 
-for test in (at_random_instants, nothing_is_mixed_up, steps_within_marks_never_wait, who_does_not_come_back, strangers_and_liars):
+def starts_soon():
+    """From kill -9 to the next daemon's READY=1, and to a page that a worker waits for: with nothing, and with very many extents."""
+    daemon = HeldDaemon(capacity="4G", page_size="64K")
+    worker = daemon.worker()
+    worker.create(rows=64, tokens=100000, layout=0, layers=16, heads=2, dim=64)
+
+    def measure(seq, tokens):
+        ready, granted = [], []
+        for i in range(11 if LONG else 3):
+            daemon.kill()
+            began = time.monotonic()
+            daemon.start()
+            ready.append(time.monotonic() - began)
+            worker.grow(seq, tokens + 512 * (i + 1))
+            granted.append(time.monotonic() - began)
+        with open("/proc/%d/status" % daemon.pid) as f:
+            resident = next(int(line.split()[1]) for line in f if line.startswith("VmRSS:"))
+        extents, medians = len(memfds(daemon.pid, "kvpager")), [1e3 * sorted(x)[len(x) // 2] for x in (ready, granted)]
+        say("%d extents: ready after %.0f ms, a page granted after %.0f ms, %.1f MiB resident" % (extents, *medians, resident / 1024))
+        assert resident < 32 * 1024, resident
+        return min(ready)
+
+    few = measure(worker.acquire(100), 100)
+    for _ in range(20 if LONG else 4):
+        seq = worker.acquire(100)
+        for i in range(1, 26):  # a page of each of 32 planes
+            worker.grow(seq, 256 * i - 20)
+    worker.ok("settle")
+    many = measure(seq, 6400)
+    assert many < 10 * few, (many, few)
+    daemon.agree([worker])
+    worker.quit()
+    daemon.stop()
+    daemon.end_holder()
+
+
+for test in (at_random_instants, starts_soon, nothing_is_mixed_up, steps_within_marks_never_wait, who_does_not_come_back,
+             strangers_and_liars):
     test()
     say(test.__name__)
 until(lambda: shmem_kib() <= before + 4096, lambda: "the kernel holds %d KiB more than before" % (shmem_kib() - before))

@@ -92,7 +92,7 @@ def extents_of(worker):
 
 
 # How a worker comes to so many pages: layers, tokens that it grows by, until it has them. Nothing of it is touched.
-SHAPES = [(4, 40000, 10000)] if not LONG else [(4, 40000, 10000), (1, 200000, 40960), (16, 600, 40960)]
+SHAPES = [(4, 40000, 10000)] if not LONG else [(4, 40000, 10000), (1, 200000, 40960)]
 
 
 def answers_soon(box, layers, tokens, pages):
