@@ -21,7 +21,7 @@ struct options {
         enum mode mode;
         uint64_t usec; /* how long to look, where no service does */
         uint32_t ring_bytes;
-        const char *library;
+        const char *libcuda;
         bool slow;
         bool own; /* do not ask the service */
 };
@@ -87,7 +87,7 @@ static int parse_option(int option, struct options *ret)
                                ? complain("--for must be a span of time like 500ms or 10s", optarg)
                                : 0;
         case OPT_LIBCUDA:
-                ret->library = optarg;
+                ret->libcuda = optarg;
                 return 0;
         case OPT_SLOW:
                 ret->slow = true;
@@ -172,7 +172,7 @@ static int observe(const struct options *options)
         struct observer o = { .reports = options->mode == MODE_SERVICE,
                               .ring_bytes = options->ring_bytes,
                               .slow = options->slow,
-                              .library = options->library };
+                              .libcuda = options->libcuda };
         const int opened = observer_open(&o);
         int r = opened < 0 && !o.event ? opened : 0;
 

@@ -66,7 +66,7 @@ struct observer {
         bool reports; /* to kvpagerd; else it is only asked */
         uint32_t ring_bytes;
         bool slow;           /* attach also where a hit costs much and hits are many */
-        const char *library; /* a libcuda.so.1 to attach to at once; NULL: those that are found */
+        const char *libcuda; /* a libcuda.so.1 to attach to at once; NULL: those that are found */
         struct ring_buffer *ring;
         int ring_fd; /* -1: none of the programs was loaded */
         sd_event_source *ring_source, *tick;

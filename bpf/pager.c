@@ -24,9 +24,9 @@ struct pager {
 
 static const struct {
         const char *name;
-        bool library;
+        bool of_client;
 } probes[] = {
-#define X(name, arguments, library) { #name, library },
+#define X(name, arguments, of_client) { #name, of_client },
         SHARED_PROBES(X)
 #undef X
 };
@@ -123,13 +123,13 @@ static void attach_probe(struct observer *o, const struct elf *elf, const char *
 
 void pager_attach(struct observer *o, const char *path, const char *shown)
 {
-        const bool library = strstr(shown, "libkvpager") != NULL;
+        const bool of_client = strstr(shown, "libkvpager") != NULL;
         struct elf elf = { 0 };
 
         if (!o->pager || !o->pager->bpf || elf_open(path, &elf) < 0)
                 return; /* something else of that name */
         for (size_t i = 0; i < sizeof(probes) / sizeof(probes[0]); i++)
-                if (probes[i].library == library)
+                if (probes[i].of_client == of_client)
                         attach_probe(o, &elf, path, shown, probes[i].name);
         elf_close(&elf);
         observer_say(LOG_INFO, "attached to %s", shown);

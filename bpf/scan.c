@@ -236,13 +236,13 @@ void scan_open(struct observer *o)
         Dl_serinfo head, *all;
         void *self = dlopen(NULL, RTLD_NOW);
 
-        if (o->library) {
+        if (o->libcuda) {
                 struct file file = { 0 };
 
-                if (file_as_mapped(o->library, &file) && file_is_new(file.device, file.inode))
-                        cudamem_attach(o, o->library, o->library);
+                if (file_as_mapped(o->libcuda, &file) && file_is_new(file.device, file.inode))
+                        cudamem_attach(o, o->libcuda, o->libcuda);
                 else
-                        observer_say(LOG_WARNING, "%s: %s", o->library, strerror(errno));
+                        observer_say(LOG_WARNING, "%s: %s", o->libcuda, strerror(errno));
         }
         if (self && dlinfo(self, RTLD_DI_SERINFOSIZE, &head) == 0 && (all = malloc(head.dls_size))) {
                 if (dlinfo(self, RTLD_DI_SERINFOSIZE, all) == 0 && dlinfo(self, RTLD_DI_SERINFO, all) == 0)
