@@ -34,7 +34,7 @@ struct nvml_memory {
 };
 
 struct nvml {
-        void *library, *device;
+        void *handle, *device;
         bool ready;
         int (*done)(void), (*memory)(void *, struct nvml_memory *), (*persistence)(void *, unsigned *);
 };
@@ -58,14 +58,14 @@ static int nvml_open(struct dev *dev)
         struct nvml *n = &dev->nvml;
         int (*init)(void), (*by_uuid)(const char *, void **);
 
-        n->library = dlopen("libnvidia-ml.so.1", RTLD_NOW | RTLD_LOCAL);
-        if (!n->library)
+        n->handle = dlopen("libnvidia-ml.so.1", RTLD_NOW | RTLD_LOCAL);
+        if (!n->handle)
                 return -ENOENT;
-        *(void **)&init = dlsym(n->library, "nvmlInit_v2");
-        *(void **)&by_uuid = dlsym(n->library, "nvmlDeviceGetHandleByUUID");
-        *(void **)&n->done = dlsym(n->library, "nvmlShutdown");
-        *(void **)&n->memory = dlsym(n->library, "nvmlDeviceGetMemoryInfo");
-        *(void **)&n->persistence = dlsym(n->library, "nvmlDeviceGetPersistenceMode");
+        *(void **)&init = dlsym(n->handle, "nvmlInit_v2");
+        *(void **)&by_uuid = dlsym(n->handle, "nvmlDeviceGetHandleByUUID");
+        *(void **)&n->done = dlsym(n->handle, "nvmlShutdown");
+        *(void **)&n->memory = dlsym(n->handle, "nvmlDeviceGetMemoryInfo");
+        *(void **)&n->persistence = dlsym(n->handle, "nvmlDeviceGetPersistenceMode");
         if (!init || !by_uuid || !n->done || !n->memory || init() != 0)
                 return -ENOENT;
         n->ready = by_uuid(dev->uuid, &n->device) == 0;
@@ -78,8 +78,8 @@ static void nvml_close(struct dev *dev)
 {
         if (dev->nvml.ready)
                 (void)dev->nvml.done();
-        if (dev->nvml.library)
-                (void)dlclose(dev->nvml.library);
+        if (dev->nvml.handle)
+                (void)dlclose(dev->nvml.handle);
 }
 
 /* Bytes that are free now; -ENOENT: nobody can tell. */
@@ -207,15 +207,15 @@ static int set_capacity(struct dev *dev, const struct dev_options *options, char
         if (dev->cuda->device_total_mem(&total, dev->device) != CUDA_SUCCESS)
                 return fail(error, size, "GPU %s does not say how much memory it has", dev->uuid);
         dev->total = total;
-        available += options->held; /* it is not free, but ours */
-        dev->capacity = options->capacity;
+        dev->made = options->made_before;
+        dev->capacity = options->capacity_before ? options->capacity_before : options->capacity;
         if (dev->capacity == 0)
                 dev->capacity = (uint64_t)((double)(options->capacity_percent || !known ? total : available) / 100.0 *
                                            (options->capacity_percent ? options->capacity_percent : CUDA_DEFAULT_PERCENT));
         dev->capacity -= dev->capacity % dev->page_size;
         if (dev->capacity == 0)
                 return fail(error, size, "capacity: less than one page of it is free on GPU %s", dev->uuid);
-        if (dev->capacity > (known ? available : total))
+        if (!options->capacity_before && dev->capacity > (known ? available : total))
                 return fail(error, size,
                             "capacity: %" PRIu64 " MiB are asked for, and %" PRIu64 " MiB of GPU %s are free: set it lower, or "
                             "stop what uses the rest (nvidia-smi shows it)",
@@ -271,12 +271,6 @@ static void cuda_info(const struct dev *dev, struct dev_info *ret)
                                   .backend = "cuda" };
         memcpy(ret->uuid, dev->uuid, sizeof(dev->uuid));
         memcpy(ret->warning, dev->warning, sizeof(ret->warning));
-}
-
-static void cuda_go_on(struct dev *dev, uint64_t capacity, uint64_t made)
-{
-        dev->capacity = capacity;
-        dev->made = made;
 }
 
 /* ---- extents ---- */
@@ -355,5 +349,4 @@ const struct dev_backend dev_backend_cuda = {
         .create = cuda_create,
         .destroy = cuda_destroy,
         .missing = cuda_missing,
-        .go_on = cuda_go_on,
 };

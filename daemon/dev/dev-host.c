@@ -172,12 +172,12 @@ static int host_check(const struct dev_options *options, dev_complain_fn *compla
 }
 
 /* Sets up for huge pages; `ret_free` says how many bytes of them there are. */
-static int host_open_hugepages(struct dev *dev, uint64_t *ret_free, char *error, size_t error_size)
+static int host_open_hugepages(struct dev *dev, bool goes_on, uint64_t *ret_free, char *error, size_t error_size)
 {
         int64_t n = host_free_hugepages(dev->page_size);
         const uint64_t kib = dev->page_size >> 10;
 
-        if (n <= 0) {
+        if (n <= 0 && !goes_on) {
                 (void)snprintf(error, error_size,
                                "no huge page of %" PRIu64 " KiB is free: reserve some, e.g. echo 1024 > "
                                "/sys/kernel/mm/hugepages/hugepages-%" PRIu64 "kB/nr_hugepages, or set hugepages = no",
@@ -186,7 +186,7 @@ static int host_open_hugepages(struct dev *dev, uint64_t *ret_free, char *error,
         }
         dev->memfd_flags |= MFD_HUGETLB | ((unsigned)__builtin_ctzll(dev->page_size) << MFD_HUGE_SHIFT);
         dev->allocate = true;
-        *ret_free = (uint64_t)n * dev->page_size;
+        *ret_free = n > 0 ? (uint64_t)n * dev->page_size : 0;
         return 0;
 }
 
@@ -210,6 +210,10 @@ static int host_set_capacity(struct dev *dev, const struct dev_options *options,
         struct host_error complaint = { .text = error, .size = error_size };
         uint64_t total = options->hugepages ? huge_free : host_meminfo("MemTotal"), capacity;
 
+        if (options->capacity_before) {
+                dev->capacity = options->capacity_before;
+                return 0;
+        }
         capacity = host_capacity_asked(options, total);
         if (capacity == 0 && options->capacity_percent == 0)
                 capacity = options->hugepages ? huge_free : host_meminfo("MemAvailable") / 2;
@@ -242,7 +246,7 @@ static int host_set_up(struct dev *dev, const struct dev_options *options, char 
 
         r = host_check(options, host_complain, &complaint);
         if (r == 0 && options->hugepages)
-                r = host_open_hugepages(dev, &huge_free, error, error_size);
+                r = host_open_hugepages(dev, options->capacity_before > 0, &huge_free, error, error_size);
         if (r == 0)
                 r = host_set_capacity(dev, options, huge_free, error, error_size);
         if (r < 0)

@@ -252,6 +252,16 @@ void dev_thread_look(struct dev_thread *t)
         (void)pthread_mutex_unlock(&t->mutex);
 }
 
+void dev_thread_was_missing(struct dev_thread *t, uint64_t missing)
+{
+        assert(t);
+
+        (void)pthread_mutex_lock(&t->mutex);
+        t->missing = missing;
+        (void)pthread_mutex_unlock(&t->mutex);
+        dev_thread_look(t);
+}
+
 bool dev_thread_missing(struct dev_thread *t, uint64_t *ret)
 {
         eventfd_t value;

@@ -43,6 +43,9 @@ bool dev_thread_missing(struct dev_thread *thread, uint64_t *ret);
 /* Something happened to the device: the backend is asked soon what is missing, not only when it is time to. */
 void dev_thread_look(struct dev_thread *thread);
 
+/* So much was known to be missing before: it is news if that changed. */
+void dev_thread_was_missing(struct dev_thread *thread, uint64_t missing);
+
 /* Takes up to `max` finished jobs, in the order they finished, linked by `next`; NULL: none. */
 struct dev_job *dev_thread_collect(struct dev_thread *thread, unsigned max);
 

@@ -24,7 +24,9 @@ struct dev_options {
         uint64_t capacity;         /* bytes; 0: by capacity_percent */
         uint32_t capacity_percent; /* of the device's memory; 0: the backend's default (host: half of MemAvailable) */
         bool hugepages, populate;
-        uint64_t held; /* bytes of the device that are in use, and ours: another daemon made them */
+        /* Where the device goes on as it was with another daemon: which capacity it had, and how many bytes that made in extents, which
+         * are known by their fds alone, handle 0, and destroy() takes them. What is free now is no matter then. 0: it is new. */
+        uint64_t capacity_before, made_before;
         bool any; /* of several devices the first will do, with a warning */
 };
 
@@ -55,9 +57,6 @@ struct dev_backend {
         int (*open)(const struct dev_options *options, struct dev **ret, char *error, size_t error_size);
         void (*close)(struct dev *dev);
         void (*info)(const struct dev *dev, struct dev_info *ret);
-        /* The device goes on as it was with another daemon, which had that capacity, and made so many bytes in extents: these
-         * are known by their fds alone, handle 0, and destroy() takes them. NULL: that makes no difference. */
-        void (*go_on)(struct dev *dev, uint64_t capacity, uint64_t made);
         /* Makes an extent of 1 << order pages, zeroed, and its fd. -ENOMEM, -EMFILE, ...: nothing was made. */
         int (*create)(struct dev *dev, uint32_t order, struct dev_extent *ret);
         /* Ends it for everybody, as far as the backend can (host: truncates, so that a liar's touch is SIGBUS), and

@@ -361,6 +361,18 @@ static int daemon_make_tables(struct daemon *d, const struct core_params *params
         return 0;
 }
 
+static int daemon_open_devices(struct daemon *d)
+{
+        char error[512] = "";
+        int r;
+
+        store_close(&d->store, 0); /* no thread has been started yet */
+        r = store_open(&d->store, d->config, error, sizeof(error));
+        if (r < 0)
+                log_error_of(start_failed, "%s", error[0] ? error : strerror(-r));
+        return r;
+}
+
 static int daemon_make_core(struct daemon *d)
 {
         struct core_params bounds, params;
@@ -381,10 +393,19 @@ static int daemon_make_core(struct daemon *d)
                 if (r < 0)
                         return r;
                 r = recover_core(d, arena, &params);
-                if (r < 0)
+                if (r < 0) {
                         (void)munmap(arena, d->core_bytes);
-        } while (r == -EAGAIN); /* what was left is of no use: anew */
-        return r < 0 ? r : store_reserve(&d->store, params.max_extents);
+                        d->core = NULL;
+                }
+                if (r != -EAGAIN)
+                        break;
+                r = daemon_open_devices(d); /* what was left is of no use: anew, devices included */
+        } while (r == 0);
+        if (r == 0)
+                r = store_reserve(&d->store, params.max_extents);
+        if (r == 0)
+                recover_take(d);
+        return r;
 }
 
 static int daemon_add_devices(struct daemon *d)
@@ -486,19 +507,23 @@ static int daemon_set_up(struct daemon *d)
                         sizeof(error));
         if (r == 0)
                 r = recover_find(d);
-        if (r == 0)
-                r = store_open(&d->store, d->config, error, sizeof(error));
         if (r < 0) {
                 log_error_of(start_failed, "%s", error[0] ? error : strerror(-r));
                 return r;
         }
-        recover_compare(d);
+        r = daemon_open_devices(d);
+        if (r == 0 && !recover_compare(d))
+                r = daemon_open_devices(d);
+        if (r < 0)
+                return r;
         r = reload_check(d, d->config, d->config_path, daemon_complain, NULL);
         if (r < 0)
                 return r;
         r = events_open(&d->events);
         if (r == 0)
                 r = daemon_make_core(d);
+        if (r == 0)
+                r = store_start(&d->store, error, sizeof(error));
         if (r == 0)
                 r = daemon_add_devices(d);
         if (r == 0)
@@ -508,7 +533,7 @@ static int daemon_set_up(struct daemon *d)
         if (r == 0)
                 r = accept_start(d);
         if (r < 0)
-                log_error_of(start_failed, "cannot start: %s", strerror(-r));
+                log_error_of(start_failed, "cannot start: %s", error[0] ? error : strerror(-r));
         else
                 daemon_settle(d);
         return r;

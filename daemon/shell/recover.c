@@ -78,10 +78,11 @@ static void recover_begin_anew(struct daemon *d, const char *why)
         state_free(recover->state);
         recover->state = NULL;
         recover->resumed = false;
+        memset(d->store.before, 0, sizeof(d->store.before));
         hold_clear(&recover->hold);
 }
 
-/* Whether our devices are those of the state. The capacity is as it was: it may have been a share of what was free then. */
+/* Whether our devices are those of the state, and so what they were opened as. */
 static bool recover_same_devices(struct daemon *d, char *why, size_t size)
 {
         const struct state_device *before;
@@ -92,17 +93,17 @@ static bool recover_same_devices(struct daemon *d, char *why, size_t size)
                 return false;
         }
         for (uint32_t i = 0; i < n; i++) {
-                struct store_device *now = &d->store.devices[i];
+                const struct store_device *now = &d->store.devices[i];
+                const uint64_t asked = d->config->devices[i].capacity.bytes;
 
                 if (strcmp(now->name, before[i].name) != 0 || strcmp(now->info.backend, before[i].backend) != 0 ||
                     strcmp(now->info.uuid, before[i].uuid) != 0 || now->info.page_size != before[i].page_size) {
                         (void)snprintf(why, size, "[device %s] is not what it was", now->name);
                         return false;
                 }
-                if (now->info.capacity != before[i].capacity)
+                if (asked > 0 && asked - asked % now->info.page_size != before[i].capacity)
                         log_notice("[device %s] keeps its capacity of %" PRIu64 " MiB until the daemon and the holder are stopped",
                                    now->name, before[i].capacity >> 20);
-                now->info.capacity = before[i].capacity;
         }
         return true;
 }
@@ -128,26 +129,22 @@ static void recover_open_state(struct daemon *d)
         }
         recover->resumed = true;
         n = state_devices(recover->state, &devices);
+        for (uint32_t i = 0; i < n; i++)
+                d->store.before[i].capacity = devices[i].capacity;
         for (size_t i = 0; i < recover->n_items; i++)
                 if (recover->items[i].device < n && recover->items[i].order < 32)
-                        d->store.held[recover->items[i].device] += devices[recover->items[i].device].page_size
-                                                                   << recover->items[i].order;
+                        d->store.before[recover->items[i].device].made += devices[recover->items[i].device].page_size
+                                                                          << recover->items[i].order;
 }
 
-void recover_compare(struct daemon *d)
+bool recover_compare(struct daemon *d)
 {
         char why[200];
 
-        if (!d->recover.resumed)
-                return;
-        if (!recover_same_devices(d, why, sizeof(why))) {
-                recover_begin_anew(d, why);
-                return;
-        }
-        for (uint32_t i = 0; i < d->store.n_devices; i++)
-                if (d->store.devices[i].backend->go_on)
-                        d->store.devices[i].backend->go_on(d->store.devices[i].dev, d->store.devices[i].info.capacity,
-                                                           d->store.held[i]);
+        if (!d->recover.resumed || recover_same_devices(d, why, sizeof(why)))
+                return true;
+        recover_begin_anew(d, why);
+        return false;
 }
 
 int recover_find(struct daemon *d)
@@ -252,7 +249,6 @@ int recover_core(struct daemon *d, void *arena, const struct core_params *params
         }
         r = state_restore(recover->state, arena, &d->actions, &d->core, &n_events, &cut);
         if (r < 0 || !recover_has_all(d)) {
-                d->core = NULL;
                 recover_begin_anew(d, r < 0 ? "its snapshot is damaged" : "the holder does not have all that it names");
                 return -EAGAIN;
         }
@@ -277,7 +273,7 @@ static void recover_report(struct daemon *d, enum core_event_type type, uint64_t
 }
 
 /* What is held becomes ours, or is destroyed where the core does not know of it. */
-static void recover_take_items(struct daemon *d)
+void recover_take(struct daemon *d)
 {
         struct recover *recover = &d->recover;
 
@@ -345,7 +341,7 @@ static void absent_free(struct absent *absent)
         free(absent);
 }
 
-static void absent_remove(struct daemon *d, uint32_t worker)
+void recover_found(struct daemon *d, uint32_t worker)
 {
         for (struct absent **link = &d->recover.absent; *link; link = &(*link)->next)
                 if ((*link)->worker == worker) {
@@ -377,7 +373,7 @@ static int absent_on_exit(sd_event_source *source, int fd, uint32_t events, void
         (void)source;
         (void)fd;
         (void)events;
-        absent_remove(d, worker);
+        recover_found(d, worker);
         recover_gone_worker(d, worker, "its process ended while it was absent");
         daemon_settle(d);
         return 0;
@@ -391,7 +387,7 @@ static int absent_on_timeout(sd_event_source *source, uint64_t usec, void *userd
 
         (void)source;
         (void)usec;
-        absent_remove(d, worker);
+        recover_found(d, worker);
         recover_gone_worker(d, worker, "it did not come back within absent-timeout");
         daemon_settle(d);
         return 0;
@@ -442,7 +438,7 @@ static void recover_worker(struct daemon *d, const struct core_worker_info *info
         d->recover.absent = absent;
         r = absent_watch(absent, record);
         if (r < 0) {
-                absent_remove(d, info->worker);
+                recover_found(d, info->worker);
                 recover_gone_worker(d, info->worker, r == -ESRCH ? "its process ended" : strerror(-r));
         }
 }
@@ -459,6 +455,21 @@ static void recover_tenants(struct daemon *d)
                 }
 }
 
+/* What was missing of the devices is, until they are looked at again. */
+static void recover_missing(struct daemon *d)
+{
+        struct core_device_info info;
+
+        for (uint32_t i = 0; i < d->store.n_devices; i++) {
+                struct store_device *device = &d->store.devices[i];
+
+                if (!core_device_info(d->core, i, &info) || info.missing_bytes == 0)
+                        continue;
+                device->missing = device->missing_told = info.missing_bytes;
+                dev_thread_was_missing(device->thread, info.missing_bytes);
+        }
+}
+
 static int recover_go_on(struct daemon *d)
 {
         const uint32_t n = core_extent_slots(d->core);
@@ -466,10 +477,10 @@ static int recover_go_on(struct daemon *d)
         struct core_worker_info info;
         int r;
 
-        recover_take_items(d);
         at_work = recover_at_work(d);
         r = at_work ? state_snapshot(d->recover.state, d->core) : -ENOMEM; /* and a log of our own */
         if (r == 0) {
+                recover_missing(d);
                 recover_tenants(d);
                 for (uint32_t i = 0; i < core_worker_slots(d->core); i++)
                         if (core_worker_info(d->core, i, &info))
@@ -493,11 +504,6 @@ const struct state_worker *recover_absent(const struct daemon *d, uint32_t worke
                 if (absent->worker == worker)
                         return state_worker(d->recover.state, worker);
         return NULL;
-}
-
-void recover_found(struct daemon *d, uint32_t worker)
-{
-        absent_remove(d, worker);
 }
 
 void recover_welcome(struct daemon *d, const struct peer *peer, uint64_t ret_token[static 2])

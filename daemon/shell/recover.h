@@ -53,8 +53,8 @@ struct recover {
 /* Finds the holder, and what it has; without either the daemon begins anew. Before the devices are opened. */
 int recover_find(struct daemon *daemon);
 
-/* Whether the devices are those of before; if not, the daemon begins anew. */
-void recover_compare(struct daemon *daemon);
+/* Whether the devices are those of before. If not, the daemon begins anew, and they are to be opened once more. */
+bool recover_compare(struct daemon *daemon);
 
 /* The core's parameters, where there is something to go on with. */
 bool recover_params(const struct daemon *daemon, struct core_params *ret);
@@ -62,7 +62,10 @@ bool recover_params(const struct daemon *daemon, struct core_params *ret);
 /* Builds daemon->core in `arena`: as it was, or anew. From then on events are noted. */
 int recover_core(struct daemon *daemon, void *arena, const struct core_params *params);
 
-/* Takes over what is held, and waits for the workers. After the devices were added. */
+/* Takes over what is held; what the core does not know of is destroyed. Before the devices' threads are started. */
+void recover_take(struct daemon *daemon);
+
+/* Goes on with what was under way, and waits for the workers. After the devices were added. */
 int recover_finish(struct daemon *daemon);
 void recover_close(struct daemon *daemon);
 

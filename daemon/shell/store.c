@@ -60,14 +60,15 @@ static int device_open_any(struct store_device *device, struct dev_options optio
         return 0;
 }
 
-static int device_open(struct store_device *device, const struct config_device *config, uint64_t held, char *error,
-                       size_t error_size)
+static int device_open(struct store_device *device, const struct config_device *config, const struct store_before *before,
+                       char *error, size_t error_size)
 {
         struct dev_options options = config_device_options(config);
         char why[300] = "out of memory";
         int r;
 
-        options.held = held;
+        options.capacity_before = before->capacity;
+        options.made_before = before->made;
         (void)snprintf(device->name, sizeof(device->name), "%s", config->name);
         if (strcmp(config->backend, CONFIG_BACKEND_ANY) == 0) {
                 r = device_open_any(device, options, why, sizeof(why));
@@ -78,14 +79,10 @@ static int device_open(struct store_device *device, const struct config_device *
                 if (r == 0)
                         device->backend->info(device->dev, &device->info);
         }
-        if (r == 0) {
+        if (r == 0)
                 device->virgin_pages = config->virgin_pages == UINT32_MAX ? device_default_virgin_pages(&device->info)
                                                                           : config->virgin_pages;
-                r = dev_thread_new(device->backend, device->dev, &device->thread);
-                if (r < 0)
-                        (void)snprintf(why, sizeof(why), "its thread cannot be started: %s", strerror(-r));
-        }
-        if (r < 0)
+        else
                 (void)snprintf(error, error_size, "[device %s]: %s", config->name, why);
         return r;
 }
@@ -99,9 +96,26 @@ int store_open(struct store *store, const struct config *config, char *error, si
 
         for (uint32_t i = 0; i < config->n_devices; i++) {
                 store->n_devices = i + 1;
-                r = device_open(&store->devices[i], &config->devices[i], store->held[i], error, error_size);
+                r = device_open(&store->devices[i], &config->devices[i], &store->before[i], error, error_size);
                 if (r < 0)
                         return r;
+        }
+        return 0;
+}
+
+int store_start(struct store *store, char *error, size_t error_size)
+{
+        assert(store && error);
+
+        for (uint32_t i = 0; i < store->n_devices; i++) {
+                struct store_device *device = &store->devices[i];
+                int r = dev_thread_new(device->backend, device->dev, &device->thread);
+
+                if (r < 0) {
+                        (void)snprintf(error, error_size, "[device %s]: its thread cannot be started: %s", device->name,
+                                       strerror(-r));
+                        return r;
+                }
         }
         return 0;
 }

@@ -29,12 +29,17 @@ struct store_device {
         uint32_t n_returners;
 };
 
+/* What a device was with the daemon that this one goes on from; all 0: there was none. */
+struct store_before {
+        uint64_t capacity, made; /* bytes */
+};
+
 struct store {
         struct store_device devices[CONFIG_MAX_DEVICES];
         uint32_t n_devices, n_slots;
         struct store_slot *slots; /* a mapping that costs nothing until it is touched */
         uint32_t top;             /* slots ever used */
-        uint64_t held[CONFIG_MAX_DEVICES]; /* set before store_open(): bytes that another daemon made, and that are to be ours */
+        struct store_before before[CONFIG_MAX_DEVICES]; /* set before store_open() */
 };
 
 /* What became of an extent. */
@@ -46,9 +51,11 @@ struct store_result {
         bool tampered;   /* destroyed, but whoever held it can still use the memory */
 };
 
-/* Opens the devices of the configuration and starts their threads; what goes wrong is said in `error`, in a sentence
- * that names the device. */
+/* Opens the devices of the configuration; what goes wrong is said in `error`, in a sentence that names the device. */
 int store_open(struct store *store, const struct config *config, char *error, size_t error_size);
+
+/* Starts their threads, to which the devices belong from then on. */
+int store_start(struct store *store, char *error, size_t error_size);
 
 /* Makes room for that many extents. */
 int store_reserve(struct store *store, uint32_t n_slots);
@@ -72,7 +79,7 @@ bool store_is_leaving(const struct store *store, uint64_t extent);
 /* An extent that another daemon made becomes ours. Takes the fd. */
 void store_adopt(struct store *store, uint64_t extent, uint32_t order, uint32_t worker, int fd);
 
-/* Destroys one that nobody knows any more, at once: before anything was submitted to the device. Takes the fd. */
+/* Destroys one that nobody knows any more, at once: before store_start(). Takes the fd. */
 void store_destroy_stray(struct store *store, uint32_t device, uint32_t order, int fd);
 
 /* log2 of the pages of an extent that is there. */

@@ -44,6 +44,21 @@ code.ok("check", code.seq, 2, 0, 40000)
 code.ok("settle")
 assert missing() == 0, daemon.ctl("devices")
 assert "suspect" not in daemon.text(), daemon.text()
+
+# What others took before a restart is missing after it, and no longer than they have it.
+inode = os.stat(os.environ["KVP_STANDIN_STATE"]).st_ino
+foreign = os.memfd_create("kvpager-standin-%d-0-%d" % (inode, 64 * MIB))
+os.ftruncate(foreign, 64 * MIB)
+code.ok("trim", seq, 30000)  # after something was given back the daemon looks
+until(lambda: missing() > 0, "what others use is missing", seconds=20)
+taken = missing()
+daemon.restart()
+assert missing() == taken, (missing(), taken)
+daemon.kill()
+os.close(foreign)
+daemon.start()
+until(lambda: missing() == 0, lambda: "%d bytes are missing for good" % missing(), seconds=20)
+assert "suspect" not in daemon.text(), daemon.text()
 chat.quit()
 code.quit()
 until(daemon.empty, "everything came back")

@@ -238,7 +238,7 @@ def starts_soon():
         return min(ready)
 
     few = measure(worker.acquire(100), 100)
-    for _ in range(20 if LONG else 4):
+    for _ in range(18 if LONG else 4):
         seq = worker.acquire(100)
         for i in range(1, 26):  # a page of each of 32 planes
             worker.grow(seq, 256 * i - 20)

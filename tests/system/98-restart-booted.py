@@ -27,12 +27,6 @@ def pid_of(box, unit):
     return int(box.show(unit, "MainPID"))
 
 
-def again(box, before):
-    """Until another daemon serves than that one."""
-    until(lambda: pid_of(box, "kvpagerd.service") not in (0, before) and box.show("kvpagerd.service", "ActiveState") == "active",
-          "kvpagerd does not come back", 20)
-
-
 def replays_on(box, how, times):
     holder = pid_of(box, "kvpager-holder.service")
     replay = box.popen("kvpager-replay", "--verify", "--tenants", "2", "--requests", "20" if not LONG else "400", "--seed", "5", "--json",
@@ -41,7 +35,7 @@ def replays_on(box, how, times):
     while replay.poll() is None and done < times:
         before = pid_of(box, "kvpagerd.service")
         how(box, before)
-        again(box, before)
+        until_active(box, "kvpagerd.service", before)
         done += 1
         time.sleep(0.1)
     result = json.loads(replay.stdout.read())
@@ -86,6 +80,21 @@ def time_of_restart(box, unit):
     return time.monotonic() - began
 
 
+def until_active(box, unit, before):
+    until(lambda: pid_of(box, unit) not in (0, before) and box.show(unit, "ActiveState") == "active", unit + " does not come back", 20)
+
+
+def time_of_kill(box, unit, served):
+    """From kill -9 until served(pid of before) returns."""
+    before = pid_of(box, unit)
+    began = time.monotonic()
+    kill(box, before)
+    served(before)
+    taken = time.monotonic() - began
+    until_active(box, unit, before)
+    return taken
+
+
 def extents_of(worker):
     stats = worker.stats()
     return stats["live_bytes"] // 65536, stats["grants"] - stats["returns"] - stats["refusals"]
@@ -120,14 +129,21 @@ def answers_soon(box, layers, tokens, pages):
         stalls.append(time.monotonic() - stall)
         assert restarting.wait(20) == 0
         ours.append(time.monotonic() - began)
-        lengths[seq] += 5000
+        lengths[seq] += 2500
         worker.grow(seq, lengths[seq])
         first.append(time.monotonic() - began)
+    killed, dead = [], []
+    for _ in range(3 if not LONG else 11):
+        dead.append(time_of_kill(box, "empty.service", lambda before: until_active(box, "empty.service", before)))
+        lengths[seq] += 2500
+        killed.append(time_of_kill(box, "kvpagerd.service", lambda _: worker.grow(seq, lengths[seq])))
     worker.ok("settle")
     assert extents_of(worker)[0] > had[0]
     box.check()
     with open(box.path("/proc/%d/status" % pid_of(box, "kvpagerd.service"))) as f:
         resident = next(int(line.split()[1]) for line in f if line.startswith("VmRSS:"))
+    print("kill -9: empty unit active after %.0f ms, kvpagerd's first grant after %.0f ms, %.0f ms at most" %
+          (1e3 * statistics.median(dead), 1e3 * statistics.median(killed), 1e3 * max(killed)))
     print("%d pages in %d extents: empty unit %.0f ms, kvpagerd %.0f ms, its first grant after %.0f ms, a step meanwhile %.2f ms at most; "
           "%.1f MiB resident" % (*had, *(1e3 * statistics.median(x) for x in (empty, ours, first)), 1e3 * max(stalls), resident / 1024))
     # Both are mostly systemd's; on a busy machine either may be late.

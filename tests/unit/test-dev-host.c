@@ -190,6 +190,20 @@ Test(dev_host, hugepages)
         host->close(dev);
 }
 
+/* All huge pages are with the workers, and the memory may be somebody else's by now: that is no reason not to go on. */
+Test(dev_host, goes_on_whatever_is_free)
+{
+        struct dev_options options = { .name = "host", .hugepages = true, .capacity = 8 * MIB, .capacity_before = 64 * MIB };
+        struct dev_info info;
+        struct dev *dev = NULL;
+
+        cr_assert_eq(host->open(&options, &dev, error, sizeof(error)), 0, "%s", error);
+        host->info(dev, &info);
+        cr_expect_eq(info.capacity, 64 * MIB);
+        cr_expect_eq(info.page_size, 2 * MIB);
+        host->close(dev);
+}
+
 Test(dev_host, an_extent)
 {
         struct dev_options options = { .name = "host", .page_size = 64 * KIB, .capacity = 64 * MIB };

@@ -26,6 +26,7 @@ static void setup(void)
         config->devices[0].capacity.bytes = 64 * 65536;
         cr_assert_eq(store_open(&store, config, error, sizeof(error)), 0, "%s", error);
         cr_assert_eq(store_reserve(&store, 16), 0);
+        cr_assert_eq(store_start(&store, error, sizeof(error)), 0, "%s", error);
         free(config);
 }
 
