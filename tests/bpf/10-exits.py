@@ -5,7 +5,7 @@ import resource
 import signal
 
 from observer import Observer, until
-from box import Daemon, MIB
+from box import Daemon, MIB, suspend
 from raw import ADMIN, Raw
 
 WAYS = ("status 0", "status 7", "signal 9", "signal 11, core", "signal 15", "out of memory")
@@ -68,7 +68,7 @@ def child(way, tenant):
 truth = {}
 for first in range(0, N, 50):
     if first == 200:  # it hears of the next hundred late
-        observer.process.send_signal(signal.SIGSTOP)
+        suspend(observer.pid)
     if first == 300:
         observer.process.send_signal(signal.SIGCONT)
     pids = {child(i % 6, (b"chat", b"code")[i % 2]): i for i in range(first, first + 50)}

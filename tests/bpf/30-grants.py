@@ -5,7 +5,7 @@ import signal
 import threading
 
 from observer import Observer, until
-from box import Daemon, MIB
+from box import Daemon, MIB, suspend
 from cuda import Truth
 import cgroups
 
@@ -113,7 +113,7 @@ for stage, symbol in (("import", "cuMemImportFromShareableHandle"), ("map", "cuM
     w.quit()
 
 w = worker(daemon, "socket")
-os.kill(daemon.pid, signal.SIGSTOP)
+suspend(daemon.pid)
 again = threading.Timer(1.5 * SLOW_USEC / 1e6, os.kill, (daemon.pid, signal.SIGCONT))
 again.start()
 w.grow(w.acquire(100), 100)
@@ -129,7 +129,7 @@ hog.grow(seq, 28000)  # 54 MiB of 64
 hog.ok("release", seq)
 until(lambda: daemon.tenant("code")["idle_bytes"] > 50 * MIB, "it is idle")
 w = worker(daemon, "reclaim")
-os.kill(hog.pid, signal.SIGSTOP)
+suspend(hog.pid)
 again = threading.Timer(1.5 * SLOW_USEC / 1e6, os.kill, (hog.pid, signal.SIGCONT))
 again.start()
 w.grow(w.acquire(16000), 16000)

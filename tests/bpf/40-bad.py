@@ -6,7 +6,7 @@ import signal
 import subprocess
 
 from observer import PROGRAM, Observer, temporary_folder, until
-from box import Daemon
+from box import Daemon, suspend
 from cuda import LIBRARY, Program, Truth
 from raw import Raw
 
@@ -118,7 +118,7 @@ while came < N:
 until(lambda: len([e for e in observer.json()["exits"]]) == 0 and observer.json()["kvpagerd"]["connected"], "it follows")
 until(lambda: len(daemon.ctl("workers")["workers"]) == N, "all are workers")
 observer.json()
-os.kill(observer.pid, signal.SIGSTOP)
+suspend(observer.pid)
 for pid in pids:
     os.kill(pid, signal.SIGUSR1)
     os.waitpid(pid, 0)

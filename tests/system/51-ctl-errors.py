@@ -6,7 +6,7 @@ import signal
 import subprocess
 import time
 
-from box import BIN, Daemon, temporary_folder, until
+from box import BIN, Daemon, suspend, temporary_folder, until
 
 NOBODY = 65534
 COMMANDS = ("status", "devices", "tenants", "workers", "caches", "counters", "check")
@@ -53,7 +53,7 @@ else:
     os.chmod(daemon.socket, 0o666)
 
 # Hung: the command ends by its time, with an error.
-os.kill(daemon.pid, signal.SIGSTOP)
+suspend(daemon.pid)
 for words in [(command,) for command in COMMANDS] + list(PICTURES):
     fails(*words, "--timeout=200ms", socket=daemon.socket, says=("did not answer in time", daemon.socket))
 

@@ -5,7 +5,7 @@ import os
 import signal
 import statistics
 
-from box import Daemon, until
+from box import Daemon, suspend, until
 
 LONG = bool(os.environ.get("KVP_LONG"))
 DEADLINE = 1.0  # seconds: reclaim-deadline
@@ -50,7 +50,7 @@ for attempt in range(6 if LONG else 1):
     idle.append(load(3 if LONG else 1, seed)[0])
     stir()
     overdue, asked = daemon.counter("revokes_overdue"), daemon.tenant("victim")["revokes"]
-    victim.process.send_signal(signal.SIGSTOP)
+    suspend(victim.pid)
     for _ in range(10):  # on a busy machine it can take a while until it is its turn to be asked
         first.append(load(1.5 * DEADLINE, seed, waits=True)[1])
         if daemon.tenant("victim")["revokes"] > asked:

@@ -5,7 +5,7 @@ import resource
 import signal
 import socket
 
-from box import Daemon, MIB, until
+from box import Daemon, MIB, suspend, until
 from raw import ADMIN, EVENTS_GET, HELLO, REVOKED, ROWS, Raw, grow_item, hello
 
 import struct
@@ -149,7 +149,7 @@ others = other.acquire(2048)
 other.grow(mine, 2048)
 stopped.ok("release", row)
 until(lambda: daemon.tenant("a")["idle_bytes"] >= MIB, "what it was granted is acknowledged")
-stopped.process.send_signal(signal.SIGSTOP)
+suspend(stopped.pid)
 following_events("tenant_set", "limits_applied", "worker_connected", "worker_connected")
 assert admin.set("b", "memory.min=2M") == "applied"
 assert admin.set("a", "memory.max=256K") == "deferred"

@@ -10,7 +10,7 @@ import signal
 import socket
 import subprocess
 
-from box import BIN, Daemon, MIB, until
+from box import BIN, Daemon, MIB, suspend, until
 from openmetrics import Text, Wrong
 
 TOP = os.environ["KVP_TOP"]
@@ -241,7 +241,7 @@ for client, process in several:
     ended(process)
 
 # A daemon that hangs, and one that is gone, are answers.
-os.kill(daemon.pid, signal.SIGSTOP)
+suspend(daemon.pid)
 answer, body = request(options=["--timeout=100ms"])
 assert answer.status == 503 and b"did not answer in time" in body and answer.getheader("Content-Type").startswith("text/plain"), body
 os.kill(daemon.pid, signal.SIGCONT)

@@ -6,7 +6,7 @@ import signal
 import socket
 import time
 
-from box import Daemon, MIB, until
+from box import Daemon, MIB, suspend, until
 from raw import Raw, daemons_fds
 
 CONFIG = """
@@ -71,7 +71,7 @@ for row in rows:
 hung.ok("release", rows.pop())
 hung.ok("settle")
 assert daemon.tenant("hangs")["current_bytes"] >= 14 * MIB
-os.kill(hung.pid, signal.SIGSTOP)
+suspend(hung.pid)
 began = time.monotonic()
 more = bystander.acquire(4096)
 answer = bystander.step((more, 3000), timeout=10000000)

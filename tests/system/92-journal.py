@@ -7,7 +7,7 @@ import signal
 import time
 
 from booted import Box, installed_tree
-from box import until
+from box import suspend, until
 
 CONFIG = """
 [device d]
@@ -167,7 +167,7 @@ with Box() as box:
     waits_for_nobody(box, "the journal", lambda: box.run("kill", "-STOP", str(journald)), lambda: box.run("kill", "-CONT", str(journald)))
     says_what_was_lost(box)
     # Who watches it is stopped too, and must not find that it was not fed.
-    waits_for_nobody(box, "process 1", lambda: os.kill(box.pid1, signal.SIGSTOP), lambda: os.kill(box.pid1, signal.SIGCONT))
+    waits_for_nobody(box, "process 1", lambda: suspend(box.pid1), lambda: os.kill(box.pid1, signal.SIGCONT))
     is_back_at_once(box)
     is_watched(box)
     backs_off(box)

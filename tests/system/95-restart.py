@@ -126,7 +126,7 @@ def who_does_not_come_back():
     assert charged > 0
     daemon.kill()
     dies.kill()
-    stopped.process.send_signal(signal.SIGSTOP)
+    suspend(stopped.pid)
     daemon.start()
     daemon.resumed(1)
     until(lambda: daemon.tenant("a")["current_bytes"] == 0, "who died while the daemon was not there is charged on")
@@ -145,7 +145,7 @@ def who_does_not_come_back():
     worker.create(rows=4, tokens=4096)
     worker.grow(worker.acquire(1000), 1000)
     daemon.kill()
-    worker.process.send_signal(signal.SIGSTOP)
+    suspend(worker.pid)
     daemon.start()
     assert daemon.tenant("a")["current_bytes"] > 0
     worker.kill()

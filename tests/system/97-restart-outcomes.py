@@ -174,7 +174,7 @@ def the_holder():
     end(daemon, workers)
     # A holder that hangs is given up, and serves again when it does.
     daemon, workers = begin()
-    daemon.holder.send_signal(signal.SIGSTOP)
+    suspend(daemon.holder.pid)
     seq = workers[0].acquire(10)
     for i in range(30):
         workers[0].grow(workers[0].seq, 1000 + 100 * i)

@@ -31,6 +31,17 @@ def until(condition, what, seconds=10.0):
         time.sleep(0.002)
 
 
+def suspend(pid):
+    """Sends SIGSTOP and waits until no thread of it runs any more: a signal is on its way for a while."""
+    os.kill(pid, signal.SIGSTOP)
+
+    def states():
+        for task in os.listdir("/proc/%d/task" % pid):
+            with open("/proc/%d/task/%s/stat" % (pid, task)) as f:
+                yield f.read().rpartition(")")[2].split()[0]
+    until(lambda: set(states()) == {"T"}, "%d does not stop" % pid)
+
+
 def shmem_kib():
     with open("/proc/meminfo") as f:
         return next(int(line.split()[1]) for line in f if line.startswith("Shmem:"))

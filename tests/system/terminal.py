@@ -178,10 +178,17 @@ class Terminal:
         self.screen.write(self.decoder.decode(data))
         return True
 
+    def holds(self, condition):
+        """Whether condition(text) of the screen. A picture comes in parts: where a part is missing, it does not hold yet."""
+        try:
+            return condition(self.screen.text())
+        except (LookupError, ValueError):
+            return False
+
     def until(self, condition, what, seconds=20):
         """Until the screen is such that condition(text)."""
         end = time.monotonic() + seconds
-        while not condition(self.screen.text()):
+        while not self.holds(condition):
             left = end - time.monotonic()
             more = left > 0 and (self.read(left) or self.process.poll() is None)
             assert more, "%s is not on the screen:\n%s" % (what, self.screen.text())
