@@ -19,19 +19,12 @@
 #include "observer.h"
 #include "snapshot.h"
 
-#define GROUPS_MAX 1024u
-#define TOLD_MAX   4096u
-#define DIRTY_MAX  1024u
+#define TOLD_MAX  4096u
+#define DIRTY_MAX 1024u
 
 struct told {
         uint32_t pid, device;
         uint64_t bytes;
-};
-
-/* What a cgroup's number means, as long as we know. */
-struct place {
-        uint64_t id;
-        char path[256];
 };
 
 struct cudamem {
@@ -42,8 +35,6 @@ struct cudamem {
         bool all_dirty;
         struct told told[TOLD_MAX];
         uint32_t n_told;
-        struct place places[GROUPS_MAX];
-        uint32_t n_places;
 };
 
 static const struct {
@@ -230,45 +221,6 @@ void cudamem_attach(struct observer *o, const char *path, const char *shown)
 
 /* ---- what processes have taken ---- */
 
-/* The cgroup of a living process as a path of the unified hierarchy. */
-static bool read_cgroup(uint32_t pid, char *ret, size_t size)
-{
-        char path[32], line[4200];
-        bool found = false;
-        FILE *file;
-
-        (void)snprintf(path, sizeof(path), "/proc/%u/cgroup", pid);
-        file = fopen(path, "re");
-        while (file && !found && fgets(line, sizeof(line), file)) {
-                found = strncmp(line, "0::", 3) == 0;
-                line[strcspn(line, "\n")] = 0;
-        }
-        if (file)
-                (void)fclose(file);
-        if (!found || strlen(line + 3) >= size)
-                return false;
-        memcpy(ret, line + 3, strlen(line + 3) + 1);
-        return true;
-}
-
-/* Its path, as a process of it said when it was first seen; NULL: none did while it lived. */
-static const char *place_of(struct cudamem *c, uint64_t id, uint32_t pid)
-{
-        struct place *place;
-
-        for (uint32_t i = 0; i < c->n_places; i++)
-                if (c->places[i].id == id)
-                        return c->places[i].path;
-        if (pid == 0 || c->n_places == GROUPS_MAX)
-                return NULL;
-        place = &c->places[c->n_places];
-        if (!read_cgroup(pid, place->path, sizeof(place->path)))
-                return NULL;
-        place->id = id;
-        c->n_places++;
-        return place->path;
-}
-
 void cudamem_record(struct observer *o, const struct record_process *record)
 {
         struct cudamem *c = o->cudamem;
@@ -343,7 +295,7 @@ static int tell_one(struct observer *o, struct batch *batch, uint32_t pid, uint3
                                                .uid = process ? process->uid : 0,
                                                .gid = process ? process->gid : 0,
                                                .device = device == DEVICE_UNKNOWN ? UINT32_MAX : device };
-        place = process ? place_of(c, process->cgroup, pid) : NULL;
+        place = process ? place_of(o, process->cgroup, pid) : NULL;
         (void)snprintf(item->cgroup, sizeof(item->cgroup), "%s", place ? place : "");
         for (char *text = item->cgroup; *text; text++)
                 if ((unsigned char)*text < 0x20 || *text == 0x7f)
@@ -367,7 +319,7 @@ static int tell_process(struct observer *o, struct batch *batch, uint32_t pid)
         (void)bpf_map__delete_elem(o->cudamem->bpf->maps.told, &pid, sizeof(pid), 0); /* before it is looked at */
         is_there = bpf_map__lookup_elem(processes, &pid, sizeof(pid), &process, sizeof(process), 0) == 0;
         if (is_there)
-                (void)place_of(o->cudamem, process.cgroup, pid);
+                (void)place_of(o, process.cgroup, pid);
         if (!o->reports || !o->daemon.connected || pid == o->daemon.pid)
                 return 0;
         for (uint32_t device = 0; device < SHARED_DEVICES && r == 0; device++)
@@ -413,18 +365,6 @@ void cudamem_tell(struct observer *o)
 
 /* ---- JSON ---- */
 
-static json_t *histogram_json(const struct histogram *histogram)
-{
-        json_t *array = json_array();
-        unsigned n = SHARED_SLOTS;
-
-        while (n > 0 && histogram->slots[n - 1] == 0)
-                n--;
-        for (unsigned i = 0; i < n; i++)
-                (void)json_array_append_new(array, ctl_json_number(histogram->slots[i]));
-        return array;
-}
-
 static json_t *calls_json(const struct group *group)
 {
         json_t *object = json_object();
@@ -438,7 +378,7 @@ static json_t *calls_json(const struct group *group)
                                           json_pack("{s:o, s:o, s:o, s:o, s:o}", "calls", ctl_json_number(s->calls),
                                                     "returned", ctl_json_number(s->returned), "failed",
                                                     ctl_json_number(s->failed), "bytes", ctl_json_number(s->bytes),
-                                                    "nsec", histogram_json(&s->nsec)));
+                                                    "nsec", observer_histogram_json(&s->nsec)));
         }
         return object;
 }
@@ -452,7 +392,7 @@ static uint64_t sum_of(const struct process *process)
         return sum;
 }
 
-static json_t *processes_json(const struct observer *o)
+static json_t *processes_json(struct observer *o)
 {
         struct cudamem *c = o->cudamem;
         json_t *array = json_array();
@@ -465,7 +405,7 @@ static json_t *processes_json(const struct observer *o)
 
                 if (bpf_map__lookup_elem(c->bpf->maps.processes, &pid, sizeof(pid), &process, sizeof(process), 0) < 0)
                         continue;
-                place = place_of(c, process.cgroup, pid);
+                place = place_of(o, process.cgroup, pid);
                 devices = json_array();
                 for (unsigned i = 0; i < SHARED_DEVICES; i++)
                         if (process.bytes[i] > 0)
@@ -511,7 +451,7 @@ json_t *cudamem_json(struct observer *o)
                 return json_null();
         }
         for (; bpf_map__get_next_key(c->bpf->maps.groups, before, &id, sizeof(id)) == 0; before = &id) {
-                const char *place = place_of(c, id, 0);
+                const char *place = place_of(o, id, 0);
 
                 if (bpf_map__lookup_elem(c->bpf->maps.groups, &id, sizeof(id), &group, sizeof(group), 0) < 0)
                         continue;

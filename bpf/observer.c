@@ -212,6 +212,7 @@ static int on_tick(sd_event_source *source, uint64_t usec, void *userdata)
 
         (void)usec;
         scan_tick(o);
+        machine_look(o);
         say_why_not(o);
         observer_drain(o);
         (void)sd_event_source_set_time_relative(source, TICK_USEC);
@@ -235,6 +236,7 @@ int observer_open(struct observer *o)
         worked += exits_open(o) == 0;
         worked += cudamem_open(o) == 0;
         worked += pager_open(o) == 0;
+        worked += machine_open(o) == 0;
         if (worked > 0)
                 scan_open(o);
         say_why_not(o);
@@ -254,13 +256,33 @@ void observer_close(struct observer *o)
         o->ring_source = sd_event_source_disable_unref(o->ring_source);
         daemon_close(o);
         ring_buffer__free(o->ring);
+        machine_close(o);
         pager_close(o);
         cudamem_close(o);
         exits_close(o);
         scan_close(o);
+        place_close(o);
         o->event = sd_event_unref(o->event);
         free(o->probes);
         o->probes = NULL;
+}
+
+json_t *observer_histogram_json(const struct histogram *histogram)
+{
+        json_t *array = json_array();
+        unsigned n = SHARED_SLOTS;
+
+        while (n > 0 && histogram->slots[n - 1] == 0)
+                n--;
+        for (unsigned i = 0; i < n; i++)
+                (void)json_array_append_new(array, ctl_json_number(histogram->slots[i]));
+        return array;
+}
+
+json_t *observer_stage_json(const struct stage_stats *stage)
+{
+        return json_pack("{s:o, s:o, s:o}", "count", ctl_json_number(stage->count), "nsec",
+                         ctl_json_number(stage->nsec), "histogram", observer_histogram_json(&stage->histogram));
 }
 
 static json_t *probes_json(const struct observer *o)
@@ -286,10 +308,11 @@ json_t *observer_json(struct observer *o)
         struct utsname kernel;
 
         observer_drain(o);
+        machine_look(o);
         (void)uname(&kernel);
-        return json_pack("{s:s, s:s, s:o, s:o, s:{s:I, s:o, s:o}, s:o, s:o, s:o}", "version", KVPAGER_VERSION, "kernel",
-                         kernel.release, "kvpagerd", daemon_json(o), "probes", probes_json(o), "ring", "bytes",
-                         (json_int_t)o->ring_bytes, "records", ctl_json_number(o->records), "lost",
+        return json_pack("{s:s, s:s, s:o, s:o, s:{s:I, s:o, s:o}, s:o, s:o, s:o, s:o}", "version", KVPAGER_VERSION,
+                         "kernel", kernel.release, "kvpagerd", daemon_json(o), "probes", probes_json(o), "ring",
+                         "bytes", (json_int_t)o->ring_bytes, "records", ctl_json_number(o->records), "lost",
                          ctl_json_number(observer_lost(o)), "exits", exits_json(o), "cudamem", cudamem_json(o), "pager",
-                         pager_json(o));
+                         pager_json(o), "machine", machine_json(o));
 }

@@ -2,8 +2,9 @@
  *
  * observer.h -- kvpager-observe: one loop that loads the programs, listens to them, and tells kvpagerd.
  *
- * Each program has a part of its own (exits.c, cudamem.c, pager.c), which loads it or says why it cannot; the others
- * work without it. What is attached, and why something is not, stands in one table of probes. All on one thread.
+ * Each program has a part of its own (exits.c, cudamem.c, pager.c, machine.c), which loads it or says why it cannot;
+ * the others work without it. What is attached, and why something is not, stands in one table of probes. All on one
+ * thread.
  */
 #ifndef BPF_OBSERVE_H
 #define BPF_OBSERVE_H
@@ -25,7 +26,7 @@
 
 /* A place in the kernel or in a program that is watched, or was meant to be. */
 struct probe {
-        const char *program; /* whose: exit, cudamem, pager */
+        const char *program; /* whose: exit, cudamem, pager, machine */
         char name[64], kind[16], target[256];
         char instruction[16]; /* a uprobe's: what stands there, as far as it matters for the cost */
         bool attached;
@@ -76,6 +77,9 @@ struct observer {
         struct exits exits;
         struct cudamem *cudamem;
         struct pager *pager;
+        struct machine *machine;
+        struct place *places; /* of cgroups */
+        uint32_t n_places;
         uint64_t records, lost_told;
 };
 
@@ -107,6 +111,9 @@ uint64_t observer_lost(const struct observer *o);
 void observer_drain(struct observer *o);
 
 json_t *observer_json(struct observer *o);
+
+json_t *observer_histogram_json(const struct histogram *histogram);
+json_t *observer_stage_json(const struct stage_stats *stage);
 
 /* kvpagerd is there, and knows nothing yet of what was told to another one. */
 void observer_connected(struct observer *o);
@@ -145,6 +152,18 @@ int pager_open(struct observer *o);
 void pager_close(struct observer *o);
 void pager_attach(struct observer *o, const char *path, const char *shown); /* a libkvpager.so.0 or kvpagerd */
 json_t *pager_json(struct observer *o);
+
+/* ---- machine.c ---- */
+int machine_open(struct observer *o);
+void machine_close(struct observer *o);
+void machine_look(struct observer *o); /* at what is gone later */
+json_t *machine_json(struct observer *o);
+
+/* ---- place.c: where a cgroup is ---- */
+
+/* Its path in the unified hierarchy, which stays ours; NULL: not known. `pid`: a process of it, as of now; 0: none. */
+const char *place_of(struct observer *o, uint64_t id, uint32_t pid);
+void place_close(struct observer *o);
 
 /* ---- daemon.c: the connection to kvpagerd ---- */
 int daemon_open(struct observer *o);

@@ -137,19 +137,6 @@ void pager_attach(struct observer *o, const char *path, const char *shown)
 
 /* ---- JSON ---- */
 
-static json_t *stage_json(const struct stage_stats *stage)
-{
-        json_t *array = json_array();
-        unsigned n = SHARED_SLOTS;
-
-        while (n > 0 && stage->histogram.slots[n - 1] == 0)
-                n--;
-        for (unsigned i = 0; i < n; i++)
-                (void)json_array_append_new(array, ctl_json_number(stage->histogram.slots[i]));
-        return json_pack("{s:o, s:o, s:o}", "count", ctl_json_number(stage->count), "nsec",
-                         ctl_json_number(stage->nsec), "histogram", array);
-}
-
 json_t *pager_json(struct observer *o)
 {
         struct pager *p = o->pager;
@@ -167,9 +154,9 @@ json_t *pager_json(struct observer *o)
                 if (bpf_map__lookup_elem(p->bpf->maps.pagers, &id, sizeof(id), &stats, sizeof(stats), 0) < 0)
                         memset(&stats, 0, sizeof(stats));
                 for (unsigned i = 0; i < STAGES; i++)
-                        (void)json_object_set_new(grants, stages[i], stage_json(&stats.stages[i]));
+                        (void)json_object_set_new(grants, stages[i], observer_stage_json(&stats.stages[i]));
                 for (unsigned i = 0; i <= STAGES; i++)
-                        (void)json_object_set_new(stalls, stages[i], stage_json(&stats.stalls[i]));
+                        (void)json_object_set_new(stalls, stages[i], observer_stage_json(&stats.stalls[i]));
                 (void)json_array_append_new(groups,
                                             json_pack("{s:o, s:o, s:o, s:o}", "id", ctl_json_number(id), "name",
                                                       ctl_json_text(stats.name), "grants", grants, "stalls", stalls));

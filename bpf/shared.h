@@ -159,4 +159,34 @@ struct pager_stats {
         char name[SHARED_GROUP]; /* of the cgroup, as above */
 };
 
+/* ---- machine ---- */
+
+#define SHARED_CPUS 1024u
+
+/* What a mapper thread that is off a CPU waits for. X(name, what it is) */
+#define SHARED_WAITS(X)                                                                                                \
+        X(cpu, "ready to run, while others had the CPUs")                                                              \
+        X(blocked, "in the kernel, where no signal wakes it: for the disk, a lock of it, a driver")                    \
+        X(asleep, "until there is something to do")
+
+enum wait {
+#define X(name, what) WAIT_##name,
+        SHARED_WAITS(X)
+#undef X
+                WAITS
+};
+
+/* By cgroup of mapper threads. */
+struct machine_stats {
+        struct stage_stats waits[WAITS]; /* of its mapper threads */
+        uint64_t major_faults;           /* of all its threads */
+        uint64_t pid;                    /* of the process whose mapper was seen first */
+        char name[SHARED_GROUP];         /* of the cgroup, as above */
+};
+
+/* Each CPU counts on a cache line of its own. */
+struct cpu {
+        uint64_t switches, unused[7];
+};
+
 #endif

@@ -103,6 +103,38 @@ static void show_stages(json_t *stages, const char *what, FILE *out)
         }
 }
 
+static void show_pressure(const json_t *pressure, const char *before, FILE *out)
+{
+        const char *name, *between = before;
+        json_t *resource;
+
+        json_object_foreach((json_t *)pressure, name, resource) if (json_is_object(resource))
+        {
+                (void)fprintf(out, "%s%s %.1f %%", between, name,
+                              json_number_value(json_object_get(json_object_get(resource, "some"), "percent")));
+                between = ", ";
+        }
+        if (between != before)
+                (void)fputs(" of the last 10 s\n", out);
+}
+
+static void show_machine(const json_t *machine, FILE *out)
+{
+        const json_t *groups = json_object_get(machine, "cgroups");
+        json_t *group;
+        size_t i;
+
+        (void)fputc('\n', out);
+        show_pressure(json_object_get(machine, "pressure"), "pressure: some waited for ", out);
+        json_array_foreach(groups, i, group)
+        {
+                (void)fprintf(out, "\n%s: %" PRIu64 " major faults\n", group_name(group),
+                              number(group, "major_faults"));
+                show_stages(json_object_get(group, "mapper"), "mapper", out);
+                show_pressure(json_object_get(group, "pressure"), "  some waited for ", out);
+        }
+}
+
 int show_summary(const json_t *snapshot, FILE *out)
 {
         const json_t *ring = json_object_get(snapshot, "ring"), *daemon = json_object_get(snapshot, "kvpagerd");
@@ -122,6 +154,7 @@ int show_summary(const json_t *snapshot, FILE *out)
                 show_stages(json_object_get(group, "grants"), "grant", out);
                 show_stages(json_object_get(group, "stalls"), "stall", out);
         }
+        show_machine(json_object_get(snapshot, "machine"), out);
         return ferror(out) ? -1 : 0;
 }
 
@@ -156,6 +189,7 @@ int show_histograms(const json_t *snapshot, FILE *out)
 {
         const json_t *memory = json_object_get(json_object_get(snapshot, "cudamem"), "cgroups");
         const json_t *pager = json_object_get(json_object_get(snapshot, "pager"), "cgroups");
+        const json_t *machine = json_object_get(json_object_get(snapshot, "machine"), "cgroups");
         json_t *group, *entry;
         char title[512];
         const char *name;
@@ -179,6 +213,11 @@ int show_histograms(const json_t *snapshot, FILE *out)
                                        name);
                         show_histogram(json_object_get(entry, "histogram"), title, out);
                 }
+        }
+        json_array_foreach(machine, i, group) json_object_foreach(json_object_get(group, "mapper"), name, entry)
+        {
+                (void)snprintf(title, sizeof(title), "%s: mapper threads, %s", group_name(group), name);
+                show_histogram(json_object_get(entry, "histogram"), title, out);
         }
         return ferror(out) ? -1 : 0;
 }

@@ -30,6 +30,10 @@ struct css_set {
 
 struct mm_struct;
 
+struct sched_info {
+        unsigned long long run_delay; /* nanoseconds that it was ready and had no CPU */
+};
+
 struct signal_struct {
         atomic_t live; /* threads that have not ended */
         unsigned int flags;
@@ -38,12 +42,14 @@ struct signal_struct {
 };
 
 struct task_struct {
+        unsigned int __state;
         int pid, tgid;
         int exit_code;
         struct task_struct *group_leader;
         struct signal_struct *signal;
         struct css_set *cgroups;
         unsigned long long start_boottime;
+        struct sched_info sched_info;
         char comm[16];
 };
 

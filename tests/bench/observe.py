@@ -167,7 +167,7 @@ def hits(options, folder):
         print("  %-32s %7.0f" % (what, min(o[name] for o in on) - min(o[name] for o in off)))
     nsec_a_hit = min(o["probe"] for o in on) - min(o["probe"] for o in off)
     print("of which the programs")
-    for name in ("call_begins", "call_returns", "map_done", "process_exit", "memory_exit", "memory_exec"):
+    for name in ("call_begins", "call_returns", "map_done", "process_exit", "memory_exit", "memory_exec", "switches"):
         if name in programs:
             print("  %-32s %7.0f" % (name, programs[name]))
     return nsec_a_hit

@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 
-from observer import PROGRAM, Observer, temporary_folder, until
+from observer import PROGRAM, Observer, mounted, temporary_folder, until
 from box import Daemon, suspend
 from cuda import LIBRARY, Program, Truth
 from raw import Raw
@@ -13,11 +13,6 @@ from raw import Raw
 daemon = Daemon(capacity="64M", page_size="64K", tenants=("chat",))
 USER = ["setpriv", "--reuid=12345", "--regid=12345", "--clear-groups"]
 env = dict(os.environ, KVPAGER_SOCKET=daemon.socket, KVPAGER_OBSERVE_SOCKET="/nonexistent")
-
-
-def mounted(command):
-    """A prefix that runs a program after `command`, in mounts of its own."""
-    return ["unshare", "--mount", "sh", "-ec", command + '; exec "$@"', "sh"]
 
 
 def inject(error):

@@ -15,6 +15,11 @@ from box import BIN, TESTS, temporary_folder, until  # noqa: E402,F401
 PROGRAM = BIN + "/kvpager-observe"
 
 
+def mounted(command):
+    """A prefix that runs a program after `command`, in mounts of its own."""
+    return ["unshare", "--mount", "sh", "-ec", command + '; exec "$@"', "sh"]
+
+
 class Observer:
     """Serves when this returns: what it can attach to is attached."""
 

@@ -13,7 +13,9 @@
  *      stats                                             stats NAME=VALUE...
  *      disconnect | connect                              ok | error ERRNO     (it is connected to begin with)
  *      fork                                              ok | error ERRNO     (what a step of a child says; ok is
- * ECHILD) quit
+ *                                                                              ECHILD)
+ *      block TIMES USEC                                  ok | error ERRNO     (as a thread of a mapper's name)
+ *      quit
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -23,7 +25,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <kvpager.h>
@@ -218,6 +222,33 @@ static int fork_and_step(void)
         return WEXITSTATUS(status) == ECHILD ? 0 : -WEXITSTATUS(status);
 }
 
+/* Blocks in the kernel, where no signal wakes it, until a child has slept. */
+static int block_once(const struct timespec *pause)
+{
+        const pid_t child = vfork(); // NOLINT: that its caller is blocked meanwhile is what it is for
+
+        if (child == 0) {
+                (void)nanosleep(pause, NULL);
+                _exit(0);
+        }
+        return child < 0 || waitpid(child, NULL, 0) < 0 ? -errno : 0;
+}
+
+static int block(const char *args)
+{
+        char *rest;
+        const unsigned long times = strtoul(args, &rest, 10);
+        const struct timespec pause = { .tv_nsec = strtol(rest, NULL, 10) * 1000 };
+        int r = 0;
+
+        (void)prctl(PR_SET_NAME, "kvp-mapper");
+        for (unsigned long i = 0; i < times && r == 0; i++)
+                r = block_once(&pause);
+        (void)nanosleep(&pause, NULL); /* a wait is known once it leaves the CPU again */
+        (void)prctl(PR_SET_NAME, "test-worker");
+        return r;
+}
+
 static int disconnect(void)
 {
         kvp_disconnect(conn);
@@ -263,6 +294,8 @@ static bool obey(char *line)
                 trim(args);
         else if (!strcmp(line, "fork"))
                 answer(fork_and_step());
+        else if (!strcmp(line, "block"))
+                answer(block(args));
         else if (!strcmp(line, "settle"))
                 answer(kvp_cache_settle(cache, 5000000));
         else if (!strcmp(line, "stats"))

@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: MIT
+"""What the machine itself makes workers wait for: a mapper's time without a CPU and asleep is the kernel's own, to the nanosecond;
+where it is blocked, and pages that come from a disk, are told apart; pressure is what the kernel's files say."""
+import json
+import mmap
+import os
+import subprocess
+import sys
+
+from observer import PROGRAM, Observer, mounted
+from box import Daemon, temporary_folder
+import cgroups
+
+NAME = "kvp-%d-machine" % os.getpid()
+MAJOR = """
+import mmap, os, resource, sys
+before = resource.getrusage(resource.RUSAGE_SELF).ru_majflt
+with open(sys.argv[1], "rb") as f:
+    os.posix_fadvise(f.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    pages = mmap.mmap(f.fileno(), 0, prot=mmap.PROT_READ)
+pages.madvise(mmap.MADV_RANDOM)
+began = resource.getrusage(resource.RUSAGE_SELF).ru_majflt
+for at in range(0, len(pages), mmap.PAGESIZE):
+    pages[at]
+print(began - before, resource.getrusage(resource.RUSAGE_SELF).ru_majflt - began)
+"""
+
+
+def group():
+    found = [g for g in observer.json()["machine"]["cgroups"] if g["name"] == NAME]
+    assert len(found) <= 1, found
+    return found[0] if found else None
+
+
+def mapper_of(pid):
+    for task in os.listdir("/proc/%d/task" % pid):
+        with open("/proc/%d/task/%s/comm" % (pid, task)) as f:
+            if f.read() == "kvp-mapper\n":
+                return "/proc/%d/task/%s/" % (pid, task)
+
+
+def truth(task):
+    """(nanoseconds without a CPU, times that it left one by itself, times that it had to)"""
+    with open(task + "schedstat") as f:
+        delay = int(f.read().split()[1])
+    with open(task + "status") as f:
+        lines = dict(line.split(":", 1) for line in f)
+    return delay, int(lines["voluntary_ctxt_switches"]), int(lines["nonvoluntary_ctxt_switches"])
+
+
+def both(task):
+    """What the observer and the kernel say, while the thread does nothing."""
+    while True:
+        before = truth(task)
+        seen = group()
+        if truth(task) == before:
+            return seen, before
+
+
+observer = Observer(None)
+row = observer.probe("sched_switch")
+assert len(row) == 1 and row[0]["attached"] and row[0]["hits"] > 0, row
+daemon = Daemon(capacity="64M", page_size="64K", tenants=("chat",))
+CPUS = os.sched_getaffinity(0)
+os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # all of them on one CPU, with somebody who wants it as well
+hog = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+worker = daemon.worker("chat", wrap=cgroups.wrap(NAME))
+worker.create(rows=4, tokens=65536)  # 2 KiB a token
+seq = worker.acquire(4000)
+for tokens in range(100, 4000, 100):
+    worker.grow(seq, tokens)
+worker.ok("settle")
+task = mapper_of(worker.pid)
+seen, began = both(task)
+for i in range(4):
+    seq = worker.acquire(7000)
+    for tokens in range(64, 7000, 64):
+        worker.grow(seq, tokens)
+    worker.ok("release", seq)
+worker.ok("settle")
+now, ended = both(task)
+hog.kill()
+hog.wait()
+delta = {k: now["mapper"][k]["count"] - seen["mapper"][k]["count"] for k in now["mapper"]}
+delay, left, had_to = (e - b for e, b in zip(ended, began))
+assert left > 100 and delay > 0, (left, had_to, delay)
+assert delta["cpu"] == left + had_to and left >= delta["asleep"] + delta["blocked"] >= left - had_to, (delta, left, had_to)
+assert now["mapper"]["cpu"]["nsec"] - seen["mapper"]["cpu"]["nsec"] == delay, (now, seen, delay)
+for wait in now["mapper"].values():
+    assert sum(wait["histogram"]) == wait["count"], wait
+
+# In the kernel, where no signal wakes it.
+os.sched_setaffinity(worker.pid, CPUS)
+before = now["mapper"]["blocked"]
+worker.ok("block", 20, 20000)
+blocked = group()["mapper"]["blocked"]
+assert blocked["count"] - before["count"] == 20, (blocked, before)
+assert 20 * 19e6 <= blocked["nsec"] - before["nsec"], (blocked, before)
+
+# Pages that have to be read, by another process of that cgroup.
+path = temporary_folder() + "/pages"
+with open(path, "wb") as f:
+    f.write(os.urandom(200 * mmap.PAGESIZE))
+    f.flush()
+    os.fsync(f.fileno())
+was = group()["major_faults"]
+done = subprocess.run([*cgroups.wrap(NAME), sys.executable, "-c", MAJOR, path], capture_output=True, text=True, check=True)
+before, faults = map(int, done.stdout.split())
+assert faults > 0, "the disk of this machine reads nothing"
+assert faults <= group()["major_faults"] - was, (group()["major_faults"], was, faults, before)
+
+
+# Pressure is what the kernel's files say at that time.
+def pressure(path):
+    with open(path) as f:
+        return {line.split()[0]: int(line.rsplit("total=", 1)[1]) for line in f}
+
+
+for resource in ("cpu", "memory", "io"):
+    for path, of in (("/proc/pressure/" + resource, lambda j: j["machine"]["pressure"]),
+                     (cgroups.ROOT + "/" + NAME + "/%s.pressure" % resource,
+                      lambda j: [g for g in j["machine"]["cgroups"] if g["name"] == NAME][0]["pressure"])):
+        low = pressure(path)
+        said = of(observer.json())[resource]
+        high = pressure(path)
+        assert set(said) == set(low) and all(low[k] <= said[k]["usec"] <= high[k] for k in low), (path, low, said, high)
+        assert all(0 <= line["percent"] <= 100 for line in said.values()), said
+text = observer.show("--once")
+assert "mapper cpu" in text and "mapper blocked" in text and "pressure: some waited for cpu" in text, text
+assert "mapper threads, cpu" in observer.show("--hist")
+worker.quit()
+observer.stop()
+
+# A kernel that keeps no account of it.
+done = subprocess.run([*mounted("mount -t tmpfs none /proc/pressure || mount --bind %s /proc/pressure" % temporary_folder()),
+                       PROGRAM, "--json", "--own", "--for", "50ms"], capture_output=True, text=True, timeout=60)
+said = json.loads(done.stdout)
+assert said["machine"]["pressure"] == {"cpu": None, "memory": None, "io": None}, said["machine"]
+rows = [p for p in said["probes"] if p["program"] == "machine" and p["kind"] == "file"]
+assert len(rows) == 3 and all("keeps no account of pressure" in p["why"] and not p["attached"] for p in rows), rows
+assert done.stderr.count("keeps no account of pressure") == 1, done.stderr
+daemon.stop()
