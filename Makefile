@@ -518,10 +518,9 @@ gpu-bundle: all $(GPU_T) ## build/gpu-bundle.tar.gz: run in it measures all that
 # ---- House -----------------------------------------------------------------------------------------------------------
 
 C_FILES := $(wildcard bpf/*.c daemon/*/*.c client/*/*.c kernels/*.c kernels/ref/*.c man/*.c tests/*/*.c)
-H_FILES := $(wildcard bpf/*.h daemon/*/*.h client/*/*.h kernels/*.h kernels/ref/*.h tests/*/*.h)
 
 format: ## rewrites the C files as .clang-format says
-	$(FORMAT) -i $(C_FILES) $(H_FILES)
+	find bpf client daemon kernels man tests -name '*.[ch]' -exec $(FORMAT) -i {} +
 
 TIDY_FILES := $(patsubst %.c,$(OBJ)/%.tidy,$(filter-out tests/% %.bpf.c,$(C_FILES)))
 .PHONY: $(TIDY_FILES)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * image.h -- the compiled kernels, for cuModuleLoadData(): a fatbin of sm_80, sm_90 and sm_100, and PTX for what comes later. Where
- * there was no nvcc to build it, a line of text instead, which no driver takes for an image.
+ * image.h -- the compiled kernels, for cuModuleLoadData(): a fatbin of sm_80, sm_90 and sm_100, and PTX for what comes
+ * later. Where there was no nvcc to build it, a line of text instead, which no driver takes for an image.
  */
 #ifndef KVPAGER_KERNEL_IMAGE_H
 #define KVPAGER_KERNEL_IMAGE_H

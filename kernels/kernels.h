@@ -2,8 +2,9 @@
  *
  * kernels.h -- the kernels by name, and the one struct that each of them takes as its only parameter.
  *
- * Included by the kernels themselves, by those who launch them, and by their references in C (reference.c), which compute the same from
- * the same struct. Memory is passed as numbers, so that the struct is the same for all. Strides are in bytes.
+ * Included by the kernels themselves, by those who launch them, and by their references in C (reference.c), which
+ * compute the same from the same struct. Memory is passed as numbers, so that the struct is the same for all. Strides
+ * are in bytes.
  *
  *      kvp_attention_TYPE         struct kernel_attention   over contiguous rows, decode (one token) and prefill (more)
  *      kvp_attention_paged_TYPE   struct kernel_attention   the same over a block table
@@ -27,22 +28,24 @@
 #define KERNEL_DIM_MAX         576u
 #define KERNEL_SHARED_MAX      49152u /* bytes: what every GPU gives without being asked */
 
-#define KERNEL_ROUND_UP(n, to) (((n) + (to) - 1) / (to) * (to))
+#define KERNEL_ROUND_UP(n, to) (((n) + (to)-1) / (to) * (to))
 
-/* Keys or values of all sequences in one layer. Element i of (row, token, head) is at data + row * row_stride + token * token_stride
- * + head * head_stride. Where there is a block table, a row is a block of block_tokens tokens. */
+/* Keys or values of all sequences in one layer. Element i of (row, token, head) is at
+ * data + row * row_stride + token * token_stride + head * head_stride. Where there is a block table, a row is a block
+ * of block_tokens tokens. */
 struct kernel_tensor {
         uint64_t data;
         uint64_t row_stride, token_stride, head_stride;
         uint32_t dim, reserved;
 };
 
-/* `query_tokens` new tokens at the end of each of `batch` sequences: the i-th of them attends to all tokens before it and to
- * itself. Queries are [batch][query_tokens][kv_heads][queries_per_head][keys.dim], fp32; the output likewise, with values.dim. */
+/* `query_tokens` new tokens at the end of each of `batch` sequences: the i-th of them attends to all tokens before it
+ * and to itself. Queries are [batch][query_tokens][kv_heads][queries_per_head][keys.dim], fp32; the output likewise,
+ * with values.dim. */
 struct kernel_attention {
         struct kernel_tensor keys, values;
         uint64_t rows;    /* uint32_t[batch]; 0: sequence i is in row first_row + i */
-        uint64_t lengths; /* uint32_t[batch]: tokens, the new ones included, at least query_tokens; 0: all are `length` long */
+        uint64_t lengths; /* uint32_t[batch]: tokens, new ones included, at least query_tokens; 0: all have `length` */
         uint64_t blocks;  /* uint32_t[batch][blocks_per_row]: the block table of the paged kernels */
         uint64_t queries, output;
         uint64_t partial; /* kernel_partial_floats() of fp32, for more than one split */
@@ -57,7 +60,8 @@ struct kernel_attention {
 
 /* The first mismatch is the one of the least place: part << 48 | token << 8 | head (the lowest bits of it). */
 struct kernel_report {
-        uint64_t mismatches, stale; /* what is not what was written; what was neither zero nor ours before it was written */
+        uint64_t mismatches;         /* what is not what was written */
+        uint64_t stale;              /* what was neither zero nor ours before it was written */
         uint64_t first, first_stale; /* UINT64_MAX: none */
         uint64_t checksum;
 };
@@ -65,7 +69,7 @@ struct kernel_report {
 /* Tokens [from, to) of a row, in all parts; what is written is a hash of where and whose it is. */
 struct kernel_contents {
         uint64_t parts;  /* struct kernel_tensor[n_parts]: K and V of each layer */
-        uint64_t shadow; /* [n_parts][most_tokens][heads][head_bytes]: the same in plain memory; 0: none, and nothing is verified */
+        uint64_t shadow; /* [n_parts][most_tokens][heads][head_bytes]: the same in plain memory; 0: do not verify */
         uint64_t report; /* struct kernel_report */
         uint64_t from, to, most_tokens;
         uint64_t keep, base; /* what of a hash becomes a value, and what is put beneath */
@@ -74,7 +78,8 @@ struct kernel_contents {
         uint32_t first_part; /* the number of the first part, as far as values go */
 };
 
-/* Outputs of layers, n words of fp32 each: a word of `found` that is not that of `expected` is a mismatch in `report`. */
+/* Outputs of layers, n words of fp32 each: a word of `found` that is not that of `expected` is a mismatch in `report`.
+ */
 struct kernel_compare {
         uint64_t found, expected; /* uint32_t[layers][n]; expected 0: nothing to compare with */
         uint64_t report;
@@ -83,7 +88,8 @@ struct kernel_compare {
         uint32_t count; /* 1: the words of `found` go into the checksum */
 };
 
-/* ---- what is written: between 1/8 and 1/2 of either sign, and what a row that was given back is overwritten with ---- */
+/* ---- what is written: between 1/8 and 1/2 of either sign, and what a row that was given back is overwritten with ----
+ */
 
 #define KERNEL_POISON_SEED UINT64_C(0x9015049015049015)
 #define KERNEL_GOLDEN      UINT64_C(0x9e3779b97f4a7c15)
@@ -110,14 +116,24 @@ HASH_INLINE uint64_t kernel_place(uint32_t part, uint64_t token, uint32_t head)
         return (uint64_t)part << 48 | (token & UINT64_C(0xffffffffff)) << 8 | (head & 0xff);
 }
 
-/* What of a hash becomes values of a type: sign, lowest bit of the exponent, mantissa; and the rest of the exponent of 1/8. */
+/* What of a hash becomes values of a type: sign, lowest bit of the exponent, mantissa; and the rest of the exponent of
+ * 1/8. */
 struct kernel_pattern {
         uint64_t keep, base;
 };
 
-#define KERNEL_PATTERN_FP16 { UINT64_C(0x87ff87ff87ff87ff), UINT64_C(0x3000300030003000) }
-#define KERNEL_PATTERN_BF16 { UINT64_C(0x80ff80ff80ff80ff), UINT64_C(0x3e003e003e003e00) }
-#define KERNEL_PATTERN_FP32 { UINT64_C(0x80ffffff80ffffff), UINT64_C(0x3e0000003e000000) }
+#define KERNEL_PATTERN_FP16                                                                                            \
+        {                                                                                                              \
+                UINT64_C(0x87ff87ff87ff87ff), UINT64_C(0x3000300030003000)                                             \
+        }
+#define KERNEL_PATTERN_BF16                                                                                            \
+        {                                                                                                              \
+                UINT64_C(0x80ff80ff80ff80ff), UINT64_C(0x3e003e003e003e00)                                             \
+        }
+#define KERNEL_PATTERN_FP32                                                                                            \
+        {                                                                                                              \
+                UINT64_C(0x80ffffff80ffffff), UINT64_C(0x3e0000003e000000)                                             \
+        }
 
 /* ---- shapes: the order of operations, and so every bit of the result, depends on these alone ---- */
 
@@ -134,8 +150,8 @@ HASH_INLINE uint32_t kernel_shared_bytes(const struct kernel_attention *a, uint3
 {
         const uint32_t dim = a->keys.dim > a->values.dim ? a->keys.dim : a->values.dim;
 
-        return tile_tokens * kernel_row_bytes(dim, element_bytes) + KERNEL_QUERIES * KERNEL_ROUND_UP(a->keys.dim, 8u) * 4 +
-               (tile_tokens + 4) * KERNEL_QUERIES * 4;
+        return tile_tokens * kernel_row_bytes(dim, element_bytes) +
+               KERNEL_QUERIES * KERNEL_ROUND_UP(a->keys.dim, 8u) * 4 + (tile_tokens + 4) * KERNEL_QUERIES * 4;
 }
 
 HASH_INLINE uint32_t kernel_tile_tokens(const struct kernel_attention *a, uint32_t element_bytes)

@@ -343,7 +343,8 @@ int ctl_link_open(struct ctl_link *link, const char *path, uint64_t timeout_usec
         memcpy(address.sun_path, path, strlen(path));
 
         r = link_greet(link, &address);
-        /* A daemon that is being restarted takes leave of those whom it does not know yet, and the next one welcomes them. */
+        /* A daemon that is being restarted takes leave of those whom it does not know yet, and the next one welcomes
+         * them. */
         for (unsigned i = 0; i < AGAIN && (r == -ECONNRESET || r == -ENOTCONN); i++) {
                 (void)nanosleep(&(struct timespec){ .tv_nsec = AGAIN_NSEC }, NULL);
                 ctl_link_close(link);

@@ -165,8 +165,8 @@ static void print_sample(FILE *stream, const struct ctl_metric *metric, const vo
 
 static void print_family(FILE *stream, const struct ctl_metric *metric, enum ctl_metrics_format format)
 {
-        /* The older format knows no families, only samples by their names. A family of that name is of no type that OpenMetrics
-         * would call a counter. */
+        /* The older format knows no families, only samples by their names. A family of that name is of no type that
+         * OpenMetrics would call a counter. */
         const char *suffix = metric->counter && format != CTL_METRICS_OPENMETRICS ? "_total" : "";
         const bool typed = !metric->counter || format != CTL_METRICS_COMMON;
 

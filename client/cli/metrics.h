@@ -15,7 +15,7 @@
 #include "snapshot.h"
 
 enum ctl_metrics_format {
-        CTL_METRICS_COMMON,      /* OpenMetrics 1.0 that readers of the older format take as well: counters have no type */
+        CTL_METRICS_COMMON, /* OpenMetrics 1.0 that readers of the older format take as well: counters have no type */
         CTL_METRICS_OPENMETRICS, /* OpenMetrics 1.0 with all that it knows */
         CTL_METRICS_TEXT,        /* the older text format of Prometheus, 0.0.4 */
 };

@@ -121,8 +121,8 @@ int ctl_scrape(const struct ctl_options *options, FILE *out, FILE *err)
                 r = scrape_http(options);
                 return r < 0 ? ctl_complain(err, strerror(-r)) : CTL_EXIT_OK;
         }
-        r = scrape(&link, options->socket_path, options->timeout_usec,
-                   (enum ctl_metrics_format)options->format, &text, &size);
+        r = scrape(&link, options->socket_path, options->timeout_usec, (enum ctl_metrics_format)options->format, &text,
+                   &size);
         if (r < 0)
                 return ctl_complain(err, scrape_why(&link, r));
         (void)fwrite(text, 1, size, out);

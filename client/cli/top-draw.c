@@ -277,12 +277,11 @@ static const struct {
         enum top_figure figure;
         int width, rank;
 } columns[] = {
-        { TOP_CURRENT, 7, 1 },  { TOP_LIVE, 7, 6 },    { TOP_IDLE, 7, 7 },    { TOP_UNMAPPED, 8, 10 },
-        { TOP_UNBROKERED, 10, 18 },
-        { TOP_PRESSURE, 8, 2 }, { TOP_WAITING, 7, 4 }, { TOP_WAITS, 6, 8 },   { TOP_FAILED, 6, 12 },
-        { TOP_GRANTS, 8, 3 },   { TOP_REVOKES, 7, 9 }, { TOP_OVERDUE, 7, 5 }, { TOP_MIN, 7, 13 },
-        { TOP_LOW, 7, 15 },     { TOP_HIGH, 7, 16 },   { TOP_MAX, 7, 14 },    { TOP_WEIGHT, 6, 17 },
-        { TOP_MEMBERS, 7, 11 }, { TOP_UID, 6, 12 },
+        { TOP_CURRENT, 7, 1 },      { TOP_LIVE, 7, 6 },     { TOP_IDLE, 7, 7 },    { TOP_UNMAPPED, 8, 10 },
+        { TOP_UNBROKERED, 10, 18 }, { TOP_PRESSURE, 8, 2 }, { TOP_WAITING, 7, 4 }, { TOP_WAITS, 6, 8 },
+        { TOP_FAILED, 6, 12 },      { TOP_GRANTS, 8, 3 },   { TOP_REVOKES, 7, 9 }, { TOP_OVERDUE, 7, 5 },
+        { TOP_MIN, 7, 13 },         { TOP_LOW, 7, 15 },     { TOP_HIGH, 7, 16 },   { TOP_MAX, 7, 14 },
+        { TOP_WEIGHT, 6, 17 },      { TOP_MEMBERS, 7, 11 }, { TOP_UID, 6, 12 },
 };
 #define N_COLUMNS (sizeof(columns) / sizeof(*columns))
 

@@ -28,11 +28,11 @@ enum top_figure {
         TOP_CURRENT,
         TOP_LIVE,
         TOP_IDLE,
-        TOP_UNMAPPED, /* granted and not mapped yet, or being returned */
+        TOP_UNMAPPED,   /* granted and not mapped yet, or being returned */
         TOP_UNBROKERED, /* taken without kvpager */
-        TOP_PRESSURE, /* share of the time in which at least one request waited */
-        TOP_WAITING,  /* requests, now */
-        TOP_WAITS,    /* requests that had to wait */
+        TOP_PRESSURE,   /* share of the time in which at least one request waited */
+        TOP_WAITING,    /* requests, now */
+        TOP_WAITS,      /* requests that had to wait */
         TOP_FAILED,
         TOP_GRANTS, /* extents, a second */
         TOP_REVOKES,

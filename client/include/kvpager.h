@@ -11,9 +11,9 @@
  * failure. Option structs start with their own size, so that they can grow: set `size` to sizeof the struct and zero
  * the rest. All functions may be called from any thread, on any object that is not being destroyed at the time. After
  * fork() every call of the child returns -ECHILD, and the mappings are not inherited. Nothing here raises a signal or
- * exits: a daemon that is restarted is waited for, within timeouts, where a kvpager-holder keeps its memory; where it is
- * gone, calls that need it return -ENOTCONN, and what is mapped stays readable and writable.
- * A daemon that lives and has lost this worker (its log says why) takes the memory back: then a touch of it is SIGBUS.
+ * exits: a daemon that is restarted is waited for, within timeouts, where a kvpager-holder keeps its memory; where it
+ * is gone, calls that need it return -ENOTCONN, and what is mapped stays readable and writable. A daemon that lives and
+ * has lost this worker (its log says why) takes the memory back: then a touch of it is SIGBUS.
  */
 #ifndef KVPAGER_H
 #define KVPAGER_H

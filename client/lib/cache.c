@@ -31,7 +31,7 @@ int cache_fence(struct kvp_cache *cache)
 static void unmap_all(struct kvp_cache *cache)
 {
         for (uint32_t row = 0; row < cache->n_rows && cache->extents; row++)
-                for (uint32_t class = 0; class < cache->layout.n_classes; class++)
+                for (uint32_t class = 0; class < cache->layout.n_classes; class ++)
                         giveback_unmap(cache, row, class, 0);
 }
 
@@ -116,7 +116,8 @@ static int cache_new(struct kvp_conn *conn, const struct kvp_geometry *geometry,
                 r = cache->mem->open(device->uuid, &cache->mem_device);
         if (r < 0)
                 return r;
-        r = cache->mem->reserve(cache->mem_device, cache->layout.total_bytes, device->page_size, &cache->reservation.base);
+        r = cache->mem->reserve(cache->mem_device, cache->layout.total_bytes, device->page_size,
+                                &cache->reservation.base);
         if (r < 0)
                 return r;
         cache->reservation.size = cache->layout.total_bytes;
@@ -127,8 +128,8 @@ static int cache_new(struct kvp_conn *conn, const struct kvp_geometry *geometry,
         return 0;
 }
 
-/* Among those of the connection, where a daemon is told of it that takes over from another. false: one was told before, and so
- * without this one, which it has ended. */
+/* Among those of the connection, where a daemon is told of it that takes over from another. false: one was told before,
+ * and so without this one, which it has ended. */
 static bool cache_enlist(struct kvp_cache *cache, uint32_t epoch)
 {
         struct kvp_conn *conn = cache->conn;

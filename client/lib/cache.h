@@ -122,8 +122,8 @@ static inline bool row_is_held(const struct kvp_cache *cache, uint32_t row)
         return cache->hot[row].stamp != ROW_FREE;
 }
 
-/* Waits, by the application's fence or else the backend's own, until nothing computes with the cache any more. 0 or a negative
- * errno: nothing may be unmapped. Without cache->lock. */
+/* Waits, by the application's fence or else the backend's own, until nothing computes with the cache any more. 0 or a
+ * negative errno: nothing may be unmapped. Without cache->lock. */
 int cache_fence(struct kvp_cache *cache);
 
 /* ---- row.c: all of it with cache->lock held ---- */

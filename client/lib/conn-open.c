@@ -14,11 +14,11 @@
 #include "conn.h"
 #include "mapper.h"
 
-#define SOCKET_SYSTEM "/run/kvpager/kvpager.sock"
-#define SOCKET_USER   "kvpager/kvpager.sock"
+#define SOCKET_SYSTEM      "/run/kvpager/kvpager.sock"
+#define SOCKET_USER        "kvpager/kvpager.sock"
 #define CONNECT_AGAIN      5u
 #define CONNECT_AGAIN_NSEC 5000000
-#define OPTIONS_MAX   4096u /* bytes of an option struct, however much it grows */
+#define OPTIONS_MAX        4096u /* bytes of an option struct, however much it grows */
 
 int options_check(const void *options, size_t size, size_t known)
 {

@@ -250,7 +250,8 @@ void conn_read_end(struct kvp_conn *conn)
         if (!acknowledge)
                 return;
         (void)pthread_mutex_unlock(&conn->mutex);
-        if (conn_send(conn, WIRE_ACK, NULL, REQUEST_FREE, NULL, NULL, 0, deadline_in(conn->patience_usec)) == -ETIMEDOUT)
+        if (conn_send(conn, WIRE_ACK, NULL, REQUEST_FREE, NULL, NULL, 0, deadline_in(conn->patience_usec)) ==
+            -ETIMEDOUT)
                 conn_fail(conn);
         (void)pthread_mutex_lock(&conn->mutex);
 }

@@ -327,8 +327,8 @@ int conn_wait_up(struct kvp_conn *conn, uint64_t deadline)
 }
 
 /* -ENOTCONN where the connection is down. */
-static int call_once(struct kvp_conn *conn, enum wire_opcode opcode, const void *fixed, const void *items, uint32_t n_items,
-                     enum wire_opcode reply, uint64_t deadline, struct request *ret)
+static int call_once(struct kvp_conn *conn, enum wire_opcode opcode, const void *fixed, const void *items,
+                     uint32_t n_items, enum wire_opcode reply, uint64_t deadline, struct request *ret)
 {
         struct request *request = request_await(conn, deadline);
         int r;

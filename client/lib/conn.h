@@ -15,8 +15,9 @@
  *      up --(the daemon hung up)--> down --(resume.c)--> up
  *                                    \--(it does not know us, does not come back, or broke the protocol)--> gone
  *
- * While it is down every request ends and every message is refused, as when it is gone; but who may wait waits for it to be up
- * again (conn_wait_up()) and asks once more. A daemon that keeps nothing for us gives no token: then down is gone.
+ * While it is down every request ends and every message is refused, as when it is gone; but who may wait waits for it
+ * to be up again (conn_wait_up()) and asks once more. A daemon that keeps nothing for us gives no token: then down is
+ * gone.
  */
 #ifndef LIB_CONN_H
 #define LIB_CONN_H
@@ -164,8 +165,8 @@ int conn_wait(struct kvp_conn *conn, conn_done_fn *done, void *arg, uint64_t dea
 /* Waits until the connection is up. -ETIMEDOUT; -ENOTCONN: it is gone, or this is the thread that would bring it up. */
 int conn_wait_up(struct kvp_conn *conn, uint64_t deadline);
 
-/* Sends a message that has one reply and waits for it; once more where the connection went down meanwhile. Errors: the daemon's, or
- * -ENOTCONN. */
+/* Sends a message that has one reply and waits for it; once more where the connection went down meanwhile. Errors: the
+ * daemon's, or -ENOTCONN. */
 int conn_call(struct kvp_conn *conn, enum wire_opcode opcode, const void *fixed, const void *items, uint32_t n_items,
               enum wire_opcode reply, struct request *ret);
 
@@ -207,7 +208,8 @@ int conn_receive(int fd, int flags, void *packet, size_t capacity, int *fds, uns
 /* Connects to conn->address. */
 int conn_open(const struct kvp_conn *conn, int *ret);
 
-/* The daemon's answer to HELLO or RESUME; `ret_events`: our end of the event channel. -EPIPE: it hung up without a word. */
+/* The daemon's answer to HELLO or RESUME; `ret_events`: our end of the event channel. -EPIPE: it hung up without a
+ * word. */
 int conn_welcome(int socket, void *packet, uint64_t deadline, struct wire_welcome *ret, int *ret_events);
 
 /* ---- resume.c ---- */

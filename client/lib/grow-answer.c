@@ -209,7 +209,8 @@ static int extent_take(struct request *request, const struct wire_item_grant *gr
                           grant->first, grant->order, &place);
         if (r < 0)
                 return r;
-        r = cache->mem->map(cache->mem_device, cache_address(cache, item->plane_class, grant->plane, item->row, grant->first),
+        r = cache->mem->map(cache->mem_device,
+                            cache_address(cache, item->plane_class, grant->plane, item->row, grant->first),
                             UINT64_C(1) << grant->order << cache->layout.page_shift, fd);
         PROBE3(map_done, grant->request, UINT64_C(1) << grant->order << cache->layout.page_shift, r);
         if (r < 0)

@@ -331,7 +331,8 @@ static void read_event(struct kvp_conn *conn)
         conn->ack_wanted = conn->reading || conn->waiters > 0; /* the reader may be in the middle of a packet */
         (void)pthread_mutex_unlock(&conn->mutex);
         (void)conn_drain(conn);
-        if (conn_send(conn, WIRE_ACK, NULL, REQUEST_FREE, NULL, NULL, 0, deadline_in(conn->patience_usec)) == -ETIMEDOUT)
+        if (conn_send(conn, WIRE_ACK, NULL, REQUEST_FREE, NULL, NULL, 0, deadline_in(conn->patience_usec)) ==
+            -ETIMEDOUT)
                 conn_fail(conn);
 }
 

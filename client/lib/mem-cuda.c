@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * mem-cuda.c -- extents of a GPU's memory: each is imported from its fd and mapped whole; adjacent ones are made accessible by one
- * call.
+ * mem-cuda.c -- extents of a GPU's memory: each is imported from its fd and mapped whole; adjacent ones are made
+ * accessible by one call.
  *
  * All calls are made in one context: the one that was current when the cache was made, or else the device's primary
- * context, which is what the runtime API and the frameworks on it use. They may come from any thread, so each pushes the
- * context and pops it again. The device is found by its UUID, for CUDA_VISIBLE_DEVICES renumbers.
+ * context, which is what the runtime API and the frameworks on it use. They may come from any thread, so each pushes
+ * the context and pops it again. The device is found by its UUID, for CUDA_VISIBLE_DEVICES renumbers.
  */
 #include <assert.h>
 #include <errno.h>
@@ -28,8 +28,8 @@ static CUdeviceptr pointer(const void *address)
         return (CUdeviceptr)(uintptr_t)address;
 }
 
-/* What a driver says when something went wrong that may go right the next time is no different from having no memory: the
- * extent is refused, and the caller may ask again. */
+/* What a driver says when something went wrong that may go right the next time is no different from having no memory:
+ * the extent is refused, and the caller may ask again. */
 static int result_of(CUresult result)
 {
         const int r = cuda_errno(result);
@@ -108,7 +108,8 @@ static int cuda_reserve(struct mem_device *d, size_t size, size_t align, void **
         return r;
 }
 
-/* The mapping keeps the memory, so the handle is not kept. Where the context is gone nothing is wrong with the extent: it is refused. */
+/* The mapping keeps the memory, so the handle is not kept. Where the context is gone nothing is wrong with the extent:
+ * it is refused. */
 static int cuda_map(struct mem_device *d, void *address, size_t size, int fd)
 {
         CUmemGenericAllocationHandle handle;

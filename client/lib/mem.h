@@ -15,7 +15,8 @@ struct mem_backend {
         const char *name; /* as the daemon names the device's backend */
         bool whole;       /* extents are unmapped one by one, and all of them before their addresses are released */
 
-        /* Finds the device here, in the caller's context. -ENODEV: this process cannot use it. NULL: there is nothing to find. */
+        /* Finds the device here, in the caller's context. -ENODEV: this process cannot use it. NULL: there is nothing
+         * to find. */
         int (*open)(const char *uuid, struct mem_device **ret_device);
         void (*close)(struct mem_device *device);
 
@@ -35,8 +36,8 @@ struct mem_backend {
 
         void (*release)(struct mem_device *device, void *base, size_t size);
 
-        /* Waits until nothing computes with the memory any more; 0, or a negative errno: it may still be in use. NULL: nothing
-         * computes with it but the caller. */
+        /* Waits until nothing computes with the memory any more; 0, or a negative errno: it may still be in use. NULL:
+         * nothing computes with it but the caller. */
         int (*fence)(struct mem_device *device);
 };
 

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
- * resume.c -- the daemon ended, and another one takes over: the mapper thread connects to it, says what this worker has, and
- * everything goes on. Steps that need no new page notice nothing; those that do wait for it, within their timeouts.
+ * resume.c -- the daemon ended, and another one takes over: the mapper thread connects to it, says what this worker
+ * has, and everything goes on. Steps that need no new page notice nothing; those that do wait for it, within their
+ * timeouts.
  *
- * What was under way is given up on both sides: requests end, and are asked again by whoever still wants them; grants that were not
- * read go unread, and the daemon takes them back, since what is told here does not include them. What was unmapped while nobody could
- * be told is not told either. Nothing of a cache is unmapped meanwhile but by this thread, and nothing is mapped, so what is told is
- * what there is.
+ * What was under way is given up on both sides: requests end, and are asked again by whoever still wants them; grants
+ * that were not read go unread, and the daemon takes them back, since what is told here does not include them. What was
+ * unmapped while nobody could be told is not told either. Nothing of a cache is unmapped meanwhile but by this thread,
+ * and nothing is mapped, so what is told is what there is.
  */
 #include <assert.h>
 #include <errno.h>
@@ -20,9 +21,9 @@
 #include "grow.h"
 #include "mapper.h"
 
-#define PAUSE_MIN_NSEC 1000000 /* between attempts */
-#define PAUSE_MAX_NSEC 32000000
-#define RESUME_REQUEST 1u
+#define PAUSE_MIN_NSEC  1000000 /* between attempts */
+#define PAUSE_MAX_NSEC  32000000
+#define RESUME_REQUEST  1u
 #define RESUMED_REQUEST 2u
 
 /* A connection that is being made. */
@@ -40,10 +41,11 @@ struct inventory {
         size_t n_extents, n_rows, extents_capacity;
 };
 
-static int attempt_send(struct attempt *attempt, enum wire_opcode opcode, uint32_t request, const void *fixed, const void *items,
-                        uint32_t n_items)
+static int attempt_send(struct attempt *attempt, enum wire_opcode opcode, uint32_t request, const void *fixed,
+                        const void *items, uint32_t n_items)
 {
-        const size_t size = wire_encode(attempt->packet, sizeof(attempt->packet), opcode, request, 0, fixed, items, n_items);
+        const size_t size = wire_encode(attempt->packet, sizeof(attempt->packet), opcode, request, 0, fixed, items,
+                                        n_items);
 
         assert(size > 0);
         while (send(attempt->socket, attempt->packet, size, MSG_NOSIGNAL) < 0)

@@ -170,7 +170,7 @@ void revoke_answer(struct kvp_conn *conn, const struct wire_revoke *revoke)
                 if (taken < wanted)
                         (void)revoke_slack(conn, wanted - taken);
         }
-        if (!conn_is_dead(conn) &&
-            conn_send(conn, WIRE_REVOKED, NULL, REQUEST_FREE, &answer, NULL, 0, deadline_in(conn->patience_usec)) == -ETIMEDOUT)
+        if (!conn_is_dead(conn) && conn_send(conn, WIRE_REVOKED, NULL, REQUEST_FREE, &answer, NULL, 0,
+                                             deadline_in(conn->patience_usec)) == -ETIMEDOUT)
                 conn_fail(conn);
 }

@@ -50,12 +50,14 @@ static int start(const struct cuda *table, char *error, size_t error_size)
         if (r == CUDA_SUCCESS && version >= MIN_VERSION)
                 return 0;
         if (r == CUDA_SUCCESS) {
-                (void)snprintf(error, error_size, "the driver is one of CUDA %d.%d: " TOO_OLD, version / 1000, version % 1000 / 10);
+                (void)snprintf(error, error_size, "the driver is one of CUDA %d.%d: " TOO_OLD, version / 1000,
+                               version % 1000 / 10);
                 return -ENOTSUP;
         }
         if (r == CUDA_ERROR_NO_DEVICE) {
-                (void)snprintf(error, error_size, "the driver sees no GPU (CUDA_VISIBLE_DEVICES, or the nodes /dev/nvidia* of this "
-                                                  "container or unit?)");
+                (void)snprintf(error, error_size,
+                               "the driver sees no GPU (CUDA_VISIBLE_DEVICES, or the nodes /dev/nvidia* of this "
+                               "container or unit?)");
                 return -ENODEV;
         }
         (void)snprintf(error, error_size, "cuInit: %s; nvidia-smi may know more", cuda_error_name(table, r));
@@ -92,7 +94,8 @@ int cuda_device_find(const struct cuda *cuda, const char *uuid, CUdevice *ret_de
                 CUdevice device;
                 CUuuid bytes;
 
-                if (cuda->device_get(&device, i) != CUDA_SUCCESS || cuda->device_get_uuid(&bytes, device) != CUDA_SUCCESS)
+                if (cuda->device_get(&device, i) != CUDA_SUCCESS ||
+                    cuda->device_get_uuid(&bytes, device) != CUDA_SUCCESS)
                         continue;
                 cuda_uuid_format(&bytes, name);
                 if (strcmp(name, uuid) != 0)
@@ -138,6 +141,5 @@ void cuda_uuid_format(const CUuuid *uuid, char ret[static CUDA_UUID_SIZE])
         int n = snprintf(ret, CUDA_UUID_SIZE, "GPU-");
 
         for (unsigned i = 0; i < 16; i++)
-                n += snprintf(ret + n, CUDA_UUID_SIZE - (size_t)n, "%s%02x", before[i],
-                              (unsigned char)uuid->bytes[i]);
+                n += snprintf(ret + n, CUDA_UUID_SIZE - (size_t)n, "%s%02x", before[i], (unsigned char)uuid->bytes[i]);
 }

@@ -2,9 +2,10 @@
  *
  * cuda.h -- the part of the CUDA driver API that kvpager calls, as one typed table.
  *
- * libcuda.so.1 comes with NVIDIA's driver and is loaded at run time, so neither the driver nor its headers are needed to build,
- * and one build runs with and without a GPU. Types and numbers are those of <cuda.h> (they are ABI: stable since CUDA 10.2,
- * when virtual memory management came); where that header is at hand, tests/lint/cuda.sh compares the two.
+ * libcuda.so.1 comes with NVIDIA's driver and is loaded at run time, so neither the driver nor its headers are needed
+ * to build, and one build runs with and without a GPU. Types and numbers are those of <cuda.h> (they are ABI: stable
+ * since CUDA 10.2, when virtual memory management came); where that header is at hand, tests/lint/cuda.sh compares the
+ * two.
  *
  * Used by the daemon's backend (create, export) and by the library's (import, map); the table is the same, so that
  * whoever looks for what we ask of a driver finds it here.
@@ -139,9 +140,9 @@ struct cuda {
 #undef X
 };
 
-/* The driver of this process, loaded and initialised once; NULL: there is none that is fit, and `error` says why and what to
- * do, errno is ENOENT (no driver), ENODEV (it sees no GPU), ENOTSUP (too old) or EIO. Thread-safe. The driver stays loaded:
- * it cannot be taken out of a process. */
+/* The driver of this process, loaded and initialised once; NULL: there is none that is fit, and `error` says why and
+ * what to do, errno is ENOENT (no driver), ENODEV (it sees no GPU), ENOTSUP (too old) or EIO. Thread-safe. The driver
+ * stays loaded: it cannot be taken out of a process. */
 const struct cuda *cuda_get(char *error, size_t error_size);
 
 /* The device of that UUID, whatever its number here: CUDA_VISIBLE_DEVICES renumbers. -ENODEV. */

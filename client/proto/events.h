@@ -21,14 +21,14 @@
         X(worker_resumed, "a worker came back after the daemon was restarted")                                         \
         X(worker_gone, "a worker's connection ended; the text says why, bytes what it was charged for")                \
         X(worker_killed, "a worker's process was killed, as on-overdue = kill says")                                   \
-        X(worker_ended, "the process of a worker, of one that is gone as well, ended; the text says how, by what the kernel told kvpager-observe") \
+        X(worker_ended, "a worker's process ended, be it gone before; the text says how, by kvpager-observe")          \
         X(peer_refused, "a process was not welcomed; count: so many since the last that was told of")                  \
         X(revoke_overdue, "a worker did not answer a revoke by its deadline; bytes: what it still owes")               \
         X(revoke_answered_late, "it answered after all")                                                               \
         X(requests_failed, "a tenant's growth requests failed; count: so many since it was last told of")              \
         X(device_failing, "a device failed to create or destroy an extent")                                            \
         X(device_recovered, "it no longer does")                                                                       \
-        X(memory_missing, "bytes of a device's capacity cannot be had: others use them, or somebody keeps what was taken back") \
+        X(memory_missing, "a part of a device's capacity cannot be had: others use it, or keep what was taken back")   \
         X(worker_suspect, "memory that a worker gave back did not come free: it is denied, or killed, as if overdue")
 
 #endif

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * probe.h -- places that a tracer can attach to: a nop each, and a note of the binary that says where it is and where its
- * arguments are, in the form that SystemTap defined and perf, bpftrace and libbpf read (USDT). kvpager-observe(8) lists them.
+ * probe.h -- places that a tracer can attach to: a nop each, and a note of the binary that says where it is and where
+ * its arguments are, in the form that SystemTap defined and perf, bpftrace and libbpf read (USDT). kvpager-observe(8)
+ * lists them.
  *
- * The form is written out here so that building needs nothing for it. Each argument is a 64-bit number in a register, so a
- * probe costs its nop and what brings the arguments there; none has a semaphore.
+ * The form is written out here so that building needs nothing for it. Each argument is a 64-bit number in a register,
+ * so a probe costs its nop and what brings the arguments there; none has a semaphore.
  */
 #ifndef KVP_PROTO_PROBE_H
 #define KVP_PROTO_PROBE_H
@@ -13,8 +14,8 @@
 
 #if defined(__x86_64__) || defined(__aarch64__)
 
-/* PROBE_NOTE: label 1 is the nop, 2 to 5 bound the parts of the note. The base tells a tracer by how much a linker that came
- * later (prelink) has moved the program. */
+/* PROBE_NOTE: label 1 is the nop, 2 to 5 bound the parts of the note. The base tells a tracer by how much a linker that
+ * came later (prelink) has moved the program. */
 #define PROBE_NOTE(name, arguments)                                                                                    \
         "1:\tnop\n"                                                                                                    \
         "\t.pushsection .note.stapsdt,\"\",\"note\"\n"                                                                 \
@@ -39,7 +40,7 @@
         "\t.popsection\n"                                                                                              \
         "\t.endif\n"
 
-#define PROBE1(name, a) __asm__ volatile(PROBE_NOTE(name, "8@%0")::"r"((uint64_t)(a)))
+#define PROBE1(name, a)    __asm__ volatile(PROBE_NOTE(name, "8@%0")::"r"((uint64_t)(a)))
 #define PROBE2(name, a, b) __asm__ volatile(PROBE_NOTE(name, "8@%0 8@%1")::"r"((uint64_t)(a)), "r"((uint64_t)(b)))
 #define PROBE3(name, a, b, c)                                                                                          \
         __asm__ volatile(PROBE_NOTE(name, "8@%0 8@%1 8@%2")::"r"((uint64_t)(a)), "r"((uint64_t)(b)), "r"((uint64_t)(c)))

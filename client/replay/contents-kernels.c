@@ -2,9 +2,9 @@
  *
  * contents-kernels.c -- what contents-compute.c does, by kernels on a GPU, where the host cannot touch the cache.
  *
- * The same values at the same places, the same queries, a shadow in the GPU's plain memory; and what is computed and compared stays
- * there: of each call one small report is read. Each decoded token attends to all before it; of each 512 tokens of a prompt the last few
- * do, as a prefill.
+ * The same values at the same places, the same queries, a shadow in the GPU's plain memory; and what is computed and
+ * compared stays there: of each call one small report is read. Each decoded token attends to all before it; of each 512
+ * tokens of a prompt the last few do, as a prefill.
  */
 #include <assert.h>
 #include <errno.h>
@@ -41,8 +41,8 @@ struct kernels {
 static void kernels_free(void *data)
 {
         struct kernels *kernels = data;
-        const uint64_t owned[] = { kernels->parts, kernels->query_parts, kernels->queries, kernels->output, kernels->expected,
-                                   kernels->partial, kernels->found };
+        const uint64_t owned[] = { kernels->parts,    kernels->query_parts, kernels->queries, kernels->output,
+                                   kernels->expected, kernels->partial,     kernels->found };
 
         for (uint32_t i = 0; kernels->rows && i < kernels->n_rows; i++)
                 gpu_free(kernels->gpu, kernels->rows[i].shadow);
@@ -74,19 +74,20 @@ static int report_take(struct kernels *kernels, const struct sequence *sequence,
                 contents_mismatch(&kernels->report,
                                   "stale page or missed zero: row %" PRIu32 ", token %" PRIu64 ", layer %" PRIu64
                                   " %c held neither zeros nor this worker's poison",
-                                  sequence->row, found.first_stale >> 8 & UINT64_C(0xffffffffff), (found.first_stale >> 48) / 2,
-                                  (found.first_stale >> 48) % 2 ? 'V' : 'K');
+                                  sequence->row, found.first_stale >> 8 & UINT64_C(0xffffffffff),
+                                  (found.first_stale >> 48) / 2, (found.first_stale >> 48) % 2 ? 'V' : 'K');
         if (found.mismatches > 0)
-                contents_mismatch(&kernels->report, "%s: row %" PRIu32 ", request %" PRIu32 ", token %" PRIu64 ", layer %" PRIu64,
-                                  what, sequence->row, sequence->request->id, found.first >> 8 & UINT64_C(0xffffffffff),
+                contents_mismatch(&kernels->report,
+                                  "%s: row %" PRIu32 ", request %" PRIu32 ", token %" PRIu64 ", layer %" PRIu64, what,
+                                  sequence->row, sequence->request->id, found.first >> 8 & UINT64_C(0xffffffffff),
                                   (found.first >> 48) / 2);
         return found.stale > 0 || found.mismatches > 0 ? report_reset(kernels, found.checksum) : 0;
 }
 
 /* ---- what is launched ---- */
 
-static int contents_launch(struct kernels *kernels, enum gpu_kernel kernel, const struct sequence *sequence, uint64_t from,
-                           uint64_t to)
+static int contents_launch(struct kernels *kernels, enum gpu_kernel kernel, const struct sequence *sequence,
+                           uint64_t from, uint64_t to)
 {
         const struct row *row = &kernels->rows[sequence->row];
         const struct kernel_contents contents = {
@@ -117,18 +118,26 @@ static int queries_launch(struct kernels *kernels, const struct sequence *sequen
         static const struct kernel_pattern pattern = KERNEL_PATTERN_FP32;
         const uint32_t layers = kernels->places->geometry.layers, bytes = kernels->output_floats * 4;
         struct kernel_tensor tensors[KVP_MAX_LAYERS];
-        struct kernel_contents contents = {
-                .parts = kernels->query_parts, .report = kernels->found, .from = first, .to = first + n, .keep = pattern.keep,
-                .base = pattern.base, .n_parts = layers, .heads = 1, .head_bytes = bytes, .element_bytes = 4,
-                .request = sequence->request->id, .first_part = KERNEL_QUERY_PART
-        };
+        struct kernel_contents contents = { .parts = kernels->query_parts,
+                                            .report = kernels->found,
+                                            .from = first,
+                                            .to = first + n,
+                                            .keep = pattern.keep,
+                                            .base = pattern.base,
+                                            .n_parts = layers,
+                                            .heads = 1,
+                                            .head_bytes = bytes,
+                                            .element_bytes = 4,
+                                            .request = sequence->request->id,
+                                            .first_part = KERNEL_QUERY_PART };
         const struct kernel_shape shape = kernel_words_shape(kernel_contents_words(&contents));
         int r;
 
         /* Token `first` at the beginning of its layer's. */
         for (uint32_t layer = 0; layer < layers; layer++)
-                tensors[layer] = (struct kernel_tensor){ .data = kernels->queries + (uint64_t)layer * n * bytes - first * bytes,
-                                                         .token_stride = bytes };
+                tensors[layer] = (struct kernel_tensor){
+                        .data = kernels->queries + (uint64_t)layer * n * bytes - first * bytes, .token_stride = bytes
+                };
         r = gpu_copy_in(kernels->gpu, kernels->query_parts, tensors, layers * sizeof(tensors[0]));
         return r < 0 ? r : gpu_launch(kernels->gpu, GPU_FILL, &contents, &shape);
 }
@@ -165,7 +174,8 @@ static int attention_launch(struct kernels *kernels, const struct kernel_attenti
 }
 
 /* The last `n` tokens of the first `length` attend, in every layer; `decoded`: into the checksum. */
-static int tokens_attend(struct kernels *kernels, const struct sequence *sequence, uint64_t length, uint32_t n, bool decoded)
+static int tokens_attend(struct kernels *kernels, const struct sequence *sequence, uint64_t length, uint32_t n,
+                         bool decoded)
 {
         const struct geometry *geometry = &kernels->places->geometry;
         const uint64_t floats = (uint64_t)n * kernels->output_floats;
@@ -244,7 +254,8 @@ static int kernels_write(void *data, const struct sequence *sequence, uint64_t f
                 r = contents_launch(kernels, GPU_FILL, sequence, from, next);
                 if (r == 0)
                         r = tokens_attend(kernels, sequence, next,
-                                          next - from < PREFILL_QUERY_TOKENS ? (uint32_t)(next - from) : PREFILL_QUERY_TOKENS,
+                                          next - from < PREFILL_QUERY_TOKENS ? (uint32_t)(next - from)
+                                                                             : PREFILL_QUERY_TOKENS,
                                           decoded);
         }
         return r < 0 ? r : report_take(kernels, sequence, "attention differs");

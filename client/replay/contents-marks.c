@@ -64,8 +64,7 @@ static struct mark mark_make(const struct marks *marks, const struct sequence *s
         return mark;
 }
 
-static char *mark_place(const struct marks *marks, const struct sequence *sequence, uint32_t plane,
-                               uint64_t page)
+static char *mark_place(const struct marks *marks, const struct sequence *sequence, uint32_t plane, uint64_t page)
 {
         const struct plane *p = &marks->planes[plane];
 
@@ -139,7 +138,8 @@ static int marks_end(void *data, const struct sequence *sequence)
 
                 for (uint64_t page = 0; page < end; page++) {
                         struct mark mark = mark_make(marks, sequence, plane, page), found;
-                        int r = place_read(marks->places, mark_place(marks, sequence, plane, page), &found, sizeof(found));
+                        int r = place_read(marks->places, mark_place(marks, sequence, plane, page), &found,
+                                           sizeof(found));
 
                         if (r < 0)
                                 return r;

@@ -3,8 +3,8 @@
  * contents.h -- what a worker writes into its cache and how it finds out that the memory is not what it should be.
  *
  * Two kinds: marks (a few bytes a page, for traces larger than the machine) and compute (all K and V, and real
- * attention, with --verify compared to the same over plain memory), the second by the host or by kernels on a GPU. All see
- * the cache as pointers and strides.
+ * attention, with --verify compared to the same over plain memory), the second by the host or by kernels on a GPU. All
+ * see the cache as pointers and strides.
  */
 #ifndef KVPAGER_REPLAY_CONTENTS_H
 #define KVPAGER_REPLAY_CONTENTS_H

@@ -72,7 +72,8 @@ int gpu_open(const char *uuid, struct gpu **ret_gpu, struct complaint *complaint
         if (cuda_device_find(gpu->cuda, uuid, &gpu->device) < 0 ||
             gpu->cuda->primary_ctx_retain(&gpu->context, gpu->device) != CUDA_SUCCESS) {
                 free(gpu);
-                return complain(complaint, -ENODEV, "GPU %s, on which the cache is, cannot be used here (CUDA_VISIBLE_DEVICES?)", uuid);
+                return complain(complaint, -ENODEV,
+                                "GPU %s, on which the cache is, cannot be used here (CUDA_VISIBLE_DEVICES?)", uuid);
         }
         *ret_gpu = gpu;
         return 0;
@@ -129,10 +130,13 @@ int gpu_load(struct gpu *gpu, struct complaint *complaint)
         if (leave(gpu, result, "cuModuleLoadData") == 0)
                 return 0;
         if (!image && !kernel_image_exists())
-                return complain(complaint, -ENOEXEC, "kvpager was built without nvcc, so there are no kernels for a GPU: build it where "
-                                                     "nvcc is, or take --no-compute");
-        return complain(complaint, -ENOEXEC, "the driver does not take the kernels (%s): update it, or compile kernels/kernels.cu with "
-                                             "its own nvcc to a fatbin and set KVPAGER_KERNELS to that file", gpu->why.text);
+                return complain(complaint, -ENOEXEC,
+                                "kvpager was built without nvcc, so there are no kernels for a GPU: build it where "
+                                "nvcc is, or take --no-compute");
+        return complain(complaint, -ENOEXEC,
+                        "the driver does not take the kernels (%s): update it, or compile kernels/kernels.cu with "
+                        "its own nvcc to a fatbin and set KVPAGER_KERNELS to that file",
+                        gpu->why.text);
 }
 
 int gpu_alloc(struct gpu *gpu, uint64_t bytes, uint64_t *ret_address)

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * gpu.h -- what a worker whose cache is a GPU's memory needs to compute in it: memory of its own, copies, and the kernels.
+ * gpu.h -- what a worker whose cache is a GPU's memory needs to compute in it: memory of its own, copies, and the
+ * kernels.
  *
- * In the device's primary context, which is the one that the library takes where none is current. Each call enters it, so they may
- * come from any thread, one at a time. A failure leaves a sentence.
+ * In the device's primary context, which is the one that the library takes where none is current. Each call enters it,
+ * so they may come from any thread, one at a time. A failure leaves a sentence.
  */
 #ifndef KVPAGER_REPLAY_GPU_H
 #define KVPAGER_REPLAY_GPU_H
@@ -31,7 +32,8 @@ enum gpu_kernel {
 int gpu_open(const char *uuid, struct gpu **ret_gpu, struct complaint *complaint);
 void gpu_close(struct gpu *gpu);
 
-/* Loads the kernels: those that were built in, or the file $KVPAGER_KERNELS. -ENOEXEC: the driver takes none of them. */
+/* Loads the kernels: those that were built in, or the file $KVPAGER_KERNELS. -ENOEXEC: the driver takes none of them.
+ */
 int gpu_load(struct gpu *gpu, struct complaint *complaint);
 
 /* The sentence of the last failure; empty: there was none. */

@@ -126,7 +126,8 @@ int pager_open(const struct pager_options *options, struct pager *ret_pager)
                 .page_size = device.page_size,
                 .worker = options->worker,
         };
-        if (strcmp(device.backend, "cuda") == 0 && (r = gpu_open(device.uuid, &pager->places.gpu, &pager->complaint)) < 0)
+        if (strcmp(device.backend, "cuda") == 0 &&
+            (r = gpu_open(device.uuid, &pager->places.gpu, &pager->complaint)) < 0)
                 return r;
         r = pager_make_cache(pager);
         if (r < 0)

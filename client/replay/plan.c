@@ -156,9 +156,9 @@ static void scenario_capacity(struct plan *plan, const struct options *options, 
 }
 
 /* The yardstick's peak in blocks, and what sequences leave half empty in the last page of each plane. On the virtual
- * clock ample, so that a run without --capacity shows what the load takes. With attention computed a quarter of that, for
- * engines there keep their own time: the device fills up, so that rows are trimmed, revoked and reclaimed, and decoding asks
- * for pages, while outputs are verified. */
+ * clock ample, so that a run without --capacity shows what the load takes. With attention computed a quarter of that,
+ * for engines there keep their own time: the device fills up, so that rows are trimmed, revoked and reclaimed, and
+ * decoding asks for pages, while outputs are verified. */
 int plan_capacity(struct plan *plan, const struct options *options, uint64_t available)
 {
         const uint64_t planes = geometry_planes(&options->geometry, options->layout),

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * digest.h -- a 64-bit sum of bytes that tells memory that was cut or overwritten from memory that was not. Against accidents, not
- * against anybody. Each step is bijective, so a change within one word is always seen.
+ * digest.h -- a 64-bit sum of bytes that tells memory that was cut or overwritten from memory that was not. Against
+ * accidents, not against anybody. Each step is bijective, so a change within one word is always seen.
  */
 #ifndef BASE_DIGEST_H
 #define BASE_DIGEST_H

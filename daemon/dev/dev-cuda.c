@@ -2,10 +2,11 @@
  *
  * dev-cuda.c -- a GPU's memory as a device: one cuMemCreate() handle and its exported fd an extent.
  *
- * No context is made here: creating and exporting need none, and a context would cost hundreds of MiB of what is shared out
- * (not yet seen on a GPU). A driver that asks for one all the same gets the device's primary context, on the device's thread. The
- * driver scrubs memory between free and create on bare metal, so a fresh extent holds nobody's
- * data. Nothing can be taken from a worker that keeps an import: the memory comes free when the last reference to it goes.
+ * No context is made here: creating and exporting need none, and a context would cost hundreds of MiB of what is shared
+ * out (not yet seen on a GPU). A driver that asks for one all the same gets the device's primary context, on the
+ * device's thread. The driver scrubs memory between free and create on bare metal, so a fresh extent holds nobody's
+ * data. Nothing can be taken from a worker that keeps an import: the memory comes free when the last reference to it
+ * goes.
  *
  * What others use of the GPU is asked of NVML where it is installed; without it the capacity has to be told.
  */
@@ -108,7 +109,8 @@ static int cuda_check(const struct dev_options *options, dev_complain_fn *compla
 
         assert(options && complain);
 
-        if (options->uuid && options->uuid[0] && !uuid_is_index(options->uuid) && strncmp(options->uuid, "GPU-", 4) != 0) {
+        if (options->uuid && options->uuid[0] && !uuid_is_index(options->uuid) &&
+            strncmp(options->uuid, "GPU-", 4) != 0) {
                 complain(userdata, "uuid", "it must be as nvidia-smi -L writes it, GPU-..., or the number of the GPU");
                 r = -EINVAL;
         }
@@ -120,7 +122,8 @@ static int cuda_check(const struct dev_options *options, dev_complain_fn *compla
                 complain(userdata, options->hugepages ? "hugepages" : "populate", "only the host backend has this key");
                 r = -EINVAL;
         }
-        if (r == 0 && options->capacity > 0 && (options->capacity < page || options->capacity / page > CUDA_MAX_PAGES)) {
+        if (r == 0 && options->capacity > 0 &&
+            (options->capacity < page || options->capacity / page > CUDA_MAX_PAGES)) {
                 complain(userdata, "capacity", "it must be from one page to 2^30 pages");
                 r = -EINVAL;
         }
@@ -155,7 +158,8 @@ static int find_device(struct dev *dev, const char *wanted, bool any, char *erro
                     dev->cuda->device_get_uuid(&uuid, device) != CUDA_SUCCESS)
                         continue;
                 cuda_uuid_format(&uuid, name);
-                if (wanted[0] && (uuid_is_index(wanted) ? strtol(wanted, NULL, 10) != i : strncmp(name, wanted, strlen(wanted)) != 0))
+                if (wanted[0] && (uuid_is_index(wanted) ? strtol(wanted, NULL, 10) != i
+                                                        : strncmp(name, wanted, strlen(wanted)) != 0))
                         continue;
                 if (matches++ > 0 && any)
                         continue;
@@ -163,11 +167,14 @@ static int find_device(struct dev *dev, const char *wanted, bool any, char *erro
                 memcpy(dev->uuid, name, sizeof(name));
         }
         if (matches == 0)
-                return fail(error, size, "uuid: no GPU is called %s (%d are there: nvidia-smi -L lists them)", wanted, count);
+                return fail(error, size, "uuid: no GPU is called %s (%d are there: nvidia-smi -L lists them)", wanted,
+                            count);
         if (matches > 1 && any)
-                (void)snprintf(dev->warning, sizeof(dev->warning),
-                               "%d GPUs are there, and this is the first: a section [device NAME] with backend = cuda and uuid = "
-                               "GPU-... for each takes others", matches);
+                (void)snprintf(
+                        dev->warning, sizeof(dev->warning),
+                        "%d GPUs are there, and this is the first: a section [device NAME] with backend = cuda and uuid = "
+                        "GPU-... for each takes others",
+                        matches);
         else if (matches > 1)
                 return fail(error, size, "uuid: %d GPUs are meant: say which, nvidia-smi -L lists them", matches);
         dev->device = found;
@@ -179,20 +186,23 @@ static int check_device(struct dev *dev, char *error, size_t size)
         int vmm = 0, fds = 0;
         size_t granularity = 0;
 
-        (void)dev->cuda->device_get_attribute(&vmm, CU_DEVICE_ATTRIBUTE_VIRTUAL_MEMORY_MANAGEMENT_SUPPORTED, dev->device);
-        (void)dev->cuda->device_get_attribute(
-                &fds, CU_DEVICE_ATTRIBUTE_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR_SUPPORTED, dev->device);
+        (void)dev->cuda->device_get_attribute(&vmm, CU_DEVICE_ATTRIBUTE_VIRTUAL_MEMORY_MANAGEMENT_SUPPORTED,
+                                              dev->device);
+        (void)dev->cuda->device_get_attribute(&fds, CU_DEVICE_ATTRIBUTE_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR_SUPPORTED,
+                                              dev->device);
         if (!vmm || !fds)
                 return fail(error, size, "GPU %s has no %s", dev->uuid,
                             !vmm ? "virtual memory management (vGPU or WSL?)" : "export of memory as file descriptors");
         dev->prop = (CUmemAllocationProp){ .type = CU_MEM_ALLOCATION_TYPE_PINNED,
                                            .requestedHandleTypes = CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR,
                                            .location = { CU_MEM_LOCATION_TYPE_DEVICE, dev->device } };
-        if (dev->cuda->mem_get_granularity(&granularity, &dev->prop, CU_MEM_ALLOC_GRANULARITY_MINIMUM) != CUDA_SUCCESS ||
+        if (dev->cuda->mem_get_granularity(&granularity, &dev->prop, CU_MEM_ALLOC_GRANULARITY_MINIMUM) !=
+                    CUDA_SUCCESS ||
             granularity == 0)
                 return fail(error, size, "GPU %s does not say in what units memory comes", dev->uuid);
         if (dev->page_size % granularity != 0)
-                return fail(error, size, "page-size: GPU %s gives memory in units of %zu bytes: it must be a multiple of that",
+                return fail(error, size,
+                            "page-size: GPU %s gives memory in units of %zu bytes: it must be a multiple of that",
                             dev->uuid, granularity);
         return 0;
 }
@@ -211,19 +221,23 @@ static int set_capacity(struct dev *dev, const struct dev_options *options, char
         dev->capacity = options->capacity_before ? options->capacity_before : options->capacity;
         if (dev->capacity == 0)
                 dev->capacity = (uint64_t)((double)(options->capacity_percent || !known ? total : available) / 100.0 *
-                                           (options->capacity_percent ? options->capacity_percent : CUDA_DEFAULT_PERCENT));
+                                           (options->capacity_percent ? options->capacity_percent
+                                                                      : CUDA_DEFAULT_PERCENT));
         dev->capacity -= dev->capacity % dev->page_size;
         if (dev->capacity == 0)
                 return fail(error, size, "capacity: less than one page of it is free on GPU %s", dev->uuid);
         if (!options->capacity_before && dev->capacity > (known ? available : total))
                 return fail(error, size,
-                            "capacity: %" PRIu64 " MiB are asked for, and %" PRIu64 " MiB of GPU %s are free: set it lower, or "
+                            "capacity: %" PRIu64 " MiB are asked for, and %" PRIu64
+                            " MiB of GPU %s are free: set it lower, or "
                             "stop what uses the rest (nvidia-smi shows it)",
                             dev->capacity >> 20, (known ? available : total) >> 20, dev->uuid);
-        if (known && dev->nvml.persistence && dev->nvml.persistence(dev->nvml.device, &persistence) == 0 && !persistence)
+        if (known && dev->nvml.persistence && dev->nvml.persistence(dev->nvml.device, &persistence) == 0 &&
+            !persistence)
                 (void)snprintf(dev->warning + strlen(dev->warning), sizeof(dev->warning) - strlen(dev->warning),
                                "%spersistence mode is off: memory is lost when the last process closes the GPU; enable "
-                               "nvidia-persistenced or nvidia-smi -pm 1", dev->warning[0] ? "; " : "");
+                               "nvidia-persistenced or nvidia-smi -pm 1",
+                               dev->warning[0] ? "; " : "");
         return 0;
 }
 

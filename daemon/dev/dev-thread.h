@@ -36,8 +36,8 @@ int dev_thread_fd(const struct dev_thread *thread);
 
 void dev_thread_submit(struct dev_thread *thread, struct dev_job *job);
 
-/* What the backend says is missing of the device's capacity, in bytes. True: it changed since the last call. Meant for when
- * nothing is left to collect: it takes in all destructions up to then. */
+/* What the backend says is missing of the device's capacity, in bytes. True: it changed since the last call. Meant for
+ * when nothing is left to collect: it takes in all destructions up to then. */
 bool dev_thread_missing(struct dev_thread *thread, uint64_t *ret);
 
 /* Something happened to the device: the backend is asked soon what is missing, not only when it is time to. */

@@ -24,16 +24,17 @@ struct dev_options {
         uint64_t capacity;         /* bytes; 0: by capacity_percent */
         uint32_t capacity_percent; /* of the device's memory; 0: the backend's default (host: half of MemAvailable) */
         bool hugepages, populate;
-        /* Where the device goes on as it was with another daemon: which capacity it had, and how many bytes that made in extents, which
-         * are known by their fds alone, handle 0, and destroy() takes them. What is free now is no matter then. 0: it is new. */
+        /* Where the device goes on as it was with another daemon: which capacity it had, and how many bytes that made
+         * in extents, which are known by their fds alone, handle 0, and destroy() takes them. What is free now is no
+         * matter then. 0: it is new. */
         uint64_t capacity_before, made_before;
         bool any; /* of several devices the first will do, with a warning */
 };
 
 struct dev_info {
         uint64_t page_size, capacity; /* bytes; capacity is a multiple of page_size */
-        uint64_t total;               /* bytes of the whole device, which others may use too; 0: it is no device of its own */
-        uint32_t number;              /* the driver's, among its devices */
+        uint64_t total;  /* bytes of the whole device, which others may use too; 0: it is no device of its own */
+        uint32_t number; /* the driver's, among its devices */
         char backend[16];
         char uuid[48];
         char warning[DEV_WARNING]; /* empty, or one sentence for the log, e.g. capacity over the host's RAM */
@@ -53,7 +54,8 @@ struct dev_backend {
         /* Whether options make sense, as far as that does not change from one moment to the next: 0, or -EINVAL after a
          * complaint about each that does not. Any thread. */
         int (*check)(const struct dev_options *options, dev_complain_fn *complain, void *userdata);
-        /* Checks, and opens. 0 or a negative errno with a sentence in `error`; -ENOENT: this machine has no such devices at all. */
+        /* Checks, and opens. 0 or a negative errno with a sentence in `error`; -ENOENT: this machine has no such
+         * devices at all. */
         int (*open)(const struct dev_options *options, struct dev **ret, char *error, size_t error_size);
         void (*close)(struct dev *dev);
         void (*info)(const struct dev *dev, struct dev_info *ret);
@@ -63,9 +65,9 @@ struct dev_backend {
          * closes the fd. DEV_TAMPERED: ended as far as our account goes, but whoever held it saw to it that it cannot
          * be taken away from him. On failure the extent still stands and the call may be repeated. */
         int (*destroy)(struct dev *dev, struct dev_extent *extent);
-        /* Bytes of the capacity that cannot be had at the moment, because others use the device or because somebody keeps
-         * what was destroyed. NULL: that does not happen. Asked after destructions, after a failed creation, and now and
-         * then. */
+        /* Bytes of the capacity that cannot be had at the moment, because others use the device or because somebody
+         * keeps what was destroyed. NULL: that does not happen. Asked after destructions, after a failed creation, and
+         * now and then. */
         int (*missing)(struct dev *dev, uint64_t *ret);
 };
 

@@ -2,9 +2,10 @@
  *
  * held.h -- what kvpagerd and kvpager-holder say to each other.
  *
- * The holder keeps a copy of the fd of each extent, and of the memory that the daemon writes its state to, so that neither ends with
- * the daemon. It knows nothing of what it holds, and says nothing unless asked; nothing that the daemon does waits for it: what was sent
- * is safe, for an fd in a socket's queue is as good as held. One SOCK_SEQPACKET socket, one packet one message, in the order sent.
+ * The holder keeps a copy of the fd of each extent, and of the memory that the daemon writes its state to, so that
+ * neither ends with the daemon. It knows nothing of what it holds, and says nothing unless asked; nothing that the
+ * daemon does waits for it: what was sent is safe, for an fd in a socket's queue is as good as held. One SOCK_SEQPACKET
+ * socket, one packet one message, in the order sent.
  *
  *      PUT      items and an fd each: keep them, in place of what was kept under the same numbers
  *      DROP     items: keep them no more
@@ -18,9 +19,9 @@
 #include <stdint.h>
 
 #define HELD_MAGIC UINT32_C(0x646c6568)
-#define HELD_MAX   253u                  /* items of a packet: SCM_MAX_FD */
-#define HELD_STATE UINT64_C(0xffffffff)  /* the item that is not an extent but the daemon's state */
-#define HELD_SLOTS (1u << 24)            /* the low half of an extent's id is below this */
+#define HELD_MAX   253u                 /* items of a packet: SCM_MAX_FD */
+#define HELD_STATE UINT64_C(0xffffffff) /* the item that is not an extent but the daemon's state */
+#define HELD_SLOTS (1u << 24)           /* the low half of an extent's id is below this */
 
 enum held_op { HELD_PUT = 1, HELD_DROP, HELD_RELEASE, HELD_CLEAR, HELD_LIST, HELD_ITEMS, HELD_END, HELD_RELEASED };
 
@@ -35,10 +36,12 @@ struct held_packet {
         struct held_item items[HELD_MAX];
 };
 
-/* Sends a packet with `n` items of it, and as many fds where `fds` is not NULL. 0 or a negative errno; waits as the socket does. */
+/* Sends a packet with `n` items of it, and as many fds where `fds` is not NULL. 0 or a negative errno; waits as the
+ * socket does. */
 int held_send(int socket, enum held_op op, const struct held_item *items, unsigned n, const int *fds);
 
-/* Receives one; its fds go to `fds`. 1; 0: the other side hung up; -EAGAIN, -EBADMSG (nothing was kept) or another negative errno. */
+/* Receives one; its fds go to `fds`. 1; 0: the other side hung up; -EAGAIN, -EBADMSG (nothing was kept) or another
+ * negative errno. */
 int held_receive(int socket, int flags, struct held_packet *ret, int fds[static HELD_MAX], unsigned *ret_n_fds);
 
 #endif

@@ -2,9 +2,9 @@
  *
  * main.c -- kvpager-holder: keeps descriptors for kvpagerd while that is not there. See held.h, and kvpager-holder(8).
  *
- * It serves one daemon at a time, and takes the next one only when everything that the one before had sent is read: so who
- * asks what is held hears of all that a daemon that was killed had put there. It is small so that it never has to be restarted
- * itself: should it end all the same, a daemon that runs gives its successor everything anew.
+ * It serves one daemon at a time, and takes the next one only when everything that the one before had sent is read: so
+ * who asks what is held hears of all that a daemon that was killed had put there. It is small so that it never has to
+ * be restarted itself: should it end all the same, a daemon that runs gives its successor everything anew.
  */
 #include <errno.h>
 #include <getopt.h>
@@ -27,15 +27,16 @@
 #define PATIENCE_SEC 10 /* for a daemon that asks and does not read */
 #define EXIT_USAGE   2
 
-static const char help[] = "Usage: kvpager-holder [--socket PATH]\n"
-                           "\n"
-                           "Keeps the memory of kvpagerd while that restarts. Started by systemd, or by hand before the daemon.\n"
-                           "\n"
-                           "  --socket PATH  where to listen (default: " SOCKET_PATH "); systemd's socket comes first\n"
-                           "  --help         this text\n"
-                           "  --version      the version\n"
-                           "\n"
-                           "See kvpager-holder(8).\n";
+static const char help[] =
+        "Usage: kvpager-holder [--socket PATH]\n"
+        "\n"
+        "Keeps the memory of kvpagerd while that restarts. Started by systemd, or by hand before the daemon.\n"
+        "\n"
+        "  --socket PATH  where to listen (default: " SOCKET_PATH "); systemd's socket comes first\n"
+        "  --help         this text\n"
+        "  --version      the version\n"
+        "\n"
+        "See kvpager-holder(8).\n";
 
 struct slot {
         struct held_item item;

@@ -19,7 +19,7 @@
 
 #define CONFIG_DEFAULT_PATH "/etc/kvpager/kvpagerd.conf"
 #define CONFIG_NAME_MAX     64u /* bytes, NUL included */
-#define CONFIG_BACKEND_ANY "any"
+#define CONFIG_BACKEND_ANY  "any"
 #define CONFIG_MAX_DEVICES  16u
 #define CONFIG_MAX_TENANTS  256u
 #define CONFIG_MAX_MATCHES  32u
@@ -46,7 +46,7 @@ struct config_daemon {
 struct config_device {
         char name[CONFIG_NAME_MAX];
         unsigned line;
-        char backend[16], uuid[48]; /* CONFIG_BACKEND_ANY: a GPU if there is one, else the host */
+        char backend[16], uuid[48];    /* CONFIG_BACKEND_ANY: a GPU if there is one, else the host */
         struct config_amount capacity; /* 0: the backend's default */
         uint64_t page_size;            /* 0: the backend's default */
         uint32_t virgin_pages;         /* UINT32_MAX: chosen from the capacity */
@@ -119,12 +119,13 @@ uint64_t config_smallest(const struct config_size *devices, uint32_t n_devices);
  * does not. `whole`: config_smallest(), or 0 where that is not known yet. */
 int config_check_limits(const struct config_tenant *tenant, uint64_t whole, dev_complain_fn *complain, void *userdata);
 
-/* Whether what is guaranteed to all tenants together fits each device: 0, or -EINVAL, a sentence in `why`, and the line of
- * the memory.min that is too much. */
+/* Whether what is guaranteed to all tenants together fits each device: 0, or -EINVAL, a sentence in `why`, and the line
+ * of the memory.min that is too much. */
 int config_check_guarantees(const struct config *config, const struct config_size *devices, uint32_t n_devices,
                             unsigned *ret_line, char *why, size_t size);
 
-/* The same before the devices are there, for those whose capacity the file gives in bytes. Shares count where it gives all. */
+/* The same before the devices are there, for those whose capacity the file gives in bytes. Shares count where it gives
+ * all. */
 int config_check_written(const struct config *config, unsigned *ret_line, char *why, size_t size);
 
 /* Sets a key of a tenant as its section would. -EINVAL: a sentence in `why` says what is wrong with it. */

@@ -199,7 +199,8 @@ static void daemon_note_returner(struct store_device *device, const struct store
                 device->returners[device->n_returners++] = result->worker;
 }
 
-/* What the device cannot give at the moment changed. Where it is more, whoever gave memory back just before may have kept it. */
+/* What the device cannot give at the moment changed. Where it is more, whoever gave memory back just before may have
+ * kept it. */
 static void daemon_missing(struct daemon *d, uint32_t index, uint64_t bytes, bool suspects)
 {
         struct store_device *device = &d->store.devices[index];
@@ -225,7 +226,8 @@ static void daemon_missing(struct daemon *d, uint32_t index, uint64_t bytes, boo
         device->n_returners = 0;
 }
 
-/* Of what others are known to have taken the device may say a part, or all of it: the larger figure is the right one. */
+/* Of what others are known to have taken the device may say a part, or all of it: the larger figure is the right one.
+ */
 static uint64_t daemon_missing_now(const struct daemon *d, uint32_t index)
 {
         const uint64_t told = d->store.devices[index].missing_told, observed = observe_missing(d, index);
@@ -351,7 +353,8 @@ static int daemon_make_tables(struct daemon *d, const struct core_params *params
 {
         d->core_bytes = core_size(params);
         assert(d->core_bytes > 0);
-        *ret_arena = mmap(NULL, d->core_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        *ret_arena = mmap(NULL, d->core_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1,
+                          0);
         if (*ret_arena == MAP_FAILED) {
                 int r = -errno;
 

@@ -117,8 +117,8 @@ void resume_message(struct peer *peer, const struct wire_view *view);
 /* answer.c: messages that only ask. */
 void answer_query(struct peer *peer, const struct wire_view *view);
 
-/* Says to the core what of a device cannot be had, where that changed: by what the device says, or by what others are known to
- * have taken. */
+/* Says to the core what of a device cannot be had, where that changed: by what the device says, or by what others are
+ * known to have taken. */
 void daemon_look_at_missing(struct daemon *daemon, uint32_t device);
 
 /* operate.c: messages of operators. */

@@ -45,8 +45,8 @@ void events_add(struct daemon *daemon, enum wire_event event, const struct event
         __attribute__((format(printf, 4, 5)));
 
 /* Whose worker that process is, or was as far as events are remembered: fills tenant and uid. */
-bool events_find_worker(const struct daemon *daemon, uint32_t worker, uint64_t pid, char ret_tenant[static CONFIG_NAME_MAX],
-                        uint32_t *ret_uid);
+bool events_find_worker(const struct daemon *daemon, uint32_t worker, uint64_t pid,
+                        char ret_tenant[static CONFIG_NAME_MAX], uint32_t *ret_uid);
 
 /* Answers EVENTS_GET. */
 void events_answer(struct peer *peer, const struct wire_view *view);

@@ -91,8 +91,9 @@ static void hold_send(struct hold *hold, enum held_op op, const struct held_item
         r = held_send(hold->fd, op, items, n, fds);
         if (r == 0)
                 return;
-        log_error_of(holder_lost, "the holder is given up: %s; until another one is found, a restart would lose the workers' memory",
-                  strerror(-r));
+        log_error_of(holder_lost,
+                     "the holder is given up: %s; until another one is found, a restart would lose the workers' memory",
+                     strerror(-r));
         hold->failed = true;
 }
 

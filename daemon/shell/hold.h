@@ -2,8 +2,8 @@
  *
  * hold.h -- the daemon's side of kvpager-holder, see held.h.
  *
- * Without a holder everything works but for a restart, which then loses what workers have. Nothing is waited for: a holder that
- * does not take what it is given within HOLD_PATIENCE_MSEC is given up.
+ * Without a holder everything works but for a restart, which then loses what workers have. Nothing is waited for: a
+ * holder that does not take what it is given within HOLD_PATIENCE_MSEC is given up.
  */
 #ifndef SHELL_HOLD_H
 #define SHELL_HOLD_H
@@ -17,7 +17,7 @@
 #define HOLD_LIST_MSEC     10000
 
 struct hold {
-        int fd; /* -1: there is no holder */
+        int fd;      /* -1: there is no holder */
         bool failed; /* it is of no use any more, and to be closed */
         unsigned n_puts, n_drops, n_releases;
         struct held_item puts[HELD_MAX], drops[HELD_MAX], releases[HELD_MAX];
@@ -42,7 +42,8 @@ void hold_put(struct hold *hold, const struct held_item *item, int fd);
 void hold_drop(struct hold *hold, uint64_t id);
 void hold_clear(struct hold *hold);
 
-/* Has it kept no more, and is told when that is so: hold_released() takes up to HELD_MAX such answers; a negative errno: it has ended. */
+/* Has it kept no more, and is told when that is so: hold_released() takes up to HELD_MAX such answers; a negative
+ * errno: it has ended. */
 void hold_release(struct hold *hold, uint64_t id, uint32_t device);
 int hold_released(struct hold *hold, struct held_item ret[static HELD_MAX]);
 

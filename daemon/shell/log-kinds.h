@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * log-kinds.h -- the kinds of messages that the journal tells apart, by MESSAGE_ID=: those of events.h with their names, then
- * what is no event. systemd/kvpager.catalog says of each what it means and what can be done, kvpagerd(8) lists them. An id
- * is never used for anything else: `systemd-id128 new` makes one.
+ * log-kinds.h -- the kinds of messages that the journal tells apart, by MESSAGE_ID=: those of events.h with their
+ * names, then what is no event. systemd/kvpager.catalog says of each what it means and what can be done, kvpagerd(8)
+ * lists them. An id is never used for anything else: `systemd-id128 new` makes one.
  */
 #ifndef SHELL_LOG_KINDS_H
 #define SHELL_LOG_KINDS_H

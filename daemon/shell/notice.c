@@ -162,12 +162,14 @@ void notice_missing(struct daemon *d, uint32_t device, uint64_t bytes)
 
         if (bytes > 0 && guaranteed > capacity - (bytes < capacity ? bytes : capacity))
                 events_add(d, WIRE_EVENT_memory_missing, &facts,
-                           "%" PRIu64 " bytes of its capacity cannot be had, and what is left does not cover the %" PRIu64
+                           "%" PRIu64
+                           " bytes of its capacity cannot be had, and what is left does not cover the %" PRIu64
                            " that tenants are guaranteed: others use them (nvidia-smi shows who)",
                            bytes, guaranteed);
         else if (bytes > 0)
                 events_add(d, WIRE_EVENT_memory_missing, &facts,
-                           "%" PRIu64 " bytes of its capacity cannot be had: others use them (nvidia-smi shows who)", bytes);
+                           "%" PRIu64 " bytes of its capacity cannot be had: others use them (nvidia-smi shows who)",
+                           bytes);
         else
                 events_add(d, WIRE_EVENT_memory_missing, &facts, "all of its capacity can be had again");
 }

@@ -17,8 +17,8 @@
 #include <systemd/sd-event.h>
 
 #include "config.h"
-#include "outbox.h"
 #include "log.h"
+#include "outbox.h"
 #include "ratelimit.h"
 #include "throttle.h"
 #include "wire.h"

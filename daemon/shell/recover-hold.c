@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * recover-hold.c -- the holder while the daemon runs: it is given each extent before anybody hears of it. Should it end, the next one
- * is given everything anew. See recover.h.
+ * recover-hold.c -- the holder while the daemon runs: it is given each extent before anybody hears of it. Should it
+ * end, the next one is given everything anew. See recover.h.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -31,7 +31,8 @@ void recover_gone(struct daemon *d, uint64_t extent)
 /* On the device of `host` memory is free once it is truncated, whoever has it; elsewhere when nobody does. */
 static bool is_released_first(const struct daemon *d, uint32_t device)
 {
-        return d->recover.state && hold_is_up(&d->recover.hold) && strcmp(d->store.devices[device].info.backend, "host") != 0;
+        return d->recover.state && hold_is_up(&d->recover.hold) &&
+               strcmp(d->store.devices[device].info.backend, "host") != 0;
 }
 
 void recover_destroy(struct daemon *d, uint32_t device, uint64_t extent)
@@ -128,7 +129,8 @@ static int hold_on_answer(sd_event_source *source, int fd, uint32_t events, void
                         store_destroy(&d->store, items[i].device, items[i].id);
         if (n >= 0)
                 return 0;
-        log_error_of(holder_lost, "the holder has ended; until another one is found, a restart would lose the workers' memory");
+        log_error_of(holder_lost,
+                     "the holder has ended; until another one is found, a restart would lose the workers' memory");
         hold_give_up(d);
         return hold_on_again(NULL, 0, d);
 }
@@ -143,7 +145,8 @@ int recover_watch_holder(struct daemon *d)
         recover->hold_source = sd_event_source_disable_unref(recover->hold_source);
         r = sd_event_add_io(d->event, &recover->hold_source, recover->hold.fd, EPOLLIN, hold_on_answer, d);
         if (r >= 0 && !recover->hold_again) {
-                r = sd_event_add_time(d->event, &recover->hold_again, CLOCK_MONOTONIC, 0, HOLD_ACCURACY_USEC, hold_on_again, d);
+                r = sd_event_add_time(d->event, &recover->hold_again, CLOCK_MONOTONIC, 0, HOLD_ACCURACY_USEC,
+                                      hold_on_again, d);
                 if (r >= 0)
                         r = sd_event_source_set_enabled(recover->hold_again, SD_EVENT_OFF);
         }

@@ -71,9 +71,11 @@ static void recover_begin_anew(struct daemon *d, const char *why)
         struct recover *recover = &d->recover;
 
         if (recover->n_items > 0)
-                log_error_of(state_unusable, "the state of the daemon before cannot be taken up: %s; its workers are not known any more, "
-                          "and what they have mapped is free once they end",
-                          why);
+                log_error_of(
+                        state_unusable,
+                        "the state of the daemon before cannot be taken up: %s; its workers are not known any more, "
+                        "and what they have mapped is free once they end",
+                        why);
         recover_drop_items(recover);
         state_free(recover->state);
         recover->state = NULL;
@@ -89,7 +91,8 @@ static bool recover_same_devices(struct daemon *d, char *why, size_t size)
         const uint32_t n = state_devices(d->recover.state, &before);
 
         if (n != d->store.n_devices) {
-                (void)snprintf(why, size, "there were %" PRIu32 " devices, and there are %" PRIu32, n, d->store.n_devices);
+                (void)snprintf(why, size, "there were %" PRIu32 " devices, and there are %" PRIu32, n,
+                               d->store.n_devices);
                 return false;
         }
         for (uint32_t i = 0; i < n; i++) {
@@ -102,7 +105,8 @@ static bool recover_same_devices(struct daemon *d, char *why, size_t size)
                         return false;
                 }
                 if (asked > 0 && asked - asked % now->info.page_size != before[i].capacity)
-                        log_notice("[device %s] keeps its capacity of %" PRIu64 " MiB until the daemon and the holder are stopped",
+                        log_notice("[device %s] keeps its capacity of %" PRIu64
+                                   " MiB until the daemon and the holder are stopped",
                                    now->name, before[i].capacity >> 20);
         }
         return true;
@@ -226,7 +230,8 @@ static bool recover_has_all(const struct daemon *d)
         struct core_extent_info info;
 
         for (size_t i = 0; held && i < recover->n_items; i++)
-                if (core_extent_info(d->core, (uint32_t)recover->items[i].id, &info) && info.extent == recover->items[i].id)
+                if (core_extent_info(d->core, (uint32_t)recover->items[i].id, &info) &&
+                    info.extent == recover->items[i].id)
                         held[(uint32_t)info.extent] = true;
         for (uint32_t i = 0; i < n && all; i++)
                 if (core_extent_info(d->core, i, &info) &&
@@ -253,8 +258,9 @@ int recover_core(struct daemon *d, void *arena, const struct core_params *params
                 return -EAGAIN;
         }
         if (cut)
-                log_error_of(state_unusable, "the log after the snapshot has an end that cannot be used: workers that have "
-                                             "more than it tells of are not taken back");
+                log_error_of(state_unusable,
+                             "the log after the snapshot has an end that cannot be used: workers that have "
+                             "more than it tells of are not taken back");
         (void)snprintf(recover->summary, sizeof(recover->summary),
                        "%" PRIu32 " workers, %" PRIu32 " caches, %zu extents, %" PRIu64 " events since the snapshot",
                        core_n_workers(d->core), core_n_caches(d->core), recover->n_items, n_events);
@@ -296,8 +302,8 @@ void recover_take(struct daemon *d)
         hold_flush(&recover->hold);
 }
 
-/* The extents that were with the devices, by slot; to be asked before any event is applied, for what follows from that is carried out
- * as ever. NULL: no memory. */
+/* The extents that were with the devices, by slot; to be asked before any event is applied, for what follows from that
+ * is carried out as ever. NULL: no memory. */
 static uint64_t *recover_at_work(const struct daemon *d)
 {
         const uint32_t n = core_extent_slots(d->core);
@@ -542,7 +548,8 @@ void recover_note(struct daemon *d, const struct core_event *event)
         r = state_append(recover->state, d->core, event);
         if (r == 0)
                 return;
-        log_error("nothing is noted any more for a daemon to come: %s; a restart would lose the workers' memory", strerror(-r));
+        log_error("nothing is noted any more for a daemon to come: %s; a restart would lose the workers' memory",
+                  strerror(-r));
         hold_drop(&recover->hold, HELD_STATE);
         hold_flush(&recover->hold);
         state_free(recover->state);

@@ -2,16 +2,17 @@
  *
  * recover.h -- going on where another daemon ended, be it stopped, upgraded or killed at any instant.
  *
- * The holder has the fd of every extent, and the state (state.h): the core as it was after the last event that was noted. What was
- * under way is not pieced together. Each worker notices that its connection ended, comes back, and says what it has; whatever the
- * core knows of beyond that did not arrive, and is taken back; what it had asked for it asks for again. Until then it is *absent*:
+ * The holder has the fd of every extent, and the state (state.h): the core as it was after the last event that was
+ * noted. What was under way is not pieced together. Each worker notices that its connection ended, comes back, and says
+ * what it has; whatever the core knows of beyond that did not arrive, and is taken back; what it had asked for it asks
+ * for again. Until then it is *absent*:
  *
  *      worker --(the daemon ends)--> absent --RESUME--> resuming --RESUMED--> worker
  *                                      |                   |
  *                                      +-- its process ended, or absent-timeout --> gone: its extents are destroyed
  *
- * An absent worker computes on with what it has mapped; it is granted nothing, asked for nothing, and charged as before. What
- * became of extents is read off the core's tables and the holder's list:
+ * An absent worker computes on with what it has mapped; it is granted nothing, asked for nothing, and charged as
+ * before. What became of extents is read off the core's tables and the holder's list:
  *
  *      the core has it as     held                        not held
  *      creating               it is made                  it is made anew
@@ -19,8 +20,8 @@
  *      returning              it is destroyed (again)     it is destroyed
  *      not at all             it is destroyed             -
  *
- * A new beginning destroys nothing that somebody may have mapped: workers that come back are told that they are not known, and keep what
- * they have for as long as they live.
+ * A new beginning destroys nothing that somebody may have mapped: workers that come back are told that they are not
+ * known, and keep what they have for as long as they live.
  */
 #ifndef SHELL_RECOVER_H
 #define SHELL_RECOVER_H
@@ -41,7 +42,7 @@ struct recover {
         struct hold hold;
         struct state *state; /* NULL: nothing outlives us */
         sd_event_source *hold_source, *hold_again;
-        bool resumed; /* the state was another daemon's */
+        bool resumed;            /* the state was another daemon's */
         struct held_item *items; /* what the holder had, until recover_finish() */
         int *fds;
         size_t n_items, capacity;

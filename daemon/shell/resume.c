@@ -2,8 +2,8 @@
  *
  * resume.c -- a worker that was there before comes back: RESUME, what it has, RESUMED. See recover.h.
  *
- * That it is the same is proved twice: by the token that its WELCOME had, and by the kernel, for it must be the same process. What it
- * says it has is checked against the core, which knows whose each extent is.
+ * That it is the same is proved twice: by the token that its WELCOME had, and by the kernel, for it must be the same
+ * process. What it says it has is checked against the core, which knows whose each extent is.
  */
 #include <assert.h>
 #include <errno.h>
@@ -82,8 +82,8 @@ static void resume_take_back(struct peer *peer)
         struct core_event event;
 
         for (uint32_t i = 0; i < n; i++) {
-                if (!core_extent_info(d->core, i, &info) || info.place != CORE_EXTENT_HELD || info.worker != peer->worker ||
-                    peer->has[i / 8] & 1u << i % 8)
+                if (!core_extent_info(d->core, i, &info) || info.place != CORE_EXTENT_HELD ||
+                    info.worker != peer->worker || peer->has[i / 8] & 1u << i % 8)
                         continue;
                 core_event_init(&event, CORE_EV_RETURN, daemon_now_usec());
                 event.ret.worker = peer->worker;

@@ -17,10 +17,10 @@
 #include "digest.h"
 #include "owner.h"
 
-#define STATE_MAGIC  UINT64_C(0x3165746174537670)
-#define STATE_PAGE   UINT64_C(4096)
-#define LOG_BYTES    (UINT64_C(4) << 20)
-#define RUN_PAGES    256u /* written at once */
+#define STATE_MAGIC UINT64_C(0x3165746174537670)
+#define STATE_PAGE  UINT64_C(4096)
+#define LOG_BYTES   (UINT64_C(4) << 20)
+#define RUN_PAGES   256u /* written at once */
 
 struct state_half {
         uint64_t generation, sum; /* sum: of the snapshot */
@@ -38,7 +38,7 @@ struct state_layout {
 struct state_header {
         struct state_layout layout;
         uint64_t layout_sum;
-        uint64_t build; /* of whoever appends */
+        uint64_t build;           /* of whoever appends */
         _Atomic uint32_t current; /* half, once there is a snapshot: 1 or 2; 0: none yet */
         uint32_t reserved;
         struct state_half halves[2];
@@ -138,7 +138,8 @@ static void cleanup_state(struct state **state)
         state_free(*state);
 }
 
-int state_new(const struct core_params *params, const struct state_device *devices, uint32_t n_devices, struct state **ret)
+int state_new(const struct core_params *params, const struct state_device *devices, uint32_t n_devices,
+              struct state **ret)
 {
         _cleanup_(cleanup_state) struct state *state = calloc(1, sizeof(*state));
         struct state_layout *layout;
@@ -393,8 +394,8 @@ static bool read_record(const struct state_half *half, const unsigned char *log,
         return true;
 }
 
-int state_restore(struct state *state, void *arena, struct core_actions *scratch, struct core **ret, uint64_t *ret_events,
-                  bool *ret_cut)
+int state_restore(struct state *state, void *arena, struct core_actions *scratch, struct core **ret,
+                  uint64_t *ret_events, bool *ret_cut)
 {
         struct state_header *header = state->header;
         const struct state_half *half;

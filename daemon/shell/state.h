@@ -2,15 +2,16 @@
  *
  * state.h -- what outlives the daemon: the core, and who its workers are, in memory that the holder keeps.
  *
- * One memfd. A snapshot of the core's arena, and a log of the events since; each event is in the log before it is applied, so whatever
- * somebody may have been told of is in there. Replayed, it gives the same core, byte for byte (core.h). When the log is full, the next
- * snapshot goes to the other half of the file, with a log of its own, and takes effect with one store:
+ * One memfd. A snapshot of the core's arena, and a log of the events since; each event is in the log before it is
+ * applied, so whatever somebody may have been told of is in there. Replayed, it gives the same core, byte for byte
+ * (core.h). When the log is full, the next snapshot goes to the other half of the file, with a log of its own, and
+ * takes effect with one store:
  *
  *      header | workers | snapshot, log | snapshot, log
  *               ^ tokens  ^ header.current names one of the two
  *
- * All of it is plain stores to shared memory: nothing is synced, for what is lost with the machine's memory is lost with the
- * extents as well. Everything is summed, so what was cut short or overwritten is seen and not used.
+ * All of it is plain stores to shared memory: nothing is synced, for what is lost with the machine's memory is lost
+ * with the extents as well. Everything is summed, so what was cut short or overwritten is seen and not used.
  */
 #ifndef SHELL_STATE_H
 #define SHELL_STATE_H
@@ -33,7 +34,7 @@ struct state_device {
 struct state_worker {
         uint32_t worker; /* the core's id; 0: free */
         uint32_t pid, uid;
-        uint32_t tenant; /* the core's index */
+        uint32_t tenant;   /* the core's index */
         uint64_t token[2]; /* what it shows to be taken for the same again */
         uint64_t accepted; /* identity_now() */
         char tenant_name[STATE_NAME_MAX];
@@ -43,7 +44,8 @@ struct state_worker {
 struct state;
 
 /* Makes the memory for a core with these parameters; `devices` is what it pages. -ENOMEM, -EMFILE, ... */
-int state_new(const struct core_params *params, const struct state_device *devices, uint32_t n_devices, struct state **ret);
+int state_new(const struct core_params *params, const struct state_device *devices, uint32_t n_devices,
+              struct state **ret);
 
 /* Takes over what another daemon left; `fd` is taken in any case. -EBADMSG, and why in `why`: it cannot be used. */
 int state_open(int fd, struct state **ret, char *why, size_t size);
@@ -59,9 +61,11 @@ int state_snapshot(struct state *state, const struct core *core);
 /* Notes an event that is about to be applied; takes a snapshot of `core` before that where the log is full. */
 int state_append(struct state *state, const struct core *core, const struct core_event *event);
 
-/* Loads the snapshot into `arena`, zeroed, of core_size() bytes, and applies the log to it. `ret_events`: how many. `ret_cut`: the log
- * has an end that cannot be used, because it is damaged or another build's. -EBADMSG: there is no core to be had. */
-int state_restore(struct state *state, void *arena, struct core_actions *scratch, struct core **ret, uint64_t *ret_events, bool *ret_cut);
+/* Loads the snapshot into `arena`, zeroed, of core_size() bytes, and applies the log to it. `ret_events`: how many.
+ * `ret_cut`: the log has an end that cannot be used, because it is damaged or another build's. -EBADMSG: there is no
+ * core to be had. */
+int state_restore(struct state *state, void *arena, struct core_actions *scratch, struct core **ret,
+                  uint64_t *ret_events, bool *ret_cut);
 
 /* The record of the worker in that slot of the core; NULL: beyond the table. Set by state_worker_set() alone. */
 const struct state_worker *state_worker(const struct state *state, uint32_t worker);

@@ -60,8 +60,8 @@ static int device_open_any(struct store_device *device, struct dev_options optio
         return 0;
 }
 
-static int device_open(struct store_device *device, const struct config_device *config, const struct store_before *before,
-                       char *error, size_t error_size)
+static int device_open(struct store_device *device, const struct config_device *config,
+                       const struct store_before *before, char *error, size_t error_size)
 {
         struct dev_options options = config_device_options(config);
         char why[300] = "out of memory";
@@ -241,10 +241,9 @@ void store_adopt(struct store *store, uint64_t extent, uint32_t order, uint32_t 
 
         if ((uint32_t)extent >= store->top)
                 store->top = (uint32_t)extent + 1;
-        *slot = (struct store_slot){ .job = { .extent = { .fd = fd, .order = order } },
-                                     .id = extent,
-                                     .worker = worker,
-                                     .state = SLOT_READY };
+        *slot = (struct store_slot){
+                .job = { .extent = { .fd = fd, .order = order } }, .id = extent, .worker = worker, .state = SLOT_READY
+        };
 }
 
 void store_destroy_stray(struct store *store, uint32_t device, uint32_t order, int fd)

@@ -23,9 +23,9 @@ struct store_device {
         struct dev_info info;
         char name[CONFIG_NAME_MAX];
         uint32_t virgin_pages;
-        uint64_t missing;                      /* bytes of its capacity, as the core was told last */
-        uint64_t missing_told;                 /* as the device itself said last */
-        uint32_t returners[STORE_RETURNERS];   /* workers whose extents were destroyed since */
+        uint64_t missing;                    /* bytes of its capacity, as the core was told last */
+        uint64_t missing_told;               /* as the device itself said last */
+        uint32_t returners[STORE_RETURNERS]; /* workers whose extents were destroyed since */
         uint32_t n_returners;
 };
 
@@ -37,8 +37,8 @@ struct store_before {
 struct store {
         struct store_device devices[CONFIG_MAX_DEVICES];
         uint32_t n_devices, n_slots;
-        struct store_slot *slots; /* a mapping that costs nothing until it is touched */
-        uint32_t top;             /* slots ever used */
+        struct store_slot *slots;                       /* a mapping that costs nothing until it is touched */
+        uint32_t top;                                   /* slots ever used */
         struct store_before before[CONFIG_MAX_DEVICES]; /* set before store_open() */
 };
 

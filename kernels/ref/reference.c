@@ -24,8 +24,8 @@ static uint32_t element_bytes(enum attention_type type)
 /* ---- attention ---- */
 
 /* A paged sequence's tokens, one after the other. NULL: no memory. */
-static char *gather(const struct kernel_attention *a, const struct kernel_tensor *t, uint32_t element, uint32_t sequence,
-                    uint64_t tokens)
+static char *gather(const struct kernel_attention *a, const struct kernel_tensor *t, uint32_t element,
+                    uint32_t sequence, uint64_t tokens)
 {
         const uint32_t *blocks = (const uint32_t *)pointer(a->blocks) + (uint64_t)sequence * a->blocks_per_row;
         const size_t head_bytes = (size_t)t->dim * element;
@@ -40,8 +40,8 @@ static char *gather(const struct kernel_attention *a, const struct kernel_tensor
         return dense;
 }
 
-static struct attention_tensor tensor_of(const struct kernel_attention *a, const struct kernel_tensor *t, uint32_t element,
-                                         uint32_t row, const char *dense)
+static struct attention_tensor tensor_of(const struct kernel_attention *a, const struct kernel_tensor *t,
+                                         uint32_t element, uint32_t row, const char *dense)
 {
         return (struct attention_tensor){
                 .data = dense ? dense : (const char *)pointer(t->data) + row * t->row_stride,
@@ -183,7 +183,8 @@ static void check_head(const struct kernel_contents *c, const struct item *item)
         }
 }
 
-static void each_head(const struct kernel_contents *c, void (*visit)(const struct kernel_contents *, const struct item *))
+static void each_head(const struct kernel_contents *c,
+                      void (*visit)(const struct kernel_contents *, const struct item *))
 {
         const struct kernel_tensor *parts = pointer(c->parts);
 
@@ -193,12 +194,13 @@ static void each_head(const struct kernel_contents *c, void (*visit)(const struc
                                 const struct kernel_tensor *t = &parts[part];
                                 const uint64_t at = ((part * c->most_tokens + token) * c->heads + head) * c->head_bytes;
 
-                                visit(c, &(struct item){ .token = token,
-                                                         .part = part,
-                                                         .head = head,
-                                                         .place = (char *)pointer(t->data) + c->row * t->row_stride +
-                                                                  token * t->token_stride + head * t->head_stride,
-                                                         .shadow = c->shadow ? (char *)pointer(c->shadow) + at : NULL });
+                                visit(c,
+                                      &(struct item){ .token = token,
+                                                      .part = part,
+                                                      .head = head,
+                                                      .place = (char *)pointer(t->data) + c->row * t->row_stride +
+                                                               token * t->token_stride + head * t->head_stride,
+                                                      .shadow = c->shadow ? (char *)pointer(c->shadow) + at : NULL });
                         }
 }
 
@@ -229,9 +231,11 @@ static int compare(const void *parameters)
                         const uint64_t at = (uint64_t)layer * c->n + i;
 
                         if (expected && found[at] != expected[at])
-                                report(&into->mismatches, &into->first, &(struct item){ .token = c->token, .part = 2 * layer });
+                                report(&into->mismatches, &into->first,
+                                       &(struct item){ .token = c->token, .part = 2 * layer });
                         if (c->count)
-                                into->checksum += hash_fold(kernel_value_seed(c->request, c->token, layer, 0) + i, found[at]);
+                                into->checksum += hash_fold(kernel_value_seed(c->request, c->token, layer, 0) + i,
+                                                            found[at]);
                 }
         return 0;
 }

@@ -212,7 +212,9 @@ static void answer_hello(uint32_t request, uint8_t verdict)
 {
         /* With a token the library comes back after each hang-up, and says what it has. */
         const uint64_t token = verdict & 0x40;
-        const struct wire_welcome welcome = { .version = WIRE_VERSION, .worker = 1, .token_low = token, .tenant = "hostile" };
+        const struct wire_welcome welcome = {
+                .version = WIRE_VERSION, .worker = 1, .token_low = token, .tenant = "hostile"
+        };
         int pair[2];
 
         if (h.events >= 0 || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
- * gpu-attention.c -- the same attention over kvpager's memory, over cuMemAlloc's in the same layout, and over a block table.
+ * gpu-attention.c -- the same attention over kvpager's memory, over cuMemAlloc's in the same layout, and over a block
+ * table.
  *
  *      gpu-attention [--small] LAYOUT
  *
- * One layer in the middle of a Llama-3-8B, decode (one token) and prefill (a chunk of 512 at the end), at $KVPAGER_SOCKET. The three are
- * timed in turns, and must give the same bits.
+ * One layer in the middle of a Llama-3-8B, decode (one token) and prefill (a chunk of 512 at the end), at
+ * $KVPAGER_SOCKET. The three are timed in turns, and must give the same bits.
  */
 #include <kvpager.h>
 #include <math.h>
@@ -16,9 +17,9 @@
 #include "kit.h"
 #include "reference.h"
 
-#define BLOCK_TOKENS  16u
-#define CHUNK_TOKENS  512u
-#define ROUNDS        9u
+#define BLOCK_TOKENS 16u
+#define CHUNK_TOKENS 512u
+#define ROUNDS       9u
 
 enum memory { KVPAGER, PLAIN, PAGED, N_MEMORIES };
 
@@ -71,19 +72,24 @@ static void scene_fill(struct scene *s)
         bool good = table != NULL;
 
         for (uint32_t i = 0; i < n_blocks && good; i++)
-                table[i] = (uint32_t)((uint64_t)i * 7919 % n_blocks); /* a prime: each block once, where it does not divide n_blocks */
+                table[i] = (uint32_t)((uint64_t)i * 7919 %
+                                      n_blocks); /* a prime: each block once, where it does not divide n_blocks */
         for (uint32_t row = 0; row < s->batch && good; row++)
                 for (uint32_t token = 0; token < s->tokens && good; token += BLOCK_TOKENS)
                         for (int m = 0; m < N_MEMORIES && good; m++)
                                 for (int part = 0; part < 2 && good; part++) {
-                                        const struct kernel_tensor *t = part ? &s->attention[m].values : &s->attention[m].keys;
+                                        const struct kernel_tensor *t = part ? &s->attention[m].values
+                                                                             : &s->attention[m].keys;
                                         const uint32_t block = table[row * per_row + token / BLOCK_TOKENS];
                                         const uint64_t at = m == PAGED ? t->data + block * t->row_stride
-                                                                       : t->data + row * t->row_stride + token * t->token_stride;
-                                        const uint64_t head_bytes = t->dim * 2, dense = s->attention[m].kv_heads * head_bytes;
+                                                                       : t->data + row * t->row_stride +
+                                                                                 token * t->token_stride;
+                                        const uint64_t head_bytes = t->dim * 2,
+                                                       dense = s->attention[m].kv_heads * head_bytes;
 
                                         for (uint32_t i = 0; i < BLOCK_TOKENS && token + i < s->tokens && good; i++) {
-                                                const uint64_t n = t->token_stride == dense ? BLOCK_TOKENS * dense : dense;
+                                                const uint64_t n = t->token_stride == dense ? BLOCK_TOKENS * dense
+                                                                                            : dense;
 
                                                 good = OK(set_bytes(at + i * t->token_stride, byte_of(row, token), n));
                                                 if (n > dense)
@@ -100,8 +106,11 @@ static struct kernel_tensor tensor_of(const struct scene *s, enum kvp_part part)
         struct kvp_tensor t;
 
         check(kvp_cache_tensor(s->cache, 0, s->layer, part, &t), "kvp_cache_tensor");
-        return (struct kernel_tensor){ .data = (uint64_t)(uintptr_t)t.data, .row_stride = t.stride[0] * 2,
-                                       .token_stride = t.stride[1] * 2, .head_stride = t.stride[2] * 2, .dim = (uint32_t)t.shape[3] };
+        return (struct kernel_tensor){ .data = (uint64_t)(uintptr_t)t.data,
+                                       .row_stride = t.stride[0] * 2,
+                                       .token_stride = t.stride[1] * 2,
+                                       .head_stride = t.stride[2] * 2,
+                                       .dim = (uint32_t)t.shape[3] };
 }
 
 static void scene_lay_out(struct scene *s, uint32_t kv_heads)
@@ -120,16 +129,24 @@ static void scene_lay_out(struct scene *s, uint32_t kv_heads)
         s->pool = memory_new(s->kit, 2 * s->batch * (uint64_t)p->blocks_per_row * BLOCK_TOKENS * token);
         s->blocks = memory_new(s->kit, s->batch * (uint64_t)p->blocks_per_row * 4);
         p->blocks = s->blocks;
-        p->keys = (struct kernel_tensor){ .data = s->pool, .row_stride = BLOCK_TOKENS * token, .token_stride = token,
-                                          .head_stride = k->keys.dim * 2, .dim = k->keys.dim };
+        p->keys = (struct kernel_tensor){ .data = s->pool,
+                                          .row_stride = BLOCK_TOKENS * token,
+                                          .token_stride = token,
+                                          .head_stride = k->keys.dim * 2,
+                                          .dim = k->keys.dim };
         p->values = p->keys;
         p->values.data += s->batch * (uint64_t)p->blocks_per_row * BLOCK_TOKENS * token;
 }
 
-static void scene_open(struct scene *s, struct kvp_conn *conn, const struct kvp_layer_group *group, enum kvp_layout layout)
+static void scene_open(struct scene *s, struct kvp_conn *conn, const struct kvp_layer_group *group,
+                       enum kvp_layout layout)
 {
-        const struct kvp_geometry geometry = { .size = sizeof(geometry), .layout = layout, .max_seqs = s->batch, .n_groups = 1,
-                                               .max_tokens = s->tokens, .groups = group };
+        const struct kvp_geometry geometry = { .size = sizeof(geometry),
+                                               .layout = layout,
+                                               .max_seqs = s->batch,
+                                               .n_groups = 1,
+                                               .max_tokens = s->tokens,
+                                               .groups = group };
         struct kernel_attention *a = &s->attention[KVPAGER];
         struct kvp_cache_stats stats = { .size = sizeof(stats) };
 
@@ -144,8 +161,12 @@ static void scene_open(struct scene *s, struct kvp_conn *conn, const struct kvp_
         s->bytes = stats.virtual_bytes;
         s->layer = group->layers / 2;
         s->plain = memory_new(s->kit, s->bytes);
-        *a = (struct kernel_attention){ .batch = s->batch, .kv_heads = group->kv_heads, .queries_per_head = 4, .length = s->tokens,
-                                        .keys = tensor_of(s, KVP_K), .values = tensor_of(s, KVP_V),
+        *a = (struct kernel_attention){ .batch = s->batch,
+                                        .kv_heads = group->kv_heads,
+                                        .queries_per_head = 4,
+                                        .length = s->tokens,
+                                        .keys = tensor_of(s, KVP_K),
+                                        .values = tensor_of(s, KVP_V),
                                         .scale = 1.0f / sqrtf((float)group->head_dim) };
         a->tile_tokens = kernel_tile_tokens(a, 2);
         scene_lay_out(s, group->kv_heads);
@@ -246,7 +267,8 @@ static void scene_time(struct scene *s, const char *layout, uint32_t query_token
                 s->attention[m].partial = s->partial;
                 s->attention[m].output = s->output[m];
         }
-        if (!OK(set_bytes(s->queries, 0x3d, floats * 4)) || !OK(event_create(&events[0], 0)) || !OK(event_create(&events[1], 0)))
+        if (!OK(set_bytes(s->queries, 0x3d, floats * 4)) || !OK(event_create(&events[0], 0)) ||
+            !OK(event_create(&events[1], 0)))
                 fail("attention", kit->error);
         for (int m = 0; m < N_MEMORIES; m++)
                 (void)time_once(s, (enum memory)m, 1, events);
@@ -284,12 +306,16 @@ int main(int argc, char **argv)
 {
         static const struct {
                 uint32_t batch, tokens;
-        } sizes[] = { { 1, 1024 }, { 1, 8192 }, { 1, 32768 }, { 1, 131072 }, { 8, 1024 }, { 8, 8192 }, { 16, 4096 }, { 64, 1024 } },
+        } sizes[] = { { 1, 1024 }, { 1, 8192 }, { 1, 32768 }, { 1, 131072 },
+                      { 8, 1024 }, { 8, 8192 }, { 16, 4096 }, { 64, 1024 } },
           few[] = { { 1, 70 }, { 3, 600 } };
         static const char *const layouts[] = { "per-layer", "token-major", "token-major-fused" };
         struct kit kit = { .small = argc > 1 && strcmp(argv[1], "--small") == 0 };
-        const struct kvp_layer_group group = { .layers = kit.small ? 2 : 32, .kv_heads = kit.small ? 2 : 8,
-                                               .head_dim = kit.small ? 64 : 128, .element_bits = 16, .parts = KVP_PARTS_KV };
+        const struct kvp_layer_group group = { .layers = kit.small ? 2 : 32,
+                                               .kv_heads = kit.small ? 2 : 8,
+                                               .head_dim = kit.small ? 64 : 128,
+                                               .element_bits = 16,
+                                               .parts = KVP_PARTS_KV };
         const char *name = argc > 1 + kit.small ? argv[1 + kit.small] : "";
         struct kvp_device_info device = { .size = sizeof(device) };
         struct kvp_conn *conn;
@@ -300,15 +326,18 @@ int main(int argc, char **argv)
         if (layout == 3)
                 fail("usage", "gpu-attention [--small] per-layer | token-major | token-major-fused");
         kit_open(&kit, true);
-        check(kvp_connect(&(struct kvp_connect_options){ .size = sizeof(struct kvp_connect_options) }, &conn), "kvp_connect");
+        check(kvp_connect(&(struct kvp_connect_options){ .size = sizeof(struct kvp_connect_options) }, &conn),
+              "kvp_connect");
         check(kvp_device_info(conn, 0, &device), "kvp_device_info");
         if (strcmp(device.backend, "cuda") != 0)
                 fail("the daemon's device", "is no GPU");
         for (size_t i = 0; i < (kit.small ? 2 : sizeof(sizes) / sizeof(sizes[0])); i++) {
-                struct scene scene = { .kit = &kit, .batch = kit.small ? few[i].batch : sizes[i].batch,
+                struct scene scene = { .kit = &kit,
+                                       .batch = kit.small ? few[i].batch : sizes[i].batch,
                                        .tokens = kit.small ? few[i].tokens : sizes[i].tokens };
                 size_t available = 0, total = 0;
-                const uint64_t bytes = (uint64_t)scene.batch * scene.tokens * 4 * group.layers * group.kv_heads * group.head_dim;
+                const uint64_t bytes = (uint64_t)scene.batch * scene.tokens * 4 * group.layers * group.kv_heads *
+                                       group.head_dim;
 
                 if (kit.cuda->mem_get_info(&available, &total) != CUDA_SUCCESS || bytes > device.capacity * 9 / 10 ||
                     bytes > available / 2) {

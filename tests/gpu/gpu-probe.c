@@ -5,7 +5,8 @@
  *      gpu-probe list                   the questions, a line each
  *      gpu-probe [--small] QUESTION     {"name": ..., "answer": "yes", "no" or a figure, "detail": ...}
  *
- * One question a process, for some answers are faults that end a context. Where others die, they are this program started again.
+ * One question a process, for some answers are faults that end a context. Where others die, they are this program
+ * started again.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -101,7 +102,9 @@ static bool other_hear(struct other *other, int *ret_fd)
 {
         char byte, control[CMSG_SPACE(sizeof(int))];
         struct iovec iov = { &byte, 1 };
-        struct msghdr message = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control) };
+        struct msghdr message = {
+                .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control)
+        };
         struct pollfd pollfd = { .fd = other->socket, .events = POLLIN };
         struct cmsghdr *c;
 
@@ -125,7 +128,9 @@ static void say(int fd)
                 message.msg_control = control;
                 message.msg_controllen = sizeof(control);
                 c = CMSG_FIRSTHDR(&message);
-                *c = (struct cmsghdr){ .cmsg_len = CMSG_LEN(sizeof(int)), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS };
+                *c = (struct cmsghdr){ .cmsg_len = CMSG_LEN(sizeof(int)),
+                                       .cmsg_level = SOL_SOCKET,
+                                       .cmsg_type = SCM_RIGHTS };
                 memcpy(CMSG_DATA(c), &fd, sizeof(int));
         }
         (void)sendmsg(3, &message, MSG_NOSIGNAL);
@@ -157,7 +162,8 @@ static int role(const char *name, uint64_t bytes)
                    !run_access(kit, &run, CU_MEM_ACCESS_FLAGS_PROT_READWRITE) || !fill(kit, run.base, bytes)) {
                 return EXIT_FAILURE;
         }
-        if (strcmp(name, "export") == 0 && !OK(mem_export(&fd, run.handles[0], CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR, 0)))
+        if (strcmp(name, "export") == 0 &&
+            !OK(mem_export(&fd, run.handles[0], CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR, 0)))
                 return EXIT_FAILURE;
         say(fd);
         (void)!read(3, &byte, 1);
@@ -209,10 +215,12 @@ static void footprint(struct kit *kit, struct answer *a)
                 return;
         }
         with_context = memory_used(kit);
-        (void)snprintf(a->text, sizeof(a->text), "%.1f", ((double)created - (double)before - (double)KIT_PAGE) / 1048576);
-        (void)snprintf(a->detail, sizeof(a->detail),
-                       "MiB that a process takes beyond the extent that it has created without a context; a context: %.1f MiB more",
-                       ((double)with_context - (double)created) / 1048576);
+        (void)snprintf(a->text, sizeof(a->text), "%.1f",
+                       ((double)created - (double)before - (double)KIT_PAGE) / 1048576);
+        (void)snprintf(
+                a->detail, sizeof(a->detail),
+                "MiB that a process takes beyond the extent that it has created without a context; a context: %.1f MiB more",
+                ((double)with_context - (double)created) / 1048576);
 }
 
 static void granularity(struct kit *kit, struct answer *a)
@@ -324,7 +332,9 @@ static void unmap_part(struct kit *kit, struct answer *a)
 static bool touch(struct kit *kit, CUdeviceptr at, bool write)
 {
         CUfunction compare = kit_kernel(kit, "kvp_compare");
-        const struct kernel_compare parameters = { .found = at, .expected = at, .report = at, .layers = 1, .n = 256, .count = write };
+        const struct kernel_compare parameters = {
+                .found = at, .expected = at, .report = at, .layers = 1, .n = 256, .count = write
+        };
         const struct kernel_shape shape = kernel_words_shape(256);
 
         return compare && kit_launch(kit, compare, &parameters, &shape, NULL) && OK(ctx_synchronize());
@@ -334,8 +344,8 @@ static void read_only_faults_on_write(struct kit *kit, struct answer *a)
 {
         struct run run;
 
-        if (!run_make(kit, &run, KIT_PAGE, 1) || !run_map(kit, &run) || !run_access(kit, &run, CU_MEM_ACCESS_FLAGS_PROT_READ) ||
-            !touch(kit, run.base, false)) {
+        if (!run_make(kit, &run, KIT_PAGE, 1) || !run_map(kit, &run) ||
+            !run_access(kit, &run, CU_MEM_ACCESS_FLAGS_PROT_READ) || !touch(kit, run.base, false)) {
                 unknown(a, kit->error);
                 return;
         }
@@ -422,8 +432,9 @@ static void fresh_memory_is_scrubbed(struct kit *kit, struct answer *a)
                 dirty = differing(kit, run.base, part, 0);
                 seen += part; /* and kept, so that the next one is other memory */
         }
-        (void)snprintf(a->detail, sizeof(a->detail), "%ju bytes of %ju MiB that another process had filled and left were not 0",
-                       (uintmax_t)dirty, (uintmax_t)(seen >> 20));
+        (void)snprintf(a->detail, sizeof(a->detail),
+                       "%ju bytes of %ju MiB that another process had filled and left were not 0", (uintmax_t)dirty,
+                       (uintmax_t)(seen >> 20));
         (void)snprintf(a->text, sizeof(a->text), "%s", dirty == 0 ? "yes" : "no");
 }
 
@@ -465,12 +476,14 @@ static void import_without_fd_and_handle(struct kit *kit, struct answer *a)
         struct run run;
         int fd;
 
-        if (!other_start(&other, "export-plain", KIT_PAGE) || !other_hear(&other, &fd) || !import(kit, fd, KIT_PAGE, &run)) {
+        if (!other_start(&other, "export-plain", KIT_PAGE) || !other_hear(&other, &fd) ||
+            !import(kit, fd, KIT_PAGE, &run)) {
                 unknown(a, kit->error);
                 return;
         }
         (void)close(fd);
-        if (!OK(mem_release(run.handles[0])) || !fill(kit, run.base, KIT_PAGE) || differing(kit, run.base, KIT_PAGE, PATTERN) != 0)
+        if (!OK(mem_release(run.handles[0])) || !fill(kit, run.base, KIT_PAGE) ||
+            differing(kit, run.base, KIT_PAGE, PATTERN) != 0)
                 no(a, kit->error);
         else
                 yes(a, "a mapping alone keeps memory that a process without a context exported");
@@ -494,7 +507,8 @@ static void killed_memory_is_free_after(struct kit *kit, struct answer *a)
         while (now_usec() - start < 2e7 && OK(mem_get_info(&now, &total)) && now + KIT_PAGE < before)
                 (void)poll(NULL, 0, 1);
         (void)snprintf(a->text, sizeof(a->text), "%.0f", (now_usec() - start) / 1e3);
-        (void)snprintf(a->detail, sizeof(a->detail), "ms from SIGKILL until %ju MiB (and a context) of a process are free%s",
+        (void)snprintf(a->detail, sizeof(a->detail),
+                       "ms from SIGKILL until %ju MiB (and a context) of a process are free%s",
                        (uintmax_t)(bytes >> 20), now + KIT_PAGE < before ? ": they were not in 20 s" : "");
         other_kill(&other);
 }
@@ -557,10 +571,12 @@ static void mapping_waits_for_kernels(struct kit *kit, struct answer *a)
         }
         start = now_usec();
         (void)OK(ctx_synchronize());
-        (void)snprintf(a->text, sizeof(a->text), "%s", busy[0] + busy[1] + busy[2] > 10 * (idle[0] + idle[1] + idle[2]) ? "yes" : "no");
-        (void)snprintf(a->detail, sizeof(a->detail),
-                       "map, set-access, unmap in us: idle %.1f, %.1f, %.1f; under kernels that ran %.0f us longer %.1f, %.1f, %.1f",
-                       idle[0], idle[1], idle[2], now_usec() - start, busy[0], busy[1], busy[2]);
+        (void)snprintf(a->text, sizeof(a->text), "%s",
+                       busy[0] + busy[1] + busy[2] > 10 * (idle[0] + idle[1] + idle[2]) ? "yes" : "no");
+        (void)snprintf(
+                a->detail, sizeof(a->detail),
+                "map, set-access, unmap in us: idle %.1f, %.1f, %.1f; under kernels that ran %.0f us longer %.1f, %.1f, %.1f",
+                idle[0], idle[1], idle[2], now_usec() - start, busy[0], busy[1], busy[2]);
 }
 
 static const struct {

@@ -3,8 +3,8 @@
  * gpu-speed.c -- what calls of the driver cost, what kvpager adds to them, and what an engine notices of it.
  *
  *      gpu-speed [--small] costs              of each call, by size of an extent and number of extents
- *      gpu-speed [--small] mapping            64 pages through kvp_step() at $KVPAGER_SOCKET, and the same by bare calls
- *      gpu-speed [--small] steps LAYOUT       decode steps of a batch, with attention running: still, and growing
+ *      gpu-speed [--small] mapping            64 pages through kvp_step() at $KVPAGER_SOCKET, and the same by bare
+ * calls gpu-speed [--small] steps LAYOUT       decode steps of a batch, with attention running: still, and growing
  */
 #include <kvpager.h>
 #include <math.h>
@@ -54,10 +54,12 @@ static bool costs_once(struct kit *kit, uint64_t size, unsigned n, double usec[s
         good = imports && fds && run_make(kit, &run, size, n);
         at[EXPORT] = now_usec();
         for (; exported < n && good; exported++)
-                good = OK(mem_export(&fds[exported], run.handles[exported], CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR, 0));
+                good = OK(
+                        mem_export(&fds[exported], run.handles[exported], CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR, 0));
         at[IMPORT] = now_usec();
         for (; imported < n && good; imported++)
-                good = OK(mem_import(&imports[imported], (void *)(intptr_t)fds[imported], CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR));
+                good = OK(mem_import(&imports[imported], (void *)(intptr_t)fds[imported],
+                                     CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR));
         at[MAP] = now_usec();
         good = good && run_map(kit, &run);
         at[ACCESS] = now_usec();
@@ -133,7 +135,8 @@ static void mapping_direct(struct kit *kit, const char *name, unsigned n, bool a
                         CUmemGenericAllocationHandle handle = run.handles[i];
 
                         if (how == IMPORT_TOO)
-                                good = OK(mem_import(&handle, (void *)(intptr_t)fds[i], CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR));
+                                good = OK(mem_import(&handle, (void *)(intptr_t)fds[i],
+                                                     CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR));
                         if (how == NEW)
                                 good = OK(mem_create(&handle, size, &kit->prop, 0));
                         good = good && OK(mem_map(run.base + i * size, size, 0, handle, 0));
@@ -167,7 +170,8 @@ static struct kvp_conn *connect_to_daemon(struct kvp_device_info *device)
 {
         struct kvp_conn *conn;
 
-        check(kvp_connect(&(struct kvp_connect_options){ .size = sizeof(struct kvp_connect_options) }, &conn), "kvp_connect");
+        check(kvp_connect(&(struct kvp_connect_options){ .size = sizeof(struct kvp_connect_options) }, &conn),
+              "kvp_connect");
         *device = (struct kvp_device_info){ .size = sizeof(*device) };
         check(kvp_device_info(conn, 0, device), "kvp_device_info");
         if (strcmp(device->backend, "cuda") != 0)
@@ -178,9 +182,15 @@ static struct kvp_conn *connect_to_daemon(struct kvp_device_info *device)
 /* The same by one kvp_step() of a row with nothing mapped: a plane of 64 pages, or 64 planes of one. */
 static void mapping_kvpager(struct kit *kit, const char *name, enum kvp_layout layout)
 {
-        const struct kvp_layer_group group = { .layers = 32, .kv_heads = 8, .head_dim = 128, .element_bits = 16, .parts = KVP_PARTS_KV };
-        const struct kvp_geometry geometry = { .size = sizeof(geometry), .layout = layout, .max_seqs = 1, .n_groups = 1,
-                                               .max_tokens = 1024, .groups = &group }; /* 128 KiB a token */
+        const struct kvp_layer_group group = {
+                .layers = 32, .kv_heads = 8, .head_dim = 128, .element_bits = 16, .parts = KVP_PARTS_KV
+        };
+        const struct kvp_geometry geometry = { .size = sizeof(geometry),
+                                               .layout = layout,
+                                               .max_seqs = 1,
+                                               .n_groups = 1,
+                                               .max_tokens = 1024,
+                                               .groups = &group }; /* 128 KiB a token */
         const unsigned rounds = kit->small ? 3 : 50;
         struct kvp_device_info device;
         struct kvp_conn *conn = connect_to_daemon(&device);
@@ -193,7 +203,8 @@ static void mapping_kvpager(struct kit *kit, const char *name, enum kvp_layout l
                 double start;
 
                 check(kvp_seq_acquire(cache, 1, 10000000, &step.seq), "kvp_seq_acquire");
-                check(kvp_cache_settle(cache, 30000000), "kvp_cache_settle"); /* what it asked for ahead, and what the daemon makes */
+                check(kvp_cache_settle(cache, 30000000),
+                      "kvp_cache_settle"); /* what it asked for ahead, and what the daemon makes */
                 start = now_usec();
                 check(kvp_step(cache, &step, 1, 10000000), "kvp_step");
                 usec[round] = now_usec() - start;
@@ -239,17 +250,28 @@ static struct kernel_tensor tensor_of(const struct batch *b, uint32_t layer, enu
         struct kvp_tensor t;
 
         check(kvp_cache_tensor(b->cache, 0, layer, part, &t), "kvp_cache_tensor");
-        return (struct kernel_tensor){ .data = (uint64_t)(uintptr_t)t.data, .row_stride = t.stride[0] * 2,
-                                       .token_stride = t.stride[1] * 2, .head_stride = t.stride[2] * 2, .dim = (uint32_t)t.shape[3] };
+        return (struct kernel_tensor){ .data = (uint64_t)(uintptr_t)t.data,
+                                       .row_stride = t.stride[0] * 2,
+                                       .token_stride = t.stride[1] * 2,
+                                       .head_stride = t.stride[2] * 2,
+                                       .dim = (uint32_t)t.shape[3] };
 }
 
-static void batch_begin(struct batch *b, struct kvp_conn *conn, enum kvp_layout layout, const struct kvp_device_info *device)
+static void batch_begin(struct batch *b, struct kvp_conn *conn, enum kvp_layout layout,
+                        const struct kvp_device_info *device)
 {
         const bool small = b->kit->small;
-        const struct kvp_layer_group group = { .layers = small ? 4 : 32, .kv_heads = small ? 2 : 8, .head_dim = small ? 64 : 128,
-                                               .element_bits = 16, .parts = KVP_PARTS_KV };
-        const struct kvp_geometry geometry = { .size = sizeof(geometry), .layout = layout, .max_seqs = small ? 4 : 64, .n_groups = 1,
-                                               .max_tokens = 4096, .groups = &group };
+        const struct kvp_layer_group group = { .layers = small ? 4 : 32,
+                                               .kv_heads = small ? 2 : 8,
+                                               .head_dim = small ? 64 : 128,
+                                               .element_bits = 16,
+                                               .parts = KVP_PARTS_KV };
+        const struct kvp_geometry geometry = { .size = sizeof(geometry),
+                                               .layout = layout,
+                                               .max_seqs = small ? 4 : 64,
+                                               .n_groups = 1,
+                                               .max_tokens = 4096,
+                                               .groups = &group };
         struct kernel_attention *a = &b->attention;
         CUdeviceptr queries, output;
 
@@ -264,16 +286,22 @@ static void batch_begin(struct batch *b, struct kvp_conn *conn, enum kvp_layout 
                 check(kvp_seq_acquire(b->cache, b->steps[i].tokens, 10000000, &b->steps[i].seq), "kvp_seq_acquire");
         }
         check(kvp_step(b->cache, b->steps, b->n, 60000000), "kvp_step");
-        *a = (struct kernel_attention){ .batch = b->n, .query_tokens = 1, .kv_heads = group.kv_heads, .queries_per_head = 4,
-                                        .splits = 1, .scale = 1.0f / sqrtf((float)group.head_dim) };
+        *a = (struct kernel_attention){ .batch = b->n,
+                                        .query_tokens = 1,
+                                        .kv_heads = group.kv_heads,
+                                        .queries_per_head = 4,
+                                        .splits = 1,
+                                        .scale = 1.0f / sqrtf((float)group.head_dim) };
         a->keys = tensor_of(b, 0, KVP_K);
         a->values = tensor_of(b, 0, KVP_V);
         a->tile_tokens = kernel_tile_tokens(a, 2);
         b->function = kit_kernel(b->kit, "kvp_attention_fp16");
-        if (!b->function || !kit_ok(b->kit, b->kit->cuda->alloc(&queries, kernel_query_rows(a) * group.head_dim * 4), "cuMemAlloc") ||
+        if (!b->function ||
+            !kit_ok(b->kit, b->kit->cuda->alloc(&queries, kernel_query_rows(a) * group.head_dim * 4), "cuMemAlloc") ||
             !kit_ok(b->kit, b->kit->cuda->alloc(&output, kernel_query_rows(a) * group.head_dim * 4), "cuMemAlloc") ||
             !kit_ok(b->kit, b->kit->cuda->alloc(&b->lengths, 2 * sizeof(b->steps)), "cuMemAlloc") ||
-            !kit_ok(b->kit, b->kit->cuda->set_bytes(queries, 0, kernel_query_rows(a) * group.head_dim * 4), "cuMemsetD8"))
+            !kit_ok(b->kit, b->kit->cuda->set_bytes(queries, 0, kernel_query_rows(a) * group.head_dim * 4),
+                    "cuMemsetD8"))
                 fail("steps", b->kit->error);
         a->queries = queries;
         a->output = output;
@@ -297,7 +325,8 @@ static void batch_iterate(struct batch *b, bool grow, double *ret_wait, double *
         start = now_usec();
         check(kvp_step(b->cache, b->steps, b->n, 10000000), "kvp_step");
         *ret_wait = now_usec() - start;
-        if (!OK(copy_in(b->lengths, lengths, sizeof(lengths))) || !OK(copy_in(b->lengths + sizeof(b->steps), rows, sizeof(rows))))
+        if (!OK(copy_in(b->lengths, lengths, sizeof(lengths))) ||
+            !OK(copy_in(b->lengths + sizeof(b->steps), rows, sizeof(rows))))
                 fail("steps", kit->error);
         for (uint32_t layer = 0; layer < b->layers; layer++) {
                 b->attention.keys = tensor_of(b, layer, KVP_K);
@@ -349,7 +378,8 @@ int main(int argc, char **argv)
 {
         static const char *const layouts[] = { "per-layer", "token-major", "token-major-fused" };
         struct kit kit = { .small = argc > 1 && strcmp(argv[1], "--small") == 0 };
-        const char *command = argc > 1 + kit.small ? argv[1 + kit.small] : "", *layout = argc > 2 + kit.small ? argv[2 + kit.small] : "";
+        const char *command = argc > 1 + kit.small ? argv[1 + kit.small] : "",
+                   *layout = argc > 2 + kit.small ? argv[2 + kit.small] : "";
 
         kit_open(&kit, true);
         if (strcmp(command, "costs") == 0)

@@ -77,7 +77,8 @@ CUfunction kit_kernel(struct kit *kit, const char *name)
         return OK(module_function(&function, kit->module, name)) ? function : NULL;
 }
 
-bool kit_launch(struct kit *kit, CUfunction function, const void *parameters, const struct kernel_shape *shape, CUstream stream)
+bool kit_launch(struct kit *kit, CUfunction function, const void *parameters, const struct kernel_shape *shape,
+                CUstream stream)
 {
         union {
                 const void *from;
@@ -85,8 +86,8 @@ bool kit_launch(struct kit *kit, CUfunction function, const void *parameters, co
         } parameter = { .from = parameters };
         void *list[] = { parameter.to };
 
-        return OK(launch(function, shape->grid[0], shape->grid[1], shape->grid[2], KERNEL_THREADS, 1, 1, shape->shared_bytes,
-                         stream, list, NULL));
+        return OK(launch(function, shape->grid[0], shape->grid[1], shape->grid[2], KERNEL_THREADS, 1, 1,
+                         shape->shared_bytes, stream, list, NULL));
 }
 
 bool run_make(struct kit *kit, struct run *run, uint64_t size, unsigned n)
@@ -171,7 +172,8 @@ uint64_t memory_used(const struct kit *kit)
         *(void **)&init = dlsym(library, "nvmlInit_v2");
         *(void **)&by_uuid = dlsym(library, "nvmlDeviceGetHandleByUUID");
         *(void **)&memory = dlsym(library, "nvmlDeviceGetMemoryInfo");
-        if (!init || !by_uuid || !memory || init() != 0 || by_uuid(kit->uuid, &device) != 0 || memory(device, sizes) != 0)
+        if (!init || !by_uuid || !memory || init() != 0 || by_uuid(kit->uuid, &device) != 0 ||
+            memory(device, sizes) != 0)
                 return UINT64_MAX;
         return sizes[2];
 }

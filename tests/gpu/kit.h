@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * kit.h -- what the programs that run on a GPU share: the driver, its context and our kernels; extents of plain driver calls; time;
- * and one JSON object a line on stdout.
+ * kit.h -- what the programs that run on a GPU share: the driver, its context and our kernels; extents of plain driver
+ * calls; time; and one JSON object a line on stdout.
  */
 #ifndef TESTS_GPU_KIT_H
 #define TESTS_GPU_KIT_H
@@ -37,7 +37,8 @@ bool kit_ok(struct kit *kit, CUresult result, const char *call);
 /* One of our kernels; NULL: the error says why. Loads the module at first. */
 CUfunction kit_kernel(struct kit *kit, const char *name);
 
-bool kit_launch(struct kit *kit, CUfunction function, const void *parameters, const struct kernel_shape *shape, CUstream stream);
+bool kit_launch(struct kit *kit, CUfunction function, const void *parameters, const struct kernel_shape *shape,
+                CUstream stream);
 
 #define RUN_MAX 512u
 

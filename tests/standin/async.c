@@ -2,7 +2,8 @@
  *
  * async.c -- allocations in the order of a stream, which nothing of ours calls but others do. Here they happen at once.
  *
- * Compiled so that a function begins with endbr64, as some builds of the driver may: a probe on that is of the slow kind.
+ * Compiled so that a function begins with endbr64, as some builds of the driver may: a probe on that is of the slow
+ * kind.
  */
 #include "standin.h"
 

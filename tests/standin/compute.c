@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * compute.c -- the stand-in's memory, copies, modules and launches. Of kernels it knows kvpager's own, and runs their references in C.
+ * compute.c -- the stand-in's memory, copies, modules and launches. Of kernels it knows kvpager's own, and runs their
+ * references in C.
  *
- * What is launched is asynchronous in the strictest way: it runs when somebody waits for it, and no sooner. Memory that was unmapped
- * in the meantime is an illegal address then, and after that every call that waits says so, as with a GPU.
+ * What is launched is asynchronous in the strictest way: it runs when somebody waits for it, and no sooner. Memory that
+ * was unmapped in the meantime is an illegal address then, and after that every call that waits says so, as with a GPU.
  */
 #include <pthread.h>
 #include <setjmp.h>
@@ -23,7 +24,7 @@
 #define FATBIN_MAGIC 0xba55ed50u
 
 struct work {
-        char kernel[40];     /* empty: an event is recorded */
+        char kernel[40]; /* empty: an event is recorded */
         char parameters[sizeof(struct kernel_attention)];
         CUevent event;
         struct work *next;
@@ -261,7 +262,8 @@ CUresult cuMemsetD8_v2(CUdeviceptr address, unsigned char byte, size_t size)
         r = standin_finish();
         memset(bytes, byte, sizeof(bytes));
         for (size_t at = 0; r == CUDA_SUCCESS && at < size; at += sizeof(bytes))
-                r = guarded_copy((char *)(uintptr_t)address + at, bytes, size - at < sizeof(bytes) ? size - at : sizeof(bytes));
+                r = guarded_copy((char *)(uintptr_t)address + at, bytes,
+                                 size - at < sizeof(bytes) ? size - at : sizeof(bytes));
         return r;
 }
 
@@ -339,8 +341,9 @@ static struct kernel_shape shape_of(const char *name, const void *parameters, si
         return kernel_attention_shape(parameters, strstr(name, "fp32") ? 4 : 2);
 }
 
-CUresult cuLaunchKernel(CUfunction function, unsigned grid_x, unsigned grid_y, unsigned grid_z, unsigned block_x, unsigned block_y,
-                        unsigned block_z, unsigned shared_bytes, CUstream stream, void **parameters, void **extra)
+CUresult cuLaunchKernel(CUfunction function, unsigned grid_x, unsigned grid_y, unsigned grid_z, unsigned block_x,
+                        unsigned block_y, unsigned block_z, unsigned shared_bytes, CUstream stream, void **parameters,
+                        void **extra)
 {
         struct kernel_shape shape;
         struct work *work;
@@ -352,9 +355,10 @@ CUresult cuLaunchKernel(CUfunction function, unsigned grid_x, unsigned grid_y, u
         if (!function || !parameters || !parameters[0] || extra)
                 return CUDA_ERROR_INVALID_VALUE;
         shape = shape_of(function->name, parameters[0], &size);
-        if (grid_x != shape.grid[0] || grid_y != shape.grid[1] || grid_z != shape.grid[2] || shared_bytes != shape.shared_bytes ||
-            block_x != KERNEL_THREADS || block_y != 1 || block_z != 1 || grid_x == 0 || grid_y == 0 || grid_z == 0 ||
-            grid_y > 65535 || grid_z > 65535 || shared_bytes > KERNEL_SHARED_MAX)
+        if (grid_x != shape.grid[0] || grid_y != shape.grid[1] || grid_z != shape.grid[2] ||
+            shared_bytes != shape.shared_bytes || block_x != KERNEL_THREADS || block_y != 1 || block_z != 1 ||
+            grid_x == 0 || grid_y == 0 || grid_z == 0 || grid_y > 65535 || grid_z > 65535 ||
+            shared_bytes > KERNEL_SHARED_MAX)
                 return CUDA_ERROR_INVALID_VALUE;
         work = work_new();
         (void)snprintf(work->kernel, sizeof(work->kernel), "%s", function->name);
@@ -424,7 +428,8 @@ CUresult cuEventElapsedTime(float *ret_msec, CUevent from, CUevent to)
                 return CUDA_ERROR_INVALID_HANDLE;
         if (from->pending > 0 || to->pending > 0)
                 return CUDA_ERROR_NOT_READY;
-        *ret_msec = (float)(to->time.tv_sec - from->time.tv_sec) * 1e3f + (float)(to->time.tv_nsec - from->time.tv_nsec) * 1e-6f;
+        *ret_msec = (float)(to->time.tv_sec - from->time.tv_sec) * 1e3f +
+                    (float)(to->time.tv_nsec - from->time.tv_nsec) * 1e-6f;
         return CUDA_SUCCESS;
 }
 

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
- * libcuda.c -- a stand-in for libcuda.so.1: the driver API as far as kvpager calls it, over memfds, so that all of the CUDA
- * path runs on a machine without a GPU.
+ * libcuda.c -- a stand-in for libcuda.so.1: the driver API as far as kvpager calls it, over memfds, so that all of the
+ * CUDA path runs on a machine without a GPU.
  *
- * It is strict where the driver is strict: a mapping is of a whole handle at offset 0, at an address of a reservation, over
- * nothing; it cannot be touched before cuMemSetAccess(); it is undone as a whole; memory lives until the last handle, exported fd and
- * mapping of it is gone, in whatever process; a forked child is not initialised. Memory is finite: what there is of it in
- * use is asked of the kernel, by looking who has it open or mapped, so that neither a crash nor a lie can falsify it.
+ * It is strict where the driver is strict: a mapping is of a whole handle at offset 0, at an address of a reservation,
+ * over nothing; it cannot be touched before cuMemSetAccess(); it is undone as a whole; memory lives until the last
+ * handle, exported fd and mapping of it is gone, in whatever process; a forked child is not initialised. Memory is
+ * finite: what there is of it in use is asked of the kernel, by looking who has it open or mapped, so that neither a
+ * crash nor a lie can falsify it.
  *
  *      KVP_STANDIN_STATE    a file that all processes share (needed): counts of calls, by function
  *      KVP_STANDIN_MEMORY   bytes of each device; default 1 GiB
@@ -14,8 +15,8 @@
  *      KVP_STANDIN_FAULT    SYMBOL:N:RESULT  the N-th call of that function in this process fails so (0: every call)
  *      KVP_STANDIN_DELAY    SYMBOL:USEC[:N]  that function takes so long, from its N-th call on
  *      KVP_STANDIN_PLANT    WHAT:N           a bug that only verification can find: is_planted()
- *      KVP_STANDIN_FIRST, _VERSION, _VMM, _GRANULARITY, _PERSISTENCE, _NEED_CONTEXT   the first device's number here; the
- *                                            driver's version; what devices can do; whether memory is made in a context alone
+ *      KVP_STANDIN_FIRST, _VERSION, _VMM, _GRANULARITY, _PERSISTENCE, _NEED_CONTEXT   the first device's number here;
+ * the driver's version; what devices can do; whether memory is made in a context alone
  */
 #include <fcntl.h>
 #include <pthread.h>
@@ -84,8 +85,8 @@ int standin_current_device(void)
         return n_contexts > 0 ? (int)((uintptr_t)contexts[n_contexts - 1] & 0xff) - 1 : -1;
 }
 
-/* KVP_STANDIN_PLANT=WHAT:N is a bug of the N-th call of its kind in this process: page (a mapping shows the pages of the one before it),
- * stale (created memory is not zero). */
+/* KVP_STANDIN_PLANT=WHAT:N is a bug of the N-th call of its kind in this process: page (a mapping shows the pages of
+ * the one before it), stale (created memory is not zero). */
 static bool is_planted(const char *what, enum function function)
 {
         const char *plant = getenv("KVP_STANDIN_PLANT");
@@ -99,7 +100,7 @@ static bool is_planted(const char *what, enum function function)
 
 struct handle {
         uint64_t id, size;
-        bool created; /* here: not imported */
+        bool created;       /* here: not imported */
         int fd, references; /* a mapping is no reference: the kernel's own mapping keeps the memory */
         struct handle *next;
 };
@@ -233,7 +234,8 @@ CUresult cuDeviceGetAttribute(int *ret, int attribute, CUdevice device)
         ENTER(device_get_attribute);
         if (device < 0 || device >= standin_devices())
                 return CUDA_ERROR_INVALID_DEVICE;
-        *ret = (attribute == CU_DEVICE_ATTRIBUTE_VIRTUAL_MEMORY_MANAGEMENT_SUPPORTED && standin_setting("KVP_STANDIN_VMM", 1)) ||
+        *ret = (attribute == CU_DEVICE_ATTRIBUTE_VIRTUAL_MEMORY_MANAGEMENT_SUPPORTED &&
+                standin_setting("KVP_STANDIN_VMM", 1)) ||
                attribute == CU_DEVICE_ATTRIBUTE_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR_SUPPORTED;
         return CUDA_SUCCESS;
 }
@@ -498,8 +500,8 @@ CUresult cuMemImportFromShareableHandle(CUmemGenericAllocationHandle *ret, void 
         if (type != CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR)
                 return CUDA_ERROR_INVALID_VALUE;
         (void)snprintf(path, sizeof(path), "/proc/self/fd/%d", theirs);
-        if (readlink(path, link, sizeof(link) - 1) < 0 || strncmp(link, "/memfd:" STANDIN_NAME, strlen("/memfd:" STANDIN_NAME)) != 0 ||
-            fstat(theirs, &st) < 0)
+        if (readlink(path, link, sizeof(link) - 1) < 0 ||
+            strncmp(link, "/memfd:" STANDIN_NAME, strlen("/memfd:" STANDIN_NAME)) != 0 || fstat(theirs, &st) < 0)
                 return CUDA_ERROR_INVALID_VALUE;
         fd = fcntl(theirs, F_DUPFD_CLOEXEC, 3);
         if (fd < 0)
@@ -585,10 +587,11 @@ CUresult cuMemMap(CUdeviceptr address, size_t size, size_t offset, CUmemGenericA
                         free(m);
                         result = CUDA_ERROR_OUT_OF_MEMORY;
                 } else {
-                        for (const struct mapping *other = mappings; other && is_planted("page", F_mem_map); other = other->next)
+                        for (const struct mapping *other = mappings; other && is_planted("page", F_mem_map);
+                             other = other->next)
                                 if (other->size == size) {
-                                        (void)mremap((void *)(uintptr_t)other->base, 0, size, MREMAP_MAYMOVE | MREMAP_FIXED,
-                                                     (void *)(uintptr_t)address);
+                                        (void)mremap((void *)(uintptr_t)other->base, 0, size,
+                                                     MREMAP_MAYMOVE | MREMAP_FIXED, (void *)(uintptr_t)address);
                                         break;
                                 }
                         *m = (struct mapping){ .base = address, .size = size, .next = mappings };
@@ -636,7 +639,7 @@ CUresult cuMemSetAccess(CUdeviceptr address, size_t size, const CUmemAccessDesc 
             mprotect((void *)(uintptr_t)address, size,
                      desc->flags == CU_MEM_ACCESS_FLAGS_PROT_READWRITE ? PROT_READ | PROT_WRITE
                      : desc->flags == CU_MEM_ACCESS_FLAGS_PROT_READ    ? PROT_READ
-                                                                        : PROT_NONE) == 0)
+                                                                       : PROT_NONE) == 0)
                 result = CUDA_SUCCESS;
         if (result == CUDA_SUCCESS)
                 standin_moved(F_mem_set_access, size);

@@ -10,20 +10,20 @@
 
 #include "cuda.h"
 
-#define PUBLIC        __attribute__((visibility("default")))
-#define STANDIN_NAME  "kvpager-standin" /* memory's name is this, whose it is, the device and the size in bytes */
+#define PUBLIC       __attribute__((visibility("default")))
+#define STANDIN_NAME "kvpager-standin" /* memory's name is this, whose it is, the device and the size in bytes */
 
 enum function {
 #define X(field, symbol, arguments) F_##field,
         CUDA_FUNCTIONS(X)
 #undef X
-        N_FUNCTIONS
+                N_FUNCTIONS
 };
 
 struct state { /* in the shared file; zeroes are a good beginning */
         uint64_t calls[N_FUNCTIONS];
-        uint64_t used[16], made_since[16]; /* by device, as of the last look; and what was made after it */
-        uint64_t bytes[N_FUNCTIONS];       /* of calls that succeeded, where they are about bytes */
+        uint64_t used[16], made_since[16];       /* by device, as of the last look; and what was made after it */
+        uint64_t bytes[N_FUNCTIONS];             /* of calls that succeeded, where they are about bytes */
         uint64_t async_calls[2], async_bytes[2]; /* cuMemAllocAsync, cuMemFreeAsync */
 };
 
@@ -36,8 +36,8 @@ CUDA_FUNCTIONS(X)
 #undef X
 
 int standin_devices(void);
-uint64_t standin_memory(void);              /* bytes of each device */
-uint64_t standin_in_use(int device);        /* bytes that any process has open or mapped */
+uint64_t standin_memory(void);       /* bytes of each device */
+uint64_t standin_in_use(int device); /* bytes that any process has open or mapped */
 void standin_uuid(int device, CUuuid *ret);
 
 /* ---- between the parts of libcuda ---- */
@@ -61,9 +61,9 @@ static inline void standin_moved(enum function function, uint64_t bytes)
 CUresult standin_allocate(CUdeviceptr *ret, size_t size);
 CUresult standin_free(CUdeviceptr address, uint64_t *ret_size);
 
-int standin_current_device(void);                   /* of the calling thread's context; -1: it has none */
-int standin_real_device(int device);                /* numbers may differ from process to process */
-bool standin_has_room(int device, uint64_t size);   /* and takes it; any thread */
-CUresult standin_finish(void);                      /* runs what was launched; an error stays until the process ends */
+int standin_current_device(void);                 /* of the calling thread's context; -1: it has none */
+int standin_real_device(int device);              /* numbers may differ from process to process */
+bool standin_has_room(int device, uint64_t size); /* and takes it; any thread */
+CUresult standin_finish(void);                    /* runs what was launched; an error stays until the process ends */
 
 #endif

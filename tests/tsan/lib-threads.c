@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * lib-threads.c -- the library under ThreadSanitizer: threads that step, trim and release rows of shared and of own
- * caches, while the daemon revokes, syncs, runs short, is restarted, and in the end dies. A plain program: exit status 0
- * and no report is success.
+ * caches, while the daemon revokes, syncs, runs short, is restarted, and in the end dies. A plain program: exit status
+ * 0 and no report is success.
  */
 #include <errno.h>
 #include <pthread.h>

@@ -13,8 +13,9 @@
 extern "C" {
 #endif
 
-/* The kernel of that name over its whole grid; `backwards`: threads take their turns in the opposite order, which changes nothing
- * unless a barrier is missing. Aborts where threads wait for each other forever. False: no such kernel. */
+/* The kernel of that name over its whole grid; `backwards`: threads take their turns in the opposite order, which
+ * changes nothing unless a barrier is missing. Aborts where threads wait for each other forever. False: no such kernel.
+ */
 bool emulate_kernel(const char *name, const void *parameters, const struct kernel_shape *shape, bool backwards);
 
 #ifdef __cplusplus

@@ -55,7 +55,7 @@ static void send_packet(int socket, const void *bytes, size_t size, const int *f
 }
 
 void fake_say(struct fake *fake, enum wire_opcode opcode, uint32_t request, const void *fixed, const void *items,
-                uint32_t n_items, const int *fds, unsigned n_fds)
+              uint32_t n_items, const int *fds, unsigned n_fds)
 {
         const struct wire_message_info *info = wire_message_info((uint16_t)opcode);
         const size_t size = wire_encode(fake->out, sizeof(fake->out), opcode, request, 0, fixed, items, n_items);

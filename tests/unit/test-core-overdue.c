@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * test-core-overdue.c -- a worker that does not answer its revoke: what it and its tenant lose, and who waits for what it has.
+ * test-core-overdue.c -- a worker that does not answer its revoke: what it and its tenant lose, and who waits for what
+ * it has.
  */
 #include <criterion/criterion.h>
 
@@ -130,10 +131,9 @@ static enum core_error at_its_max_beside_a_dying(uint32_t tenant)
         shrug(&rest, 1);
         ASKED(&own, 1, 4);
         shrug(&own, 1);
-        begin(CORE_EV_TENANT_SET)->tenant_set =
-                (struct core_ev_tenant_set){ .on_overdue = 1,
-                                             .high_bytes = UINT64_MAX,
-                                             .max_bytes = (tenant == 0 ? 524 : 500) * PAGE };
+        begin(CORE_EV_TENANT_SET)->tenant_set = (struct core_ev_tenant_set){
+                .on_overdue = 1, .high_bytes = UINT64_MAX, .max_bytes = (tenant == 0 ? 524 : 500) * PAGE
+        };
         apply();
         return want(&own, 1, 4);
 }

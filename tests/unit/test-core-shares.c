@@ -2,8 +2,9 @@
  *
  * test-core-shares.c -- what tenants get when all of them want more than there is, and what nobody can take from them.
  *
- * A market in virtual time: engines with an endless backlog hold sequences of random sizes for random times, answer revokes as
- * the library does, and drop their youngest sequence when they are pressed. Nothing here knows how the core decides.
+ * A market in virtual time: engines with an endless backlog hold sequences of random sizes for random times, answer
+ * revokes as the library does, and drop their youngest sequence when they are pressed. Nothing here knows how the core
+ * decides.
  */
 #include <criterion/criterion.h>
 #include <stdlib.h>
@@ -11,12 +12,12 @@
 
 #include "core.h"
 
-#define ROWS     256u
-#define ENGINES  4u
-#define PAGES    4096u
-#define STEP     UINT64_C(1000) /* usec of an iteration */
-#define MAX_SEQ  64u            /* pages */
-#define SHIFT    21u
+#define ROWS    256u
+#define ENGINES 4u
+#define PAGES   4096u
+#define STEP    UINT64_C(1000) /* usec of an iteration */
+#define MAX_SEQ 64u            /* pages */
+#define SHIFT   21u
 
 struct sequence {
         bool live, asked; /* asked: a request is open */
@@ -264,7 +265,8 @@ static void market_close(struct market *m)
         free(m->queue);
 }
 
-/* One iteration of one engine: sequences end, one more is asked for while there is a row and no more than a few are open. */
+/* One iteration of one engine: sequences end, one more is asked for while there is a row and no more than a few are
+ * open. */
 static void iterate(struct market *m, struct engine *e)
 {
         uint32_t open = 0, row = ROWS;
@@ -371,7 +373,8 @@ Test(core_shares, are_of_what_is_above_the_guarantees)
         market_close(&m);
 }
 
-/* Whoever came first has everything; those who come later get their part nevertheless, also by those who never give way. */
+/* Whoever came first has everything; those who come later get their part nevertheless, also by those who never give
+ * way. */
 Test(core_shares, are_reached_from_a_full_device)
 {
         static const uint32_t weights[] = { 100, 100 }, mins[] = { 0, 0 };

@@ -193,7 +193,9 @@ Test(dev_host, hugepages)
 /* All huge pages are with the workers, and the memory may be somebody else's by now: that is no reason not to go on. */
 Test(dev_host, goes_on_whatever_is_free)
 {
-        struct dev_options options = { .name = "host", .hugepages = true, .capacity = 8 * MIB, .capacity_before = 64 * MIB };
+        struct dev_options options = {
+                .name = "host", .hugepages = true, .capacity = 8 * MIB, .capacity_before = 64 * MIB
+        };
         struct dev_info info;
         struct dev *dev = NULL;
 

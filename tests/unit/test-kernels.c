@@ -44,7 +44,8 @@ static uint32_t random_bits(uint64_t *seed)
 static void put_value(enum attention_type type, char *at, uint64_t seed)
 {
         const uint32_t bits = random_bits(&seed);
-        const uint16_t half = (uint16_t)((bits & 0x83ff) | (bits >> 20 & 3) << 10 | 0x3000), brain = (uint16_t)((bits & 0x80ff) | 0x3e00);
+        const uint16_t half = (uint16_t)((bits & 0x83ff) | (bits >> 20 & 3) << 10 | 0x3000),
+                       brain = (uint16_t)((bits & 0x80ff) | 0x3e00);
         const float single = (float)(int32_t)bits * 0x1p-31f;
 
         if (type == ATTENTION_FP32)
@@ -75,8 +76,9 @@ static struct kernel_tensor lay_out(struct built *b, const struct scene *s, unsi
                                         const uint64_t where = (((i * 4096 + token) * 16 + head) * 1024 + k) * 2 + part;
 
                                         put_value(s->type,
-                                                  b->memory[part] + row * t.row_stride + token % per_row * t.token_stride +
-                                                          head * t.head_stride + k * b->element,
+                                                  b->memory[part] + row * t.row_stride +
+                                                          token % per_row * t.token_stride + head * t.head_stride +
+                                                          k * b->element,
                                                   where * KERNEL_GOLDEN);
                                 }
         return t;
@@ -89,8 +91,12 @@ static struct built build(const struct scene *s)
         uint32_t most = 0;
         uint64_t seed = 1;
 
-        *a = (struct kernel_attention){ .batch = s->batch, .query_tokens = s->query_tokens, .kv_heads = s->kv_heads,
-                                        .queries_per_head = s->queries_per_head, .splits = s->splits, .block_tokens = BLOCK_TOKENS,
+        *a = (struct kernel_attention){ .batch = s->batch,
+                                        .query_tokens = s->query_tokens,
+                                        .kv_heads = s->kv_heads,
+                                        .queries_per_head = s->queries_per_head,
+                                        .splits = s->splits,
+                                        .block_tokens = BLOCK_TOKENS,
                                         .scale = 0.4f };
         for (uint32_t i = 0; i < s->batch; i++) {
                 most = s->lengths[i] > most ? s->lengths[i] : most;
@@ -161,13 +167,13 @@ static size_t output_floats(const struct scene *s)
 static const struct scene scenes[] = {
         { .type = ATTENTION_FP16, 1, 1, 1, 1, 64, 64, 1, 0, { 1 } },
         { .type = ATTENTION_FP16, 2, 1, 2, 4, 128, 128, 1, 0, { 65, 130 } },
-        { .type = ATTENTION_BF16, 3, 1, 1, 8, 64, 64, 3, 0, { 1, 64, 300 } },   /* splits that have no token */
-        { .type = ATTENTION_FP32, 2, 1, 2, 9, 32, 48, 4, 16, { 129, 500 } },    /* more queries than a tile has */
-        { .type = ATTENTION_FP16, 1, 1, 3, 2, 33, 33, 2, 2, { 200 } },          /* nothing is aligned */
-        { .type = ATTENTION_BF16, 1, 1, 1, 16, 576, 512, 2, 0, { 90 } },        /* more columns than threads */
-        { .type = ATTENTION_FP32, 1, 1, 1, 2, 576, 576, 1, 4, { 20 } },         /* small tiles */
-        { .type = ATTENTION_FP16, 2, 7, 2, 3, 64, 64, 1, 0, { 7, 100 } },       /* prefill from the start, and of a chunk */
-        { .type = ATTENTION_BF16, 1, 40, 1, 1, 80, 80, 3, 2, { 150 } },         /* queries that see nothing of a split */
+        { .type = ATTENTION_BF16, 3, 1, 1, 8, 64, 64, 3, 0, { 1, 64, 300 } }, /* splits that have no token */
+        { .type = ATTENTION_FP32, 2, 1, 2, 9, 32, 48, 4, 16, { 129, 500 } },  /* more queries than a tile has */
+        { .type = ATTENTION_FP16, 1, 1, 3, 2, 33, 33, 2, 2, { 200 } },        /* nothing is aligned */
+        { .type = ATTENTION_BF16, 1, 1, 1, 16, 576, 512, 2, 0, { 90 } },      /* more columns than threads */
+        { .type = ATTENTION_FP32, 1, 1, 1, 2, 576, 576, 1, 4, { 20 } },       /* small tiles */
+        { .type = ATTENTION_FP16, 2, 7, 2, 3, 64, 64, 1, 0, { 7, 100 } }, /* prefill from the start, and of a chunk */
+        { .type = ATTENTION_BF16, 1, 40, 1, 1, 80, 80, 3, 2, { 150 } },   /* queries that see nothing of a split */
         { .type = ATTENTION_FP32, 2, 5, 1, 4, 20, 12, 2, 0, { 5, 66 } },
 };
 
@@ -176,8 +182,8 @@ static const struct scene scenes[] = {
 static void close_to(const float *found, const float *expected, size_t n, size_t scene)
 {
         for (size_t i = 0; i < n; i++)
-                cr_assert(fabsf(found[i] - expected[i]) <= 2e-5f, "scene %zu, float %zu: %g is not %g", scene, i, (double)found[i],
-                          (double)expected[i]);
+                cr_assert(fabsf(found[i] - expected[i]) <= 2e-5f, "scene %zu, float %zu: %g is not %g", scene, i,
+                          (double)found[i], (double)expected[i]);
 }
 
 Test(kernels, attention_is_that_of_the_reference)
@@ -245,19 +251,34 @@ static void store_make(struct store *s, uint32_t head_bytes, uint32_t element)
 {
         const uint64_t stride = head_bytes + element, token = HEADS * stride, row = TOKENS * token, part = ROWS * row;
 
-        *s = (struct store){ .head_bytes = head_bytes, .element = element, .bytes = PARTS * part,
+        *s = (struct store){ .head_bytes = head_bytes,
+                             .element = element,
+                             .bytes = PARTS * part,
                              .shadow_bytes = (size_t)PARTS * TOKENS * HEADS * head_bytes,
                              .report = { .first = UINT64_MAX, .first_stale = UINT64_MAX } };
         s->memory = calloc(1, s->bytes);
         s->shadow = calloc(1, s->shadow_bytes);
         for (uint64_t i = 0; i < PARTS; i++)
-                s->parts[i] = (struct kernel_tensor){ .data = address(s->memory) + i * part, .row_stride = row,
-                                                      .token_stride = token, .head_stride = stride, .dim = head_bytes / element };
-        s->contents = (struct kernel_contents){
-                .parts = address(s->parts), .shadow = address(s->shadow), .report = address(&s->report), .from = 2, .to = 7,
-                .most_tokens = TOKENS, .keep = UINT64_C(0x87ff87ff87ff87ff), .base = UINT64_C(0x3000300030003000),
-                .n_parts = PARTS, .heads = HEADS, .head_bytes = head_bytes, .element_bytes = element, .row = 1, .request = 5, .worker = 3
-        };
+                s->parts[i] = (struct kernel_tensor){ .data = address(s->memory) + i * part,
+                                                      .row_stride = row,
+                                                      .token_stride = token,
+                                                      .head_stride = stride,
+                                                      .dim = head_bytes / element };
+        s->contents = (struct kernel_contents){ .parts = address(s->parts),
+                                                .shadow = address(s->shadow),
+                                                .report = address(&s->report),
+                                                .from = 2,
+                                                .to = 7,
+                                                .most_tokens = TOKENS,
+                                                .keep = UINT64_C(0x87ff87ff87ff87ff),
+                                                .base = UINT64_C(0x3000300030003000),
+                                                .n_parts = PARTS,
+                                                .heads = HEADS,
+                                                .head_bytes = head_bytes,
+                                                .element_bytes = element,
+                                                .row = 1,
+                                                .request = 5,
+                                                .worker = 3 };
 }
 
 static void store_run(struct store *s, const char *name, bool emulated)
@@ -276,7 +297,8 @@ static void store_clear(struct store *s)
         free(s->shadow);
 }
 
-/* Written, checked, written over the poison: the kernel and its reference leave the same bytes and find nothing wrong. */
+/* Written, checked, written over the poison: the kernel and its reference leave the same bytes and find nothing wrong.
+ */
 Test(kernels, contents_are_those_of_the_reference)
 {
         static const uint32_t sizes[][2] = { { 128, 2 }, { 66, 2 }, { 36, 4 } };
@@ -307,7 +329,8 @@ Test(kernels, a_wrong_byte_is_found_and_named)
                 uint64_t at;
 
                 store_make(&s, 64, 2);
-                at = s.parts[1].data - s.parts[0].data + s.parts[1].row_stride + 4 * s.parts[1].token_stride + s.parts[1].head_stride;
+                at = s.parts[1].data - s.parts[0].data + s.parts[1].row_stride + 4 * s.parts[1].token_stride +
+                     s.parts[1].head_stride;
                 s.memory[at + 9] = 1; /* somebody else's, before anything is written */
                 store_run(&s, "kvp_fill", emulated);
                 cr_assert_eq(s.report.stale, 1);
@@ -325,9 +348,14 @@ Test(kernels, outputs_are_compared_bit_for_bit)
         for (int emulated = 0; emulated < 2; emulated++) {
                 uint32_t found[3][10] = { { 1, 2 }, { 3 }, { 4 } }, expected[3][10];
                 struct kernel_report report = { .first = UINT64_MAX };
-                const struct kernel_compare compare = { .found = address(found), .expected = address(expected),
-                                                        .report = address(&report), .token = 77, .layers = 3, .n = 10,
-                                                        .request = 2, .count = 1 };
+                const struct kernel_compare compare = { .found = address(found),
+                                                        .expected = address(expected),
+                                                        .report = address(&report),
+                                                        .token = 77,
+                                                        .layers = 3,
+                                                        .n = 10,
+                                                        .request = 2,
+                                                        .count = 1 };
                 const struct kernel_shape shape = kernel_words_shape(30);
                 uint64_t checksum = 0;
 

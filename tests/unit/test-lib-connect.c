@@ -235,7 +235,8 @@ Test(connect, a_daemon_that_hangs_up_at_once)
         cr_assert_eq(bind(listener, (struct sockaddr *)&address, sizeof(address)), 0);
         cr_assert_eq(listen(listener, 8), 0);
         cr_assert_eq(pthread_create(&thread, NULL, hang_up_at_once, &listener), 0);
-        for (int i = 0; i < 30; i++) /* each of them tries six times, for 100 ms: it might be a daemon that is being restarted */
+        for (int i = 0; i < 30;
+             i++) /* each of them tries six times, for 100 ms: it might be a daemon that is being restarted */
                 cr_assert_eq(try(address.sun_path, NULL), -EPROTO);
         atomic_store(&tried, true);
         cr_assert_eq(pthread_join(thread, NULL), 0);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * test-lib-resume.c -- a daemon that ends, and another one that knows the worker: what the worker says to it, and what callers
- * notice of that.
+ * test-lib-resume.c -- a daemon that ends, and another one that knows the worker: what the worker says to it, and what
+ * callers notice of that.
  */
 #include <pthread.h>
 #include <stdatomic.h>
@@ -79,7 +79,8 @@ Test(resume, goes_on_whichever_message_was_the_last)
                 kvp_cache_destroy(second);
                 cr_assert_eq(kvp_seq_release(box.cache, b), 0);
                 box_settle(&box);
-                cr_assert_eq(fake_pages(box.fake) * PAGE, box_stats(&box).live_bytes + box_stats(&box).idle_bytes, "after %d", n);
+                cr_assert_eq(fake_pages(box.fake) * PAGE, box_stats(&box).live_bytes + box_stats(&box).idle_bytes,
+                             "after %d", n);
                 cr_assert_null(fake_violation(box.fake), "after %d: %s", n, fake_violation(box.fake));
         }
         cr_assert_geq(fake_resumed(box.fake), 8u);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * test-shell-state.c -- what outlives the daemon: every event that was noted is there again, and memory that was damaged is told from
- * memory that was not, wherever it was.
+ * test-shell-state.c -- what outlives the daemon: every event that was noted is there again, and memory that was
+ * damaged is told from memory that was not, wherever it was.
  */
 #include <criterion/criterion.h>
 #include <errno.h>
@@ -20,7 +20,9 @@
 static const struct core_params params = {
         .max_extents = 256, .max_workers = 8, .max_caches = 8, .max_rows = 64, .max_requests = 64
 };
-static const struct state_device device = { .name = "d", .backend = "host", .page_size = 65536, .capacity = 256 * 65536 };
+static const struct state_device device = {
+        .name = "d", .backend = "host", .page_size = 65536, .capacity = 256 * 65536
+};
 
 static struct state *state;
 static void *arena;
@@ -255,7 +257,9 @@ Test(state, is_not_taken_where_it_was_cut_short)
 
 Test(state, knows_its_workers_by_what_they_were_told)
 {
-        const struct state_worker worker = { .worker = 3 << 16 | 5, .pid = 77, .token = { 1, 2 }, .tenant_name = "chat" };
+        const struct state_worker worker = {
+                .worker = 3 << 16 | 5, .pid = 77, .token = { 1, 2 }, .tenant_name = "chat"
+        };
         struct state *other;
         char why[100];
 
