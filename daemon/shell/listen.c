@@ -225,7 +225,7 @@ static int listen_bind(struct listener *listener, mode_t mode, gid_t group, char
                 return r;
         }
         if ((group != (gid_t)-1 && chown(listener->path, (uid_t)-1, group) < 0) || chmod(listener->path, mode) < 0 ||
-            listen(fd, SOMAXCONN) < 0) {
+            listen(fd, LISTEN_BACKLOG) < 0) {
                 r = -errno;
                 (void)snprintf(error, error_size, "%s cannot be given its mode and group: %s", listener->path,
                                strerror(-r));

@@ -14,9 +14,9 @@
 #include "daemon.h"
 
 static const struct budget_rule throttle_own = { .share = 128, .most_nsec = 1000000 };
-static const struct budget_rule throttle_accepting = { .share = 64, .most_nsec = 8000 };
+static const struct budget_rule throttle_accepting = { .share = 256, .most_nsec = 4000000 };
 
-#define THROTTLE_PACKET_NSEC UINT64_C(100000) /* at most; where it took longer, others had the CPU meanwhile */
+#define THROTTLE_PACKET_NSEC UINT64_C(100000) /* at most, of a turn to accept as well; else others had the CPU */
 #define THROTTLE_SHARE       16u              /* of the greedy, all together */
 #define THROTTLE_PAUSE_USEC  UINT64_C(250)    /* at least: waking up costs something as well */
 
@@ -103,10 +103,9 @@ void throttle_served(struct peer *peer, uint64_t began_nsec, bool asks)
 
 uint64_t throttle_accepted(struct daemon *d, uint64_t began_nsec)
 {
-        struct budget *budget = &d->throttle.accepting;
-        const uint64_t now = daemon_now_nsec();
+        const uint64_t now = daemon_now_nsec(), took = now - began_nsec;
+        const int64_t left = budget_spend(&d->throttle.accepting, &throttle_accepting, now,
+                                          took < THROTTLE_PACKET_NSEC ? took : THROTTLE_PACKET_NSEC);
 
-        return budget_spend(budget, &throttle_accepting, now, now - began_nsec) < 0
-                       ? budget_full_usec(budget, &throttle_accepting)
-                       : 0;
+        return left < 0 ? (uint64_t)(-left * throttle_accepting.share / 1000) : 0;
 }

@@ -6,7 +6,8 @@
  * others waiting: behind its packets, and behind whatever else computes on the loop's CPU, since the kernel lets a
  * thread that has slept go first, not one that never does. So the loop's time is counted. A peer that has used up its
  * budget and still does not wait is greedy: it is not read for a while, and the greedy all together have a small share
- * of the loop's time, of which each is served one packet in its turn. New connections have a budget too.
+ * of the loop's time, of which each is served one packet in its turn. New connections have a budget too: some
+ * hundreds at once, as when a host starts, and after that about a thousand a second.
  */
 #ifndef SHELL_THROTTLE_H
 #define SHELL_THROTTLE_H
@@ -43,12 +44,6 @@ static inline int64_t budget_spend(struct budget *budget, const struct budget_ru
         left = left > -most ? left : -most;
         *budget = (struct budget){ .then_nsec = now_nsec, .left_nsec = left };
         return left;
-}
-
-/* How long until it is full. */
-static inline uint64_t budget_full_usec(const struct budget *budget, const struct budget_rule *rule)
-{
-        return (uint64_t)((rule->most_nsec - budget->left_nsec) * rule->share / 1000);
 }
 
 struct throttle {
