@@ -48,6 +48,7 @@ struct dev {
         CUdevice device;
         CUmemAllocationProp prop;
         uint64_t page_size, capacity, total;
+        bool alone; /* the driver has no other one */
         char uuid[CUDA_UUID_SIZE];
         char warning[DEV_WARNING];
 };
@@ -150,6 +151,7 @@ static int find_device(struct dev *dev, const char *wanted, bool any, char *erro
 
         if (dev->cuda->device_get_count(&count) != CUDA_SUCCESS || count == 0)
                 return fail(error, size, "the driver sees no GPU (CUDA_VISIBLE_DEVICES?)");
+        dev->alone = count == 1;
         for (int i = 0; i < count; i++) {
                 CUdevice device;
                 CUuuid uuid;
@@ -282,6 +284,8 @@ static void cuda_info(const struct dev *dev, struct dev_info *ret)
                                   .capacity = dev->capacity,
                                   .total = dev->total,
                                   .number = (uint32_t)dev->device,
+                                  .alone = dev->alone,
+                                  .tells_missing = dev->nvml.ready,
                                   .backend = "cuda" };
         memcpy(ret->uuid, dev->uuid, sizeof(dev->uuid));
         memcpy(ret->warning, dev->warning, sizeof(ret->warning));

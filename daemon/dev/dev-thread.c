@@ -15,7 +15,10 @@
 
 #include "owner.h"
 
-#define LOOK_SECONDS 5 /* what is missing is looked at so often, should nothing else ask for it */
+/* What is missing is looked at so often, should nothing else ask for it: soon after it became more, for the memory of a
+ * process that was killed comes free a little later, and then ever more seldom. */
+#define LOOK_AGAIN_MSEC 100u
+#define LOOK_MSEC       5000u
 
 struct job_list {
         struct dev_job *head, **tail;
@@ -29,8 +32,12 @@ struct dev_thread {
         pthread_cond_t cond;
         struct job_list creates, destroys, done;
         bool stop;
-        bool look, news;  /* what is missing is to be looked at; it changed */
-        uint64_t missing; /* bytes */
+        bool look, news;      /* what is missing is to be looked at; it was, after destructions, or it changed */
+        uint64_t missing;     /* bytes */
+        unsigned patience;    /* milliseconds until the next look */
+        bool destroys_looked; /* destructions since the last look, before which so much was missing */
+        uint64_t before;
+        uint64_t less; /* was missing before destructions that did not set all free; UINT64_MAX: there were none */
         int event_fd;
 };
 
@@ -75,20 +82,44 @@ static void thread_tell(struct dev_thread *t)
                 ;
 }
 
-static void thread_look(struct dev_thread *t)
+/* What is missing now; what was known before, where the backend cannot say. */
+static uint64_t thread_ask(struct dev_thread *t)
 {
         uint64_t missing = 0;
         int r;
 
-        t->look = false;
         (void)pthread_mutex_unlock(&t->mutex);
         r = t->backend->missing(t->dev, &missing);
         (void)pthread_mutex_lock(&t->mutex);
-        if (r < 0 || missing == t->missing)
+        return r < 0 ? t->missing : missing;
+}
+
+static void thread_look(struct dev_thread *t)
+{
+        const bool destroyed = t->destroys_looked;
+        uint64_t missing;
+
+        t->look = t->destroys_looked = false;
+        missing = thread_ask(t);
+        t->patience = missing > t->missing          ? LOOK_AGAIN_MSEC
+                      : 2 * t->patience < LOOK_MSEC ? 2 * t->patience
+                                                    : LOOK_MSEC;
+        if (!destroyed && missing == t->missing)
                 return;
         thread_tell(t);
         t->missing = missing;
+        if (destroyed && missing > t->before && t->before < t->less)
+                t->less = t->before;
         t->news = true;
+}
+
+/* Whatever became of others' memory until now is not the doing of those who gave back what is destroyed next. */
+static void thread_look_before(struct dev_thread *t)
+{
+        if (!t->backend->missing || t->destroys_looked)
+                return;
+        t->before = thread_ask(t);
+        t->destroys_looked = true;
 }
 
 /* Until there is something to do, or it is time to look again. */
@@ -101,7 +132,12 @@ static void thread_wait(struct dev_thread *t)
                 return;
         }
         (void)clock_gettime(CLOCK_REALTIME, &until);
-        until.tv_sec += LOOK_SECONDS;
+        until.tv_sec += t->patience / 1000;
+        until.tv_nsec += (long)(t->patience % 1000) * 1000000;
+        if (until.tv_nsec >= 1000000000) {
+                until.tv_sec++;
+                until.tv_nsec -= 1000000000;
+        }
         t->look |= pthread_cond_timedwait(&t->cond, &t->mutex, &until) == ETIMEDOUT;
 }
 
@@ -123,6 +159,8 @@ static void *thread_main(void *userdata)
                         thread_wait(t);
                         continue;
                 }
+                if (job->kind == DEV_JOB_DESTROY)
+                        thread_look_before(t);
                 (void)pthread_mutex_unlock(&t->mutex);
                 thread_run(t, job);
                 (void)pthread_mutex_lock(&t->mutex);
@@ -160,6 +198,8 @@ int dev_thread_new(const struct dev_backend *backend, struct dev *dev, struct de
                 return -ENOMEM;
         t->backend = backend;
         t->dev = dev;
+        t->patience = LOOK_MSEC;
+        t->less = UINT64_MAX;
         (void)pthread_mutex_init(&t->mutex, NULL);
         (void)pthread_cond_init(&t->cond, NULL);
         job_list_init(&t->creates);
@@ -262,17 +302,19 @@ void dev_thread_was_missing(struct dev_thread *t, uint64_t missing)
         dev_thread_look(t);
 }
 
-bool dev_thread_missing(struct dev_thread *t, uint64_t *ret)
+bool dev_thread_missing(struct dev_thread *t, uint64_t *ret, uint64_t *ret_before)
 {
         eventfd_t value;
         bool news;
 
-        assert(t && ret);
+        assert(t && ret && ret_before);
 
         (void)pthread_mutex_lock(&t->mutex);
         news = t->news && !t->done.head;
         if (news) {
                 *ret = t->missing;
+                *ret_before = t->less;
+                t->less = UINT64_MAX;
                 t->news = false;
                 (void)eventfd_read(t->event_fd, &value);
         }

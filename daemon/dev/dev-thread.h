@@ -36,9 +36,11 @@ int dev_thread_fd(const struct dev_thread *thread);
 
 void dev_thread_submit(struct dev_thread *thread, struct dev_job *job);
 
-/* What the backend says is missing of the device's capacity, in bytes. True: it changed since the last call. Meant for
- * when nothing is left to collect: it takes in all destructions up to then. */
-bool dev_thread_missing(struct dev_thread *thread, uint64_t *ret);
+/* What the backend says is missing of the device's capacity, in bytes. True: it changed since the last call, or was
+ * looked at after destructions. Meant for when nothing is left to collect: it takes in all destructions up to then.
+ * `ret_before`: what was missing just before them, if that was less: somebody keeps what was destroyed, or took
+ * something while that went on; UINT64_MAX: it was not. */
+bool dev_thread_missing(struct dev_thread *thread, uint64_t *ret, uint64_t *ret_before);
 
 /* Something happened to the device: the backend is asked soon what is missing, not only when it is time to. */
 void dev_thread_look(struct dev_thread *thread);

@@ -33,8 +33,10 @@ struct dev_options {
 
 struct dev_info {
         uint64_t page_size, capacity; /* bytes; capacity is a multiple of page_size */
-        uint64_t total;  /* bytes of the whole device, which others may use too; 0: it is no device of its own */
-        uint32_t number; /* the driver's, among its devices */
+        uint64_t total;     /* bytes of the whole device, which others may use too; 0: it is no device of its own */
+        uint32_t number;    /* the driver's, among its devices */
+        bool alone;         /* the driver has no other one */
+        bool tells_missing; /* missing() knows what others have of it */
         char backend[16];
         char uuid[48];
         char warning[DEV_WARNING]; /* empty, or one sentence for the log, e.g. capacity over the host's RAM */

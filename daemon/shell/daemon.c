@@ -187,43 +187,20 @@ static void daemon_device_done(struct daemon *d, const struct store_device *devi
                 recover_gone(d, result->extent);
 }
 
-/* The workers whose memory was to come free by now, each once. */
-static void daemon_note_returner(struct store_device *device, const struct store_result *result)
-{
-        if (result->kind != DEV_JOB_DESTROY || result->status < 0 || result->worker == 0)
-                return;
-        for (uint32_t i = 0; i < device->n_returners; i++)
-                if (device->returners[i] == result->worker)
-                        return;
-        if (device->n_returners < STORE_RETURNERS)
-                device->returners[device->n_returners++] = result->worker;
-}
-
-/* What the device cannot give at the moment changed. Where it is more, whoever gave memory back just before may have
- * kept it. */
-static void daemon_missing(struct daemon *d, uint32_t index, uint64_t bytes, bool suspects)
+/* What the device cannot give at the moment, if that changed. */
+static void daemon_missing(struct daemon *d, uint32_t index, uint64_t bytes)
 {
         struct store_device *device = &d->store.devices[index];
-        const bool more = suspects && bytes > device->missing;
         struct core_event event;
 
+        if (bytes == device->missing)
+                return;
         device->missing = bytes;
         core_event_init(&event, CORE_EV_DEVICE_MISSING, daemon_now_usec());
         event.device_missing.device = index;
         event.device_missing.pages = (uint32_t)((bytes + device->info.page_size - 1) / device->info.page_size);
         daemon_event(d, &event);
         notice_missing(d, index, bytes);
-        for (uint32_t i = 0; i < device->n_returners && more; i++) {
-                struct peer *peer = peers_find_worker(d, device->returners[i]);
-
-                core_event_init(&event, CORE_EV_SUSPECT, daemon_now_usec());
-                event.suspect.worker = device->returners[i];
-                event.suspect.device = index;
-                daemon_event(d, &event);
-                if (peer)
-                        notice_suspect(d, peer, index);
-        }
-        device->n_returners = 0;
 }
 
 /* Of what others are known to have taken the device may say a part, or all of it: the larger figure is the right one.
@@ -237,10 +214,7 @@ static uint64_t daemon_missing_now(const struct daemon *d, uint32_t index)
 
 void daemon_look_at_missing(struct daemon *d, uint32_t index)
 {
-        const uint64_t missing = daemon_missing_now(d, index);
-
-        if (missing != d->store.devices[index].missing)
-                daemon_missing(d, index, missing, false);
+        daemon_missing(d, index, daemon_missing_now(d, index));
         dev_thread_look(d->store.devices[index].thread);
 }
 
@@ -248,7 +222,7 @@ static int daemon_on_device(sd_event_source *source, int fd, uint32_t events, vo
 {
         struct daemon *d = userdata;
         struct store_result results[COLLECT_MAX];
-        uint64_t missing;
+        uint64_t missing, before;
         unsigned n;
 
         (void)source;
@@ -262,13 +236,14 @@ static int daemon_on_device(sd_event_source *source, int fd, uint32_t events, vo
                                 recover_made(d, i, results[k].extent);
                 recover_flush(d); /* before anybody hears of them */
                 for (unsigned k = 0; k < n; k++) {
-                        daemon_note_returner(&d->store.devices[i], &results[k]);
+                        returners_note(d, i, &results[k]);
                         daemon_device_done(d, &d->store.devices[i], &results[k]);
                 }
                 recover_flush(d); /* what is gone is held no more */
-                if (dev_thread_missing(d->store.devices[i].thread, &missing)) {
+                if (dev_thread_missing(d->store.devices[i].thread, &missing, &before)) {
                         d->store.devices[i].missing_told = missing;
-                        daemon_missing(d, i, daemon_missing_now(d, i), true);
+                        daemon_missing(d, i, daemon_missing_now(d, i));
+                        returners_looked(d, i, missing, before);
                 }
         }
         daemon_settle(d);
@@ -482,6 +457,8 @@ static int daemon_make_loop(struct daemon *d)
         if (r >= 0)
                 r = throttle_open(d);
         if (r >= 0)
+                r = returners_open(d);
+        if (r >= 0)
                 r = loop_open(d);
         if (r < 0)
                 log_error("the event loop cannot be set up: %s", strerror(-r));
@@ -611,6 +588,7 @@ void daemon_free(struct daemon *d)
         sd_event_source_unref(d->pending_source);
         notify_close(d);
         throttle_close(d);
+        returners_close(d);
         recover_close(d);
         loop_close(d);
         sd_event_unref(d->event); /* before the fds that it watches */

@@ -47,6 +47,7 @@ struct daemon {
         struct notice notice;
         struct notify notify;
         struct throttle throttle;
+        sd_event_source *doubt_timer; /* returners.c */
         struct observe observe;
         struct recover recover;
         struct core *core;

@@ -58,7 +58,7 @@ uint64_t observe_missing(const struct daemon *d, uint32_t device)
         const struct dev_info *info = &d->store.devices[device].info;
         uint64_t taken = 0, left = info->total > info->capacity ? info->total - info->capacity : 0;
 
-        if (info->total == 0) /* nobody else can take of it what is ours */
+        if (info->total == 0 || info->tells_missing) /* nobody else can take of it what is ours, or it knows better */
                 return 0;
         for (uint32_t i = 0; i < d->observe.n; i++)
                 if (d->observe.processes[i].device == device)
@@ -66,18 +66,17 @@ uint64_t observe_missing(const struct daemon *d, uint32_t device)
         return taken > left ? taken - left : 0;
 }
 
-/* Ours of the driver's number. Where there is but one, it is meant, whatever its number there. */
+/* Ours of the driver's number, which may be another's in a process that does not see all of them; the only one there is
+ * is meant in any case. */
 static uint32_t observe_device(const struct daemon *d, uint32_t number)
 {
-        uint32_t found = NOBODY, n = 0;
-
         for (uint32_t i = 0; i < d->store.n_devices; i++) {
-                if (d->store.devices[i].info.total == 0)
-                        continue;
-                n++;
-                found = n == 1 || d->store.devices[i].info.number == number ? i : found;
+                const struct dev_info *info = &d->store.devices[i].info;
+
+                if (info->total > 0 && (info->alone || info->number == number))
+                        return i;
         }
-        return n == 1 || (found != NOBODY && d->store.devices[found].info.number == number) ? found : NOBODY;
+        return NOBODY;
 }
 
 /* Whose it is: a worker's tenant, or the tenant that a worker of this kind would be of. */

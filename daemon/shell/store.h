@@ -13,8 +13,7 @@
 
 #include "config.h"
 #include "dev-thread.h"
-
-#define STORE_RETURNERS 64u
+#include "returners.h"
 
 struct store_device {
         const struct dev_backend *backend;
@@ -23,10 +22,9 @@ struct store_device {
         struct dev_info info;
         char name[CONFIG_NAME_MAX];
         uint32_t virgin_pages;
-        uint64_t missing;                    /* bytes of its capacity, as the core was told last */
-        uint64_t missing_told;               /* as the device itself said last */
-        uint32_t returners[STORE_RETURNERS]; /* workers whose extents were destroyed since */
-        uint32_t n_returners;
+        uint64_t missing;      /* bytes of its capacity, as the core was told last */
+        uint64_t missing_told; /* as the device itself said last */
+        struct returners returners;
 };
 
 /* What a device was with the daemon that this one goes on from; all 0: there was none. */

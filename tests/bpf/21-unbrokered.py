@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""Memory that somebody takes without kvpager: seen by tenant, and taken off the capacity before others run out; never twice."""
+"""Memory that somebody takes without kvpager: seen by tenant, and taken off the capacity before others run out; never twice, and
+never off another GPU's."""
 import json
 import os
 import shutil
@@ -115,4 +116,20 @@ observer.stop()
 until(lambda: unbrokered() == 0, "it is forgotten")
 assert missing() == 256 * MIB, "NVML says so"
 foreign.end()
+daemon.stop()
+
+# Of several GPUs the one that it was taken of, whatever number that has in whose process.
+os.environ["KVP_STANDIN_DEVICES"] = truth.env["KVP_STANDIN_DEVICES"] = "2"
+daemon = Daemon(CONFIG.replace("capacity", "uuid = 0\ncapacity"))
+observer = Observer(daemon)
+until(lambda: observer.json()["kvpagerd"]["connected"], "it is connected")
+for first, size, expected in ((1, 512, 0), (0, 512, 256)):
+    truth.env["KVP_STANDIN_FIRST"] = str(first)
+    foreign = Program(truth)
+    foreign.tell("create", size * MIB)
+    until(lambda: unbrokered() == size * MIB, lambda: "chat's: %d" % unbrokered())
+    until(lambda: missing() == expected * MIB, lambda: "%d: missing: %d" % (first, missing()))
+    foreign.end()
+    until(lambda: unbrokered() == 0 == missing(), "it is back")
+observer.stop()
 daemon.stop()

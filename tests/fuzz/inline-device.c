@@ -141,9 +141,10 @@ struct dev_job *dev_thread_collect(struct dev_thread *t, unsigned max)
 }
 
 /* The memory of this device does not go missing. */
-bool dev_thread_missing(struct dev_thread *thread, uint64_t *ret)
+bool dev_thread_missing(struct dev_thread *thread, uint64_t *ret, uint64_t *ret_before)
 {
         (void)thread;
         (void)ret;
+        (void)ret_before;
         return false;
 }

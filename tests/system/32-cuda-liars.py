@@ -80,3 +80,38 @@ worker.quit()
 operator.close()
 until(daemon.empty, "everything came back")
 daemon.stop()
+
+# Who gives memory back just after somebody else took some is not blamed for that.
+daemon = Daemon("[device gpu]\nbackend = cuda\ncapacity = 128M\nvirgin-pages = 0\n[tenant honest]\nmatch = any\non-overdue = deny\n")
+operator = Raw(daemon.socket, greet=ADMIN)
+honest = Raw(daemon.socket, tenant=b"honest")
+cache = honest.cache(rows=4, row_pages=64)
+for turn in range(3):
+    grants = honest.grow(cache, need=4)
+    honest.round_trip()
+    foreign = os.memfd_create("kvpager-standin-%d-0-%d" % (os.stat(os.environ["KVP_STANDIN_STATE"]).st_ino, 64 * MIB))
+    os.ftruncate(foreign, 64 * MIB)
+    for grant in grants:
+        os.close(grant.fd)
+    honest.give_back([grant.extent for grant in grants])
+    until(lambda: missing() == 64 * MIB, lambda: "what others use is missing: %d" % missing())
+    os.close(foreign)
+    until(lambda: missing() == 0, lambda: "it is back: %d" % missing(), seconds=20)
+
+# Nor for memory that comes free a little later, as that of a process which was killed may.
+for row in (1, 2):
+    grants = honest.grow(cache, row=row, need=4)
+    honest.round_trip()
+    late = [os.dup(grant.fd) for grant in grants]
+    for grant in grants:
+        os.close(grant.fd)
+    honest.give_back([grant.extent for grant in grants])
+    until(lambda: missing() == 8 * MIB, lambda: "not free yet: %d" % missing())
+    for fd in late:
+        os.close(fd)
+    until(lambda: missing() == 0, lambda: "it is free: %d" % missing())
+assert not events("worker_suspect"), events("worker_suspect")
+honest.close()
+operator.close()
+until(daemon.empty, "everything came back")
+daemon.stop()

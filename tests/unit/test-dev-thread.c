@@ -19,7 +19,8 @@
 struct dev {
         sem_t gate, entered;
         _Atomic int calls;
-        int fail_create_at; /* the n-th call fails */
+        int fail_create_at;             /* the n-th call fails */
+        _Atomic uint64_t missing, kept; /* kept: of each that is destroyed */
 };
 
 static int gated_create(struct dev *dev, uint32_t order, struct dev_extent *ret)
@@ -37,11 +38,21 @@ static int gated_destroy(struct dev *dev, struct dev_extent *extent)
         sem_post(&dev->entered);
         sem_wait(&dev->gate);
         atomic_fetch_add(&dev->calls, 1);
+        atomic_fetch_add(&dev->missing, dev->kept);
         extent->fd = fd_close(extent->fd);
         return 0;
 }
 
+static int tell_missing(struct dev *dev, uint64_t *ret)
+{
+        *ret = dev->missing;
+        return 0;
+}
+
 static const struct dev_backend gated = { .name = "gated", .create = gated_create, .destroy = gated_destroy };
+static const struct dev_backend telling = {
+        .name = "telling", .create = gated_create, .destroy = gated_destroy, .missing = tell_missing
+};
 static struct dev dev;
 static struct dev_thread *thread;
 
@@ -145,4 +156,38 @@ Test(dev_thread, a_driver_that_hangs_does_not_hang_the_end)
         let_pass(1);
         cr_expect_eq(dev_thread_free(thread, 10000000), 0);
         cr_expect_eq(dev_thread_free(NULL, 0), 0);
+}
+
+/* Destroys one, and what is missing then and was before. */
+static uint64_t destroy_one(uint64_t *ret_before)
+{
+        struct dev_job job = { .kind = DEV_JOB_DESTROY, .extent = { .fd = open("/dev/null", O_CLOEXEC) } };
+        uint64_t missing = UINT64_MAX;
+
+        let_pass(1);
+        dev_thread_submit(thread, &job);
+        cr_assert_eq(wait_collect(1), &job);
+        while (!dev_thread_missing(thread, &missing, ret_before))
+                (void)wait_collect(1);
+        return missing;
+}
+
+Test(dev_thread, who_gave_back_is_not_blamed_for_what_others_took_before)
+{
+        uint64_t before;
+
+        cr_assert_eq(dev_thread_free(thread, 1000000), 0);
+        cr_assert_eq(dev_thread_new(&telling, &dev, &thread), 0);
+        cr_assert_eq(destroy_one(&before), 0);
+        cr_assert_eq(before, UINT64_MAX, "it came free, and that is told as well");
+        dev.missing = 100; /* not looked at yet */
+        cr_assert_eq(destroy_one(&before), 100);
+        cr_assert_eq(before, UINT64_MAX);
+        dev.kept = 10;
+        cr_assert_eq(destroy_one(&before), 110);
+        cr_assert_eq(before, 100);
+        dev.kept = 0;
+        cr_assert_eq(destroy_one(&before), 110, "the next one is judged by itself");
+        cr_assert_eq(before, UINT64_MAX);
+        cr_assert_eq(dev_thread_free(thread, 1000000), 0);
 }
