@@ -22,6 +22,7 @@
 #define TASK_INTERRUPTIBLE   0x1u
 #define TASK_UNINTERRUPTIBLE 0x2u
 #define TASK_DEAD            0x80u
+#define TASK_RTLOCK_WAIT     0x1000u /* of a kernel whose spinlocks sleep */
 
 /* The state that a thread leaves in is an argument since Linux 5.18. Read from the thread itself, it may have been
  * woken already, and is then taken for one that had to leave. */
@@ -40,21 +41,22 @@ struct mapper {
 /* By thread. Memory cannot be had while switching, so this and the next table have all they need from the start. */
 struct {
         __uint(type, BPF_MAP_TYPE_LRU_HASH);
-        __uint(max_entries, 4096);
+        __uint(max_entries, 16384);
         __type(key, uint32_t);
         __type(value, struct mapper);
 } mappers SEC(".maps");
 
-/* By cgroup. */
+/* By cgroup. The observer takes out those that are gone. */
 struct {
         __uint(type, BPF_MAP_TYPE_HASH);
-        __uint(max_entries, 1024);
+        __uint(max_entries, MACHINES_MAX);
         __type(key, uint64_t);
         __type(value, struct machine_stats);
 } machines SEC(".maps");
 
-struct cpu cpus[SHARED_CPUS];
+struct cpu cpus[SHARED_CPUS] __attribute__((aligned(64)));
 uint64_t faults;
+uint64_t untracked; /* waits of groups that had no room */
 
 static const struct machine_stats no_stats;
 
@@ -63,7 +65,8 @@ static __always_inline bool is_mapper(const struct task_struct *task)
 {
         const uint64_t *name = (const uint64_t *)task->comm;
 
-        return name[0] == 0x7070616d2d70766bULL /* kvp-mapp */ && (uint32_t)name[1] == 0x7265 /* er */;
+        /* What lies behind the end of a name may be anything, up to Linux 5.16. */
+        return name[0] == 0x7070616d2d70766bULL /* kvp-mapp */ && (name[1] & 0xffffff) == 0x7265 /* er */;
 }
 
 static __always_inline struct machine_stats *stats_get(void)
@@ -71,13 +74,16 @@ static __always_inline struct machine_stats *stats_get(void)
         const uint64_t id = bpf_get_current_cgroup_id();
         struct machine_stats *stats = bpf_map_lookup_elem(&machines, &id);
 
-        if (stats || bpf_map_update_elem(&machines, &id, &no_stats, BPF_NOEXIST) < 0)
-                return stats;
-        stats = bpf_map_lookup_elem(&machines, &id);
-        if (stats) {
-                stats->pid = current_pid();
-                name_group(stats->name);
+        if (!stats) {
+                (void)bpf_map_update_elem(&machines, &id, &no_stats, BPF_NOEXIST);
+                stats = bpf_map_lookup_elem(&machines, &id);
+                if (stats)
+                        name_group(stats->name);
         }
+        if (stats)
+                stats->pid = current_pid();
+        else
+                COUNT(untracked);
         return stats;
 }
 
@@ -98,7 +104,7 @@ static __always_inline void count_before(const struct mapper *mapper, uint64_t d
         if (!stats)
                 return;
         count_wait(&stats->waits[WAIT_cpu], delay);
-        if (mapper->state & TASK_UNINTERRUPTIBLE)
+        if (mapper->state & (TASK_UNINTERRUPTIBLE | TASK_RTLOCK_WAIT))
                 count_wait(&stats->waits[WAIT_blocked], rest);
         else if (mapper->state & TASK_INTERRUPTIBLE)
                 count_wait(&stats->waits[WAIT_asleep], rest);
@@ -116,6 +122,8 @@ static __always_inline void leaves(struct task_struct *task, unsigned state)
                 count_before(before, now.delayed_ns);
         if (now.state & TASK_DEAD)
                 (void)bpf_map_delete_elem(&mappers, &id);
+        else if (before)
+                *before = now;
         else
                 (void)bpf_map_update_elem(&mappers, &id, &now, BPF_ANY);
 }

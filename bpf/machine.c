@@ -4,13 +4,12 @@
  * cgroup with workers.
  */
 #include <errno.h>
-#include <linux/magic.h>
+#include <fcntl.h>
 #include <linux/perf_event.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
-#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "shared.h" /* whose types the skeleton has */
@@ -24,7 +23,6 @@ struct machine {
         uint64_t switches;        /* of all CPUs, when they were last added up */
         struct bpf_link **faults; /* a CPU each */
         uint32_t n_faults;
-        const char *root; /* of the unified cgroup hierarchy; NULL: it is not mounted where it usually is */
 };
 
 static const char *const waits[WAITS] = {
@@ -53,15 +51,19 @@ static void read_line(json_t *object, const char *line)
 }
 
 /* {"some": ..., "full": ...}, or null with errno set. */
-static json_t *read_pressure(const char *path)
+static json_t *read_pressure(int folder, const char *path)
 {
-        FILE *file = fopen(path, "re");
+        const int fd = openat(folder, path, O_RDONLY | O_CLOEXEC);
+        FILE *file = fd < 0 ? NULL : fdopen(fd, "r");
         char line[128];
         json_t *object;
         int error;
 
-        if (!file)
+        if (!file) {
+                if (fd >= 0)
+                        (void)close(fd);
                 return json_null();
+        }
         object = json_object();
         while (fgets(line, sizeof(line), file))
                 read_line(object, line);
@@ -76,27 +78,15 @@ static json_t *read_pressure(const char *path)
         return json_null();
 }
 
-static json_t *machine_pressure(void)
+/* Of all resources, from a folder, whose files have `suffix` behind. -1: there is no folder. */
+static json_t *all_pressure(int folder, const char *suffix)
 {
         json_t *object = json_object();
-        char path[64];
+        char name[64];
 
         for (size_t i = 0; i < RESOURCES; i++) {
-                (void)snprintf(path, sizeof(path), "/proc/pressure/%s", resources[i]);
-                (void)json_object_set_new(object, resources[i], read_pressure(path));
-        }
-        return object;
-}
-
-static json_t *group_pressure(const struct machine *m, const char *place)
-{
-        json_t *object = json_object();
-        char path[512];
-
-        for (size_t i = 0; i < RESOURCES; i++) {
-                (void)snprintf(path, sizeof(path), "%s%s/%s.pressure", m->root ? m->root : "", place ? place : "",
-                               resources[i]);
-                (void)json_object_set_new(object, resources[i], m->root && place ? read_pressure(path) : json_null());
+                (void)snprintf(name, sizeof(name), "%s%s", resources[i], suffix);
+                (void)json_object_set_new(object, resources[i], folder < 0 ? json_null() : read_pressure(folder, name));
         }
         return object;
 }
@@ -112,7 +102,7 @@ static void open_pressure(struct observer *o)
                 int error;
 
                 (void)snprintf(path, sizeof(path), "/proc/pressure/%s", resources[i]);
-                pressure = read_pressure(path);
+                pressure = read_pressure(AT_FDCWD, path);
                 error = errno;
                 if (json_is_null(pressure) && (probe = observer_probe(o, "machine", "file", resources[i], path)))
                         (void)snprintf(probe->why, sizeof(probe->why), "%s",
@@ -122,17 +112,6 @@ static void open_pressure(struct observer *o)
                                                : strerror(error));
                 json_decref(pressure);
         }
-}
-
-static const char *find_root(void)
-{
-        static const char *const usual[] = { "/sys/fs/cgroup", "/sys/fs/cgroup/unified" };
-        struct statfs fs;
-
-        for (size_t i = 0; i < sizeof(usual) / sizeof(usual[0]); i++)
-                if (statfs(usual[i], &fs) == 0 && fs.f_type == CGROUP2_SUPER_MAGIC)
-                        return usual[i];
-        return NULL;
 }
 
 /* ---- the programs ---- */
@@ -160,6 +139,31 @@ static int attach_faults(struct machine *m, int cpu)
         return 0;
 }
 
+static void close_faults(struct machine *m)
+{
+        while (m->n_faults > 0)
+                (void)bpf_link__destroy(m->faults[--m->n_faults]);
+        free(m->faults);
+        m->faults = NULL;
+}
+
+/* Some kernels want more than CAP_PERFMON where their administrator said so (Debian and Ubuntu: 3 and 4). */
+static void why_no_faults(int error, char text[static PROBE_WHY])
+{
+        FILE *file = error == -EACCES ? fopen("/proc/sys/kernel/perf_event_paranoid", "re") : NULL;
+        int paranoid = 0;
+
+        if (file) {
+                (void)!fscanf(file, "%d", &paranoid);
+                (void)fclose(file);
+        }
+        if (paranoid > 2)
+                (void)snprintf(text, PROBE_WHY,
+                               "kernel.perf_event_paranoid = %d: this kernel wants CAP_SYS_ADMIN then, or 2", paranoid);
+        else
+                (void)observer_why(error, text);
+}
+
 static int open_faults(struct machine *m, struct probe *probe)
 {
         const int n = libbpf_num_possible_cpus();
@@ -171,7 +175,8 @@ static int open_faults(struct machine *m, struct probe *probe)
         for (int cpu = 0; cpu < n && r == 0; cpu++)
                 r = attach_faults(m, cpu);
         if (r < 0) {
-                (void)observer_why(r, probe->why);
+                close_faults(m);
+                why_no_faults(r, probe->why);
                 return r;
         }
         probe->attached = true;
@@ -189,7 +194,6 @@ int machine_open(struct observer *o)
         o->machine = m;
         if (!m || !switches || !faults)
                 return -ENOMEM;
-        m->root = find_root();
         open_pressure(o);
         m->bpf = machine_bpf__open();
         if (!m->bpf)
@@ -220,28 +224,42 @@ void machine_close(struct observer *o)
 
         if (!m)
                 return;
-        for (uint32_t i = 0; i < m->n_faults; i++)
-                (void)bpf_link__destroy(m->faults[i]);
-        free(m->faults);
+        close_faults(m);
         machine_bpf__destroy(m->bpf);
         free(m);
         o->machine = NULL;
 }
 
+/* Whether a group is there no more; then nothing is counted for it either. */
+static bool is_gone(struct observer *o, uint64_t id, const struct machine_stats *stats)
+{
+        const bool known = place_of(o, id, (uint32_t)stats->pid) != NULL; /* while that process lives */
+        const int fd = known ? place_open(o, id) : -1;
+
+        if (fd >= 0)
+                (void)close(fd);
+        return fd < 0;
+}
+
 void machine_look(struct observer *o)
 {
         struct machine *m = o->machine;
-        uint64_t id, *before = NULL;
+        uint64_t ids[MACHINES_MAX], id, *before = NULL;
         struct machine_stats stats;
+        unsigned n = 0, n_gone = 0;
 
         if (!m || !m->bpf)
                 return;
         m->switches = 0;
         for (unsigned i = 0; i < SHARED_CPUS; i++)
                 m->switches += m->bpf->bss->cpus[i].switches;
-        for (; bpf_map__get_next_key(m->bpf->maps.machines, before, &id, sizeof(id)) == 0; before = &id)
-                if (bpf_map__lookup_elem(m->bpf->maps.machines, &id, sizeof(id), &stats, sizeof(stats), 0) == 0)
-                        (void)place_of(o, id, (uint32_t)stats.pid); /* while that process lives */
+        for (; bpf_map__get_next_key(m->bpf->maps.machines, before, &id, sizeof(id)) == 0; before = &id, n++)
+                if (bpf_map__lookup_elem(m->bpf->maps.machines, &id, sizeof(id), &stats, sizeof(stats), 0) == 0 &&
+                    is_gone(o, id, &stats) && n_gone < MACHINES_MAX)
+                        ids[n_gone++] = id;
+        /* Their figures are kept as long as there is room. */
+        for (unsigned i = 0; i < n_gone && n > MACHINES_MAX / 2; i++, n--)
+                (void)bpf_map__delete_elem(m->bpf->maps.machines, &ids[i], sizeof(ids[i]), 0);
 }
 
 /* ---- JSON ---- */
@@ -249,25 +267,35 @@ void machine_look(struct observer *o)
 static json_t *group_json(struct observer *o, uint64_t id, const struct machine_stats *stats)
 {
         const char *place = place_of(o, id, 0);
-        json_t *mapper = json_object();
+        const int folder = place_open(o, id);
+        json_t *mapper = json_object(), *group;
 
         for (unsigned i = 0; i < WAITS; i++)
                 (void)json_object_set_new(mapper, waits[i], observer_stage_json(&stats->waits[i]));
-        return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o}", "id", ctl_json_number(id), "cgroup",
-                         place ? ctl_json_text(place) : json_null(), "name", ctl_json_text(stats->name), "mapper",
-                         mapper, "major_faults", ctl_json_number(stats->major_faults), "pressure",
-                         group_pressure(o->machine, place));
+        group = json_pack("{s:o, s:o, s:o, s:o, s:o, s:o}", "id", ctl_json_number(id), "cgroup",
+                          place ? ctl_json_text(place) : json_null(), "name", ctl_json_text(stats->name), "mapper",
+                          mapper, "major_faults", ctl_json_number(stats->major_faults), "pressure",
+                          all_pressure(folder, ".pressure"));
+        if (folder >= 0)
+                (void)close(folder);
+        return group;
 }
 
 json_t *machine_json(struct observer *o)
 {
         struct machine *m = o->machine;
-        json_t *groups = json_array();
+        json_t *groups = json_array(), *object;
         uint64_t id, *before = NULL;
         struct machine_stats stats;
+        int folder;
 
         for (; m && m->bpf && bpf_map__get_next_key(m->bpf->maps.machines, before, &id, sizeof(id)) == 0; before = &id)
                 if (bpf_map__lookup_elem(m->bpf->maps.machines, &id, sizeof(id), &stats, sizeof(stats), 0) == 0)
                         (void)json_array_append_new(groups, group_json(o, id, &stats));
-        return json_pack("{s:o, s:o}", "pressure", machine_pressure(), "cgroups", groups);
+        folder = open("/proc/pressure", O_PATH | O_DIRECTORY | O_CLOEXEC);
+        object = json_pack("{s:o, s:o, s:o}", "pressure", all_pressure(folder, ""), "cgroups", groups, "untracked",
+                           m && m->bpf ? ctl_json_number(m->bpf->bss->untracked) : json_null());
+        if (folder >= 0)
+                (void)close(folder);
+        return object;
 }

@@ -161,8 +161,10 @@ json_t *machine_json(struct observer *o);
 
 /* ---- place.c: where a cgroup is ---- */
 
-/* Its path in the unified hierarchy, which stays ours; NULL: not known. `pid`: a process of it, as of now; 0: none. */
+/* Its path in the unified hierarchy, good until the next call; NULL: not known. `pid`: a process of it, as of now; 0:
+ * none. */
 const char *place_of(struct observer *o, uint64_t id, uint32_t pid);
+int place_open(struct observer *o, uint64_t id); /* its folder, as O_PATH; -1: it is gone, or we do not know where */
 void place_close(struct observer *o);
 
 /* ---- daemon.c: the connection to kvpagerd ---- */

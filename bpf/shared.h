@@ -161,7 +161,8 @@ struct pager_stats {
 
 /* ---- machine ---- */
 
-#define SHARED_CPUS 1024u
+#define SHARED_CPUS  1024u
+#define MACHINES_MAX 1024u
 
 /* What a mapper thread that is off a CPU waits for. X(name, what it is) */
 #define SHARED_WAITS(X)                                                                                                \
@@ -180,7 +181,7 @@ enum wait {
 struct machine_stats {
         struct stage_stats waits[WAITS]; /* of its mapper threads */
         uint64_t major_faults;           /* of all its threads */
-        uint64_t pid;                    /* of the process whose mapper was seen first */
+        uint64_t pid;                    /* of the process whose mapper was seen last */
         char name[SHARED_GROUP];         /* of the cgroup, as above */
 };
 
