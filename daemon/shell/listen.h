@@ -11,8 +11,8 @@
 #include <sys/types.h>
 
 #define LISTEN_SYSTEM_PATH "/run/kvpager/kvpager.sock"
-#define LISTEN_PATH_MAX    108  /* sun_path, NUL included */
-#define LISTEN_BACKLOG     1024 /* as in kvpagerd.socket */
+#define LISTEN_PATH_MAX    108 /* sun_path, NUL included */
+#define LISTEN_BACKLOG     512 /* as in kvpagerd.socket */
 
 struct listener {
         int fd, lock_fd;

@@ -24,7 +24,7 @@ struct options {
 
 static const char help[] =
         "Usage: kvpagerd [OPTION]...\n"
-        "Pages KV caches of many workers in and out of a device's memory.\n"
+        "The pager for the KV caches of language model servers.\n"
         "\n"
         "  --config FILE       configuration (default: " CONFIG_DEFAULT_PATH " where it exists)\n"
         "  --check-config      checks the configuration and exits\n"

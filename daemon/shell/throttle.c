@@ -16,7 +16,8 @@
 static const struct budget_rule throttle_own = { .share = 128, .most_nsec = 1000000 };
 static const struct budget_rule throttle_accepting = { .share = 256, .most_nsec = 4000000 };
 
-#define THROTTLE_PACKET_NSEC UINT64_C(100000) /* at most, of a turn to accept as well; else others had the CPU */
+#define THROTTLE_PACKET_NSEC UINT64_C(100000) /* at most; where it took longer, others had the CPU meanwhile */
+#define THROTTLE_ACCEPT_NSEC UINT64_C(12000)  /* at most, of a turn: so two come in 3 ms, whatever they cost */
 #define THROTTLE_SHARE       16u              /* of the greedy, all together */
 #define THROTTLE_PAUSE_USEC  UINT64_C(250)    /* at least: waking up costs something as well */
 
@@ -105,7 +106,7 @@ uint64_t throttle_accepted(struct daemon *d, uint64_t began_nsec)
 {
         const uint64_t now = daemon_now_nsec(), took = now - began_nsec;
         const int64_t left = budget_spend(&d->throttle.accepting, &throttle_accepting, now,
-                                          took < THROTTLE_PACKET_NSEC ? took : THROTTLE_PACKET_NSEC);
+                                          took < THROTTLE_ACCEPT_NSEC ? took : THROTTLE_ACCEPT_NSEC);
 
         return left < 0 ? (uint64_t)(-left * throttle_accepting.share / 1000) : 0;
 }

@@ -7,7 +7,7 @@
  * thread that has slept go first, not one that never does. So the loop's time is counted. A peer that has used up its
  * budget and still does not wait is greedy: it is not read for a while, and the greedy all together have a small share
  * of the loop's time, of which each is served one packet in its turn. New connections have a budget too: some
- * hundreds at once, as when a host starts, and after that about a thousand a second.
+ * hundreds at once, as when a host starts, and after that two in 3 ms, or more where they cost less.
  */
 #ifndef SHELL_THROTTLE_H
 #define SHELL_THROTTLE_H

@@ -173,6 +173,9 @@ for kinds in ((floods,), (never_reads,), (holds_fds,), (connects,)):
 assert daemon.counter("pauses") > pauses, "who floods is"
 
 pids = noise(floods, never_reads, holds_fds, connects)  # at once, on a full device
+began = time.monotonic()
+daemon.worker("t1").quit()
+assert time.monotonic() - began < 5, "somebody else connects well within the library's patience of 10 s"
 load(SECONDS, 1, rows=12, tokens=1200)
 quiet(pids)
 daemon.check()
