@@ -316,7 +316,7 @@ $(UNIT_T): $(TESTS)/%: $(OBJ)/tests/unit/%.o $(UNIT_P) $(SIM_P) $(ALL_A)
 	@mkdir -p $(@D)
 	$(link) -lcriterion $(TEST_LIBS) -pthread
 $(TESTS)/test-kernels: $(OBJ)/tests/unit/emulate.o
-$(TESTS)/test-bpf-function: $(OBJ)/bpf/function.o
+$(TESTS)/test-bpf-function: $(OBJ)/bpf/function.o | $(CLIENT_SO)
 $(FAULTS_T): $(FAULTS_O)
 	@mkdir -p $(@D)
 	$(call quiet,LD)$(CC) -shared -Wl,-z,defs -Wl,-z,now $(filter --coverage,$(SANITIZE)) $(LDFLAGS) -o $@ $(filter %.o,$^)
@@ -384,7 +384,7 @@ check-long: export SIM_SEEDS = 100000
 check-long: export SIM_EVENTS = 2000
 check-long: export SIM_ASAN_SEEDS = 2000
 check-long: export KVP_LONG = 1
-check-long: ## the same with 100 times the simulation, valgrind, coverage and mutants
+check-long: ## the same with 50 times the seeds of the simulation, valgrind, coverage and mutants
 	@scripts/deps.sh check
 	+@$(MAKE) --no-print-directory $(JOBS) CC=gcc VARIANT=release tests
 	+@$(MAKE) --no-print-directory $(JOBS) CC=gcc VARIANT=asan tests

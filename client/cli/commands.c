@@ -223,7 +223,7 @@ static int command_help(const struct command *command, const struct ctl_options 
                     "  --interval SPAN top: time between two pictures: 1s, the default, 500ms, 2min\n"
                     "  --ascii         top: no characters beyond ASCII\n"
                     "  --follow        events: and those to come, until the daemon ends\n"
-                    "  --format NAME   metrics: openmetrics, the default, or text, the older format\n"
+                    "  --format NAME   metrics: common (the default), openmetrics, or text\n"
                     "  --http          metrics: answers a request of HTTP from standard input\n"
                     "  -h, --help      this text\n"
                     "  --version       the version of this program\n"

@@ -127,7 +127,7 @@ struct kvp_cache_stats {
 
 /* Asked on the mapper thread (or in kvp_cache_destroy) before anything of `cache` is unmapped: returns 0 once no kernel
  * uses rows that were released or tokens that were trimmed, or a negative errno to leave the memory mapped (where the
- * cache is being destroyed: until the process ends). Neither destroys caches nor disconnects. */
+ * cache is being destroyed: until the process ends or disconnects). Neither destroys caches nor disconnects. */
 typedef int kvp_fence_fn(struct kvp_cache *cache, void *userdata);
 
 /* Memory is wanted back: `bytes` beyond what idle rows and look-ahead gave, within `deadline_usec` of now. Runs on the
@@ -155,8 +155,8 @@ int kvp_device_info(struct kvp_conn *conn, uint32_t device, struct kvp_device_in
 int kvp_set_pressure_handler(struct kvp_conn *conn, kvp_pressure_fn *handler, void *userdata);
 
 /* Reserves virtual memory; no page is used yet. -EINVAL: a geometry that makes no sense; -EOVERFLOW: one whose size is
- * not a number of 64 bits; -ENOMEM: more than the address space has, or over a bound of the daemon's; -ENODEV;
- * -ENOTCONN. */
+ * not a number of 64 bits; -ENOMEM: more than the address space has, or over a bound of the daemon's; -EXDEV: the
+ * calling thread's context is of another GPU, or it has none; -ENODEV; -ENOTCONN. */
 int kvp_cache_create(struct kvp_conn *conn, const struct kvp_geometry *geometry, struct kvp_cache **ret_cache);
 
 /* NULL takes the fence away: then the context of a cache on a GPU is synchronised. */

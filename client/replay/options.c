@@ -55,7 +55,7 @@ static const struct {
           "arrivals by the trace's clock times FACTOR (default 1 with --no-compute;\n"
           "else each engine keeps its own time, by the cost model)",
           OPTION_SPEED },
-        { "tenants", "N", "tenants t0, t1, ... (default 1)", OPTION_TENANTS },
+        { "tenants", "N", "tenants t0, t1, ... (default 1; of a scenario 2)", OPTION_TENANTS },
         { "workers", "N", "worker processes of each tenant (default 1)", OPTION_WORKERS },
         { "geometry", "NAME",
           "of the model, or layers=N,kv_heads=N,head_dim=N[,query_heads=N]\n"

@@ -5,7 +5,7 @@
 # tests/bench/instructions.txt, to 2 %. Only our own code is counted, not libc's, which differs by processor. Another
 # compiler than the one that the file names makes other code: then the counts are shown and not compared.
 #
-#      tests/lint/instructions.sh --write      writes the file anew, after a change that is meant
+#      bash tests/lint/instructions.sh --write      writes the file anew, after a change that is meant
 set -euo pipefail
 
 top=${KVP_TOP:-$(cd "$(dirname "$0")/../.." && pwd)}
