@@ -53,10 +53,11 @@ void ctl_snapshot_done(struct ctl_snapshot *snapshot)
 
 static json_t *json_daemon(const struct wire_status *s)
 {
-        return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "version", ctl_json_text(s->version), "socket",
+        return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "version", ctl_json_text(s->version), "socket",
                          ctl_json_text(s->socket), "config", ctl_json_text(s->config), "pid", ctl_json_number(s->pid),
                          "uptime_usec", ctl_json_number(s->uptime_usec), "waiting_requests",
-                         ctl_json_number(s->waiting_requests), "core_bytes", ctl_json_number(s->core_bytes));
+                         ctl_json_number(s->waiting_requests), "core_bytes", ctl_json_number(s->core_bytes),
+                         "counted_usec", ctl_json_number(s->counted_usec));
 }
 
 /* An item's fields, under the names that they have in the protocol. Reserved ones are not told. */

@@ -207,7 +207,9 @@ static void draw_daemon(struct top_canvas *canvas, const struct top_model *model
                      plural(s->workers));
         x = put_text(canvas, x, 0, s->waiting_requests ? TOP_WARN : TOP_PLAIN, "%" PRIu64 " request%s wait%s",
                      s->waiting_requests, plural(s->waiting_requests), s->waiting_requests == 1 ? "s" : "");
-        if (model->interval_usec == 0)
+        if (model->interval_usec == 0 && s->counted_usec > s->uptime_usec)
+                (void)snprintf(span, sizeof(span), "of the last %s", ctl_format_span(up, s->counted_usec));
+        else if (model->interval_usec == 0)
                 (void)snprintf(span, sizeof(span), "since the daemon started");
         else
                 (void)snprintf(span, sizeof(span), "%s %" PRIu64 ".%" PRIu64 "s", look->interactive ? "every" : "over",

@@ -98,7 +98,7 @@ static uint64_t unmapped(uint64_t current, uint64_t live, uint64_t idle)
 static void tenant_row(struct top_row *row, const struct wire_item_tenant *before, const struct wire_item_tenant *now,
                        const struct top_model *model)
 {
-        const uint64_t usec = model->interval_usec ? model->interval_usec : model->now->status.uptime_usec;
+        const uint64_t usec = model->interval_usec ? model->interval_usec : model->now->status.counted_usec;
         const uint64_t stalled = counted(before->stall_usec, now->stall_usec);
         const uint64_t granted = counted(before->extents_granted, now->extents_granted);
 

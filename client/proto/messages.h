@@ -87,7 +87,7 @@ enum wire_return_reason {
 #define WIRE_FIELDS_PAGE_OF_LIST(X, C, R) X(U32, n_items) X(U32, next_cursor) /* next_cursor 0: no more */
 #define WIRE_FIELDS_STATUS(X, C, R)                                                                                    \
         X(U64, pid) X(U64, uptime_usec) X(U32, devices) X(U32, tenants) X(U32, workers) X(U32, caches)                 \
-        X(U64, waiting_requests) X(U64, core_bytes) C(version, 32) C(socket, 112) C(config, 256)
+        X(U64, waiting_requests) X(U64, core_bytes) X(U64, counted_usec) C(version, 32) C(socket, 112) C(config, 256)
 #define WIRE_FIELDS_CHECKED(X, C, R) X(I32, status) R(U32, reserved) C(text, 240)
 #define WIRE_FIELDS_LIMITS(X, C, R) X(U32, deferred) R(U32, reserved) /* deferred: 0 or 1 */
 #define WIRE_FIELDS_EVENTS(X, C, R) X(U32, n_items) X(U32, more) X(U64, next) /* more: 0 or 1 */

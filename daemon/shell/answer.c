@@ -203,9 +203,11 @@ static void answer_device_get(struct peer *peer, const struct wire_view *view)
 static void answer_status(struct peer *peer, const struct wire_view *view)
 {
         const struct daemon *d = peer->daemon;
+        const uint64_t now = daemon_now_usec();
         struct wire_status status = {
                 .pid = (uint64_t)getpid(),
-                .uptime_usec = daemon_now_usec() - d->start_usec,
+                .uptime_usec = now - d->start_usec,
+                .counted_usec = now - recover_began_usec(d),
                 .devices = core_n_devices(d->core),
                 .tenants = core_n_tenants(d->core),
                 .workers = core_n_workers(d->core),

@@ -210,7 +210,7 @@ static int recover_new_state(struct daemon *d, const struct core_params *params)
                 devices[i].page_size = device->info.page_size;
                 devices[i].capacity = device->info.capacity;
         }
-        r = state_new(params, devices, d->store.n_devices, &recover->state);
+        r = state_new(params, devices, d->store.n_devices, daemon_now_usec(), &recover->state);
         if (r < 0) {
                 log_error("no memory for what is to outlive the daemon: %s", strerror(-r));
                 return r;
@@ -219,6 +219,11 @@ static int recover_new_state(struct daemon *d, const struct core_params *params)
         hold_put(&recover->hold, &(struct held_item){ .id = HELD_STATE }, state_fd(recover->state));
         hold_flush(&recover->hold);
         return 0;
+}
+
+uint64_t recover_began_usec(const struct daemon *d)
+{
+        return d->recover.resumed ? state_began_usec(d->recover.state) : d->start_usec;
 }
 
 /* Whether everything is held that is in somebody's hands, or about to be. */

@@ -70,6 +70,9 @@ void recover_take(struct daemon *daemon);
 int recover_finish(struct daemon *daemon);
 void recover_close(struct daemon *daemon);
 
+/* Since when the core counts: since this daemon started, or the first of those that it goes on from. */
+uint64_t recover_began_usec(const struct daemon *daemon);
+
 /* Notes an event before it is applied. */
 void recover_note(struct daemon *daemon, const struct core_event *event);
 

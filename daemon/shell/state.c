@@ -31,6 +31,7 @@ struct state_half {
 struct state_layout {
         uint64_t magic, format; /* core_format() */
         struct core_params params;
+        uint64_t began_usec;
         uint32_t n_devices, reserved;
         struct state_device devices[CORE_MAX_DEVICES];
 };
@@ -139,7 +140,7 @@ static void cleanup_state(struct state **state)
 }
 
 int state_new(const struct core_params *params, const struct state_device *devices, uint32_t n_devices,
-              struct state **ret)
+              uint64_t began_usec, struct state **ret)
 {
         _cleanup_(cleanup_state) struct state *state = calloc(1, sizeof(*state));
         struct state_layout *layout;
@@ -164,6 +165,7 @@ int state_new(const struct core_params *params, const struct state_device *devic
         layout->magic = STATE_MAGIC;
         layout->format = core_format();
         layout->params = *params;
+        layout->began_usec = began_usec;
         layout->n_devices = n_devices;
         memcpy(layout->devices, devices, n_devices * sizeof(*devices));
         state->header->layout_sum = digest(STATE_MAGIC, layout, sizeof(*layout));
@@ -218,6 +220,11 @@ int state_open(int fd, struct state **ret, char *why, size_t size)
 int state_fd(const struct state *state)
 {
         return state->fd;
+}
+
+uint64_t state_began_usec(const struct state *state)
+{
+        return state->header->layout.began_usec;
 }
 
 const struct core_params *state_params(const struct state *state)

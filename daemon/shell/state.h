@@ -43,15 +43,18 @@ struct state_worker {
 
 struct state;
 
-/* Makes the memory for a core with these parameters; `devices` is what it pages. -ENOMEM, -EMFILE, ... */
+/* Makes the memory for a core with these parameters, which begins now; `devices` is what it pages. -ENOMEM, -EMFILE,
+ * ...
+ */
 int state_new(const struct core_params *params, const struct state_device *devices, uint32_t n_devices,
-              struct state **ret);
+              uint64_t began_usec, struct state **ret);
 
 /* Takes over what another daemon left; `fd` is taken in any case. -EBADMSG, and why in `why`: it cannot be used. */
 int state_open(int fd, struct state **ret, char *why, size_t size);
 void state_free(struct state *state); /* the memory itself lives on while the holder has it */
 
 int state_fd(const struct state *state);
+uint64_t state_began_usec(const struct state *state);
 const struct core_params *state_params(const struct state *state);
 uint32_t state_devices(const struct state *state, const struct state_device **ret);
 

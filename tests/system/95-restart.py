@@ -42,6 +42,8 @@ def at_random_instants():
     daemon.agree(workers)
     say("%d kills and stops: %s" % (kills, [{name: int(r[name]) for name in ("steps", "completed", "max")} for r in results]))
     assert daemon.ctl("workers")["workers"] and len(daemon.ctl("workers")["workers"]) == 4
+    status = daemon.ctl("status")["daemon"]
+    assert status["counted_usec"] - status["uptime_usec"] > 1e6, "tenants' figures are those of all the time"
     for worker in workers:
         worker.quit()
     until(daemon.empty, "somebody is charged for what nobody has")

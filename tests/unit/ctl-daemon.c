@@ -187,6 +187,7 @@ static size_t answer(const struct ctl_daemon *daemon, void *buffer, size_t size,
         case WIRE_STATUS_GET: {
                 struct wire_status status = { .pid = 4711,
                                               .uptime_usec = UINT64_C(3723) * 1000000,
+                                              .counted_usec = UINT64_C(3723) * 1000000,
                                               .devices = 1,
                                               .tenants = 2,
                                               .workers = CTL_DAEMON_WORKERS,

@@ -142,7 +142,8 @@ Test(top_model, totals_where_nothing_can_be_compared)
         struct moments m;
 
         moments_init(&m);
-        m.at[1].status.uptime_usec = 42000000;
+        m.at[1].status.uptime_usec = 1000000;
+        m.at[1].status.counted_usec = 42000000;
         struct top_model model = build(NULL, &m.at[1], TOP_TENANTS, "", TOP_CURRENT, false);
         cr_expect_eq(model.interval_usec, 0);
         cr_expect_eq(row_of(&model, "chat")->figures[TOP_PRESSURE], 250, "10.5 seconds of 42");

@@ -42,7 +42,7 @@ static void *new_arena(void)
 
 static void setup(void)
 {
-        cr_assert_eq(state_new(&params, &device, 1, &state), 0);
+        cr_assert_eq(state_new(&params, &device, 1, 4711, &state), 0);
         arena = new_arena();
         core = core_init(arena, &params);
         actions = (struct core_actions){ .capacity = 2 * CORE_ACTIONS_MAX,
@@ -267,6 +267,7 @@ Test(state, knows_its_workers_by_what_they_were_told)
         cr_assert_eq(state_worker(state, 5)->worker, 0);
         state_worker_set(state, &worker);
         cr_assert_eq(state_open(dup(state_fd(state)), &other, why, sizeof(why)), 0);
+        cr_assert_eq(state_began_usec(other), 4711);
         cr_assert_eq(memcmp(state_worker(other, worker.worker), &worker, sizeof(worker)), 0);
         state_worker_clear(state, worker.worker);
         cr_assert_eq(state_worker(other, worker.worker)->worker, 0);
