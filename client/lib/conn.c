@@ -226,9 +226,10 @@ int conn_send(struct kvp_conn *conn, enum wire_opcode opcode, struct request *re
                         (void)pthread_mutex_unlock(&conn->sending);
                         return -ENOTCONN;
                 }
-                ack = send_begin(conn, opcode, request, state);
-                size = wire_encode(conn->out, sizeof(conn->out), opcode, id, ack, fixed, items, n_items);
+                size = wire_encode(conn->out, sizeof(conn->out), opcode, id, 0, fixed, items, n_items);
                 assert(size > 0);
+                ack = send_begin(conn, opcode, request, state); /* from here on it may end, and be another's */
+                memcpy((unsigned char *)conn->out + offsetof(struct wire_header, ack), &ack, sizeof(ack));
                 r = send_once(conn, conn->out, size);
                 if (r == -ENOTCONN)
                         conn_fail(conn); /* before it can be another one */

@@ -120,11 +120,12 @@ static void entry_end(struct kvp_conn *conn, struct request *request, uint32_t i
                 entry->status = -ENOMEM;
         }
         end = extents_end(list, planes, entry->from + complete);
-        if (entry->from + complete < list->n)
+        if (entry->from + complete < list->n) { /* else nothing came: the mapper may be reading the list, to resume */
                 returned = return_ragged(conn, cache, item, entry->from + complete);
+                list->n = entry->from + complete;
+        }
         if (refused->n > 0)
                 giveback_send(refused);
-        list->n = entry->from + complete;
         entry->done = true;
         request->n_left--;
 
