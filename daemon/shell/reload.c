@@ -219,26 +219,29 @@ static void reload_complain(void *userdata, const char *sentence)
 
 static int reload_file(struct daemon *d, struct reload_complaint *complaint)
 {
+        const char *path = d->config_path[0] ? d->config_path : CONFIG_DEFAULT_PATH; /* which there may be by now */
         _cleanup_(cleanup_free) struct config *config = NULL;
         char sentence[400];
         const char *what;
         int r;
 
-        if (!d->config_path[0]) {
-                reload_complain(complaint, "nothing to reload: the daemon was started without a configuration file");
+        if (!d->config_path[0] && access(path, F_OK) < 0) {
+                reload_complain(complaint,
+                                "nothing to reload: the daemon was started without a configuration file, and "
+                                "there is no " CONFIG_DEFAULT_PATH);
                 return -ENOENT;
         }
-        r = config_load(d->config_path, reload_complain, complaint, &config);
+        r = config_load(path, reload_complain, complaint, &config);
         if (r < 0)
                 return r;
         what = reload_needs_restart(d->config, config);
         if (what) {
                 (void)snprintf(sentence, sizeof(sentence), "%s: %s cannot be changed while the daemon runs: restart it",
-                               d->config_path, what);
+                               path, what);
                 reload_complain(complaint, sentence);
                 return -EBUSY;
         }
-        r = reload_check(d, config, d->config_path, reload_complain, complaint);
+        r = reload_check(d, config, path, reload_complain, complaint);
         if (r < 0)
                 return r;
         r = reload_tenants(d, config);
@@ -248,6 +251,8 @@ static int reload_file(struct daemon *d, struct reload_complaint *complaint)
                 return r;
         }
         reload_operators(d);
+        if (path != d->config_path)
+                (void)snprintf(d->config_path, sizeof(d->config_path), "%s", path);
         free(d->config);
         d->config = TAKE_PTR(config);
         if (d->log_level < 0)

@@ -37,6 +37,12 @@ def nothing_is_needed(box):
     done = box.run("kvpager-replay", "--verify", "--requests", "5", user="nobody", env={"KVPAGER_SOCKET": SOCKET})
     assert "verify mismatches                             0" in done.stdout, done.stdout
     assert box.show("kvpagerd.service", "ActiveState") == "active"
+    refused = box.run("kvpagerctl", "reload", check=False)
+    assert refused.returncode == 1 and "there is no /etc/kvpager/kvpagerd.conf" in refused.stderr, refused
+    box.write("/etc/kvpager/kvpagerd.conf", "[tenant chat]\nmatch = any\n")  # a first one is there after a reload
+    box.systemctl("reload", "kvpagerd.service")
+    assert [t["name"] for t in box.ctl("tenants")["tenants"]] == ["chat"], box.ctl("tenants")
+    assert box.ctl("status")["daemon"]["config"] == "/etc/kvpager/kvpagerd.conf"
     facts = status_of(box, daemon(box))
     assert facts["Uid"].split()[0] == box.run("id", "-u", "kvpager").stdout.strip()
     for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"):
