@@ -230,23 +230,30 @@ void machine_close(struct observer *o)
         o->machine = NULL;
 }
 
-/* Whether a group is there no more; then nothing is counted for it either. */
-static bool is_gone(struct observer *o, uint64_t id, const struct machine_stats *stats)
+/* Figures of groups that are gone are kept as long as there is room. */
+static void forget_gone(struct observer *o, struct bpf_map *machines)
 {
-        const bool known = place_of(o, id, (uint32_t)stats->pid) != NULL; /* while that process lives */
-        const int fd = known ? place_open(o, id) : -1;
+        uint64_t ids[MACHINES_MAX], id, *before = NULL;
+        uint32_t n = 0;
 
-        if (fd >= 0)
-                (void)close(fd);
-        return fd < 0;
+        for (; n < MACHINES_MAX && bpf_map__get_next_key(machines, before, &id, sizeof(id)) == 0; before = &id) {
+                const int folder = place_open(o, id);
+
+                if (folder >= 0)
+                        (void)close(folder);
+                else
+                        ids[n++] = id;
+        }
+        while (n-- > 0)
+                (void)bpf_map__delete_elem(machines, &ids[n], sizeof(ids[n]), 0);
 }
 
 void machine_look(struct observer *o)
 {
         struct machine *m = o->machine;
-        uint64_t ids[MACHINES_MAX], id, *before = NULL;
         struct machine_stats stats;
-        unsigned n = 0, n_gone = 0;
+        uint64_t id, *before = NULL;
+        uint32_t n = 0;
 
         if (!m || !m->bpf)
                 return;
@@ -254,12 +261,11 @@ void machine_look(struct observer *o)
         for (unsigned i = 0; i < SHARED_CPUS; i++)
                 m->switches += m->bpf->bss->cpus[i].switches;
         for (; bpf_map__get_next_key(m->bpf->maps.machines, before, &id, sizeof(id)) == 0; before = &id, n++)
-                if (bpf_map__lookup_elem(m->bpf->maps.machines, &id, sizeof(id), &stats, sizeof(stats), 0) == 0 &&
-                    is_gone(o, id, &stats) && n_gone < MACHINES_MAX)
-                        ids[n_gone++] = id;
-        /* Their figures are kept as long as there is room. */
-        for (unsigned i = 0; i < n_gone && n > MACHINES_MAX / 2; i++, n--)
-                (void)bpf_map__delete_elem(m->bpf->maps.machines, &ids[i], sizeof(ids[i]), 0);
+                if (!place_of(o, id, 0) &&
+                    bpf_map__lookup_elem(m->bpf->maps.machines, &id, sizeof(id), &stats, sizeof(stats), 0) == 0)
+                        (void)place_of(o, id, (uint32_t)stats.pid); /* while that process lives */
+        if (n > MACHINES_MAX / 2)
+                forget_gone(o, m->bpf->maps.machines);
 }
 
 /* ---- JSON ---- */

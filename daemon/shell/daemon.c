@@ -203,8 +203,7 @@ static void daemon_missing(struct daemon *d, uint32_t index, uint64_t bytes)
         notice_missing(d, index, bytes);
 }
 
-/* Of what others are known to have taken the device may say a part, or all of it: the larger figure is the right one.
- */
+/* What the device says, or, of one that cannot say, what others are known to have taken. */
 static uint64_t daemon_missing_now(const struct daemon *d, uint32_t index)
 {
         const uint64_t told = d->store.devices[index].missing_told, observed = observe_missing(d, index);

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 
-from observer import PROGRAM, Observer, mounted
+from observer import PROGRAM, Observer, mounted, until
 from box import Daemon, temporary_folder
 import cgroups
 
@@ -140,6 +140,28 @@ for resource in ("cpu", "memory", "io"):
         high = pressure(path)
         assert set(said) == set(low) and all(low[k][0] <= said[k]["usec"] <= high[k][0] for k in low), (path, low, said, high)
         assert all(said[k]["percent"] in (low[k][1], high[k][1]) for k in low), (path, low, said, high)
+
+# Groups come and go, more than there is room for: those that live have their figures.
+WANDERS = """
+import os, sys, time
+open("/proc/self/comm", "w").write("kvp-mapper")
+for i in range(int(sys.argv[2])):
+    group = "%s/kvp-%d-%d" % (sys.argv[1], os.getpid(), i)
+    os.mkdir(group)
+    open(group + "/cgroup.procs", "w").write("0")
+    for _ in range(3):
+        time.sleep(0.0001)
+    open(sys.argv[1] + "/cgroup.procs", "w").write("0")
+    os.rmdir(group)
+"""
+for _ in range(3):
+    subprocess.run([sys.executable, "-c", WANDERS, cgroups.ROOT, "600"], check=True)
+    until(lambda: len(observer.json()["machine"]["cgroups"]) < 520, "those that are gone are forgotten")
+machine = observer.json()["machine"]
+assert machine["untracked"] == 0 and NAME in [g["name"] for g in machine["cgroups"]], machine["untracked"]
+worker.ok("block", 2, 1000)
+assert group()["mapper"]["blocked"]["count"] > blocked["count"]
+
 text = observer.show("--once")
 assert "mapper cpu" in text and "mapper blocked" in text and "pressure: some waited for cpu" in text, text
 assert "mapper threads, cpu" in observer.show("--hist")
