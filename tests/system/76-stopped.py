@@ -22,10 +22,14 @@ for row in rows:
     victim.ok("fill", row, 77, 0, 500)
 
 
-def stir():
-    """The victim has something new, so it is worth asking again."""
-    row = rows.pop()
-    victim.ok("release", row)
+def idles():
+    """The victim has a row that nobody uses, so it is worth asking, however much is its share."""
+    victim.ok("release", rows.pop())
+    victim.ok("settle")
+
+
+def holds():
+    """The victim holds all of its share again."""
     rows.append(victim.acquire(500))
     victim.grow(rows[-1], 500)
     victim.ok("fill", rows[-1], 77, 0, 500)
@@ -46,9 +50,8 @@ def load(seconds, seed, waits=False):
 idle, stopped, first = [], [], []
 for attempt in range(6 if LONG else 1):
     seed = 10 * attempt
-    stir()
     idle.append(load(3 if LONG else 1, seed)[0])
-    stir()
+    idles()
     overdue, asked = daemon.counter("revokes_overdue"), daemon.tenant("victim")["revokes"]
     suspend(victim.pid)
     for _ in range(10):  # on a busy machine it can take a while until it is its turn to be asked
@@ -64,6 +67,7 @@ for attempt in range(6 if LONG else 1):
     victim.ok("settle")
     for row in rows:
         victim.ok("check", row, 77, 0, 500)
+    holds()
     daemon.check()
 ratio = statistics.median(stopped) / statistics.median(idle)
 print("p99 of the others' waits: %.0f us beside a worker that is idle, %.0f us beside one that is stopped: %.2f times; "
