@@ -28,6 +28,13 @@ static __always_inline void count_in(struct histogram *histogram, uint64_t value
         COUNT(histogram->slots[slot < SHARED_SLOTS ? slot : SHARED_SLOTS - 1]);
 }
 
+static __always_inline void count_stage(struct stage_stats *stage, uint64_t nsec)
+{
+        COUNT(stage->count);
+        ADD(stage->nsec, nsec);
+        count_in(&stage->histogram, nsec);
+}
+
 /* The pid namespace that the observer is in, so that both mean the same by a pid. A process of one below has, as
  * everywhere above it, a number of its own there: the first namespace's, which is right where the observer is in that.
  */

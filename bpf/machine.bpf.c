@@ -87,13 +87,6 @@ static __always_inline struct machine_stats *stats_get(void)
         return stats;
 }
 
-static __always_inline void count_wait(struct stage_stats *wait, uint64_t nsec)
-{
-        COUNT(wait->count);
-        ADD(wait->nsec, nsec);
-        count_in(&wait->histogram, nsec);
-}
-
 /* The time off the CPU before what ends now. */
 static __always_inline void count_before(const struct mapper *mapper, uint64_t delayed_ns)
 {
@@ -103,11 +96,11 @@ static __always_inline void count_before(const struct mapper *mapper, uint64_t d
 
         if (!stats)
                 return;
-        count_wait(&stats->waits[WAIT_cpu], delay);
+        count_stage(&stats->waits[WAIT_cpu], delay);
         if (mapper->state & (TASK_UNINTERRUPTIBLE | TASK_RTLOCK_WAIT))
-                count_wait(&stats->waits[WAIT_blocked], rest);
+                count_stage(&stats->waits[WAIT_blocked], rest);
         else if (mapper->state & TASK_INTERRUPTIBLE)
-                count_wait(&stats->waits[WAIT_asleep], rest);
+                count_stage(&stats->waits[WAIT_asleep], rest);
 }
 
 static __always_inline void leaves(struct task_struct *task, unsigned state)

@@ -147,23 +147,6 @@ static void close_faults(struct machine *m)
         m->faults = NULL;
 }
 
-/* Some kernels want more than CAP_PERFMON where their administrator said so (Debian and Ubuntu: 3 and 4). */
-static void why_no_faults(int error, char text[static PROBE_WHY])
-{
-        FILE *file = error == -EACCES ? fopen("/proc/sys/kernel/perf_event_paranoid", "re") : NULL;
-        int paranoid = 0;
-
-        if (file) {
-                (void)!fscanf(file, "%d", &paranoid);
-                (void)fclose(file);
-        }
-        if (paranoid > 2)
-                (void)snprintf(text, PROBE_WHY,
-                               "kernel.perf_event_paranoid = %d: this kernel wants CAP_SYS_ADMIN then, or 2", paranoid);
-        else
-                (void)observer_why(error, text);
-}
-
 static int open_faults(struct machine *m, struct probe *probe)
 {
         const int n = libbpf_num_possible_cpus();
@@ -176,7 +159,7 @@ static int open_faults(struct machine *m, struct probe *probe)
                 r = attach_faults(m, cpu);
         if (r < 0) {
                 close_faults(m);
-                why_no_faults(r, probe->why);
+                (void)observer_why(r, probe->why);
                 return r;
         }
         probe->attached = true;

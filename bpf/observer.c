@@ -62,6 +62,19 @@ static bool is_locked_down(void)
         return strstr(line, "[confidentiality]") != NULL;
 }
 
+/* Some kernels want more than CAP_PERFMON for perf events, where this is over 2 (Debian and Ubuntu: 3 and 4). */
+static int perf_paranoid(void)
+{
+        FILE *file = fopen("/proc/sys/kernel/perf_event_paranoid", "re");
+        int paranoid = 0;
+
+        if (file) {
+                (void)!fscanf(file, "%d", &paranoid);
+                (void)fclose(file);
+        }
+        return paranoid;
+}
+
 const char *observer_why(int error, char text[static PROBE_WHY])
 {
         struct utsname kernel;
@@ -77,6 +90,10 @@ const char *observer_why(int error, char text[static PROBE_WHY])
         else if ((error == -EPERM || error == -EACCES) && is_locked_down())
                 (void)snprintf(text, PROBE_WHY,
                                "the kernel is locked down (confidentiality) and lets nobody read its memory");
+        else if (error == -EACCES && perf_paranoid() > 2)
+                (void)snprintf(text, PROBE_WHY,
+                               "kernel.perf_event_paranoid = %d: this kernel wants CAP_SYS_ADMIN then, or 2",
+                               perf_paranoid());
         else if (error == -EPERM)
                 (void)snprintf(text, PROBE_WHY,
                                "the kernel does not permit it, although CAP_BPF and CAP_PERFMON are there");

@@ -99,13 +99,6 @@ static __always_inline struct pager_stats *stats_get(void)
         return stats;
 }
 
-static __always_inline void note(struct stage_stats *stage, uint64_t nsec)
-{
-        COUNT(stage->count);
-        ADD(stage->nsec, nsec);
-        count_in(&stage->histogram, nsec);
-}
-
 /* This process spent so much in a stage. */
 static __always_inline void spend(enum stage stage, uint64_t nsec)
 {
@@ -122,7 +115,7 @@ static __always_inline void spend(enum stage stage, uint64_t nsec)
         if (sums)
                 ADD(sums->nsec[stage], nsec);
         if (stats)
-                note(&stats->stages[stage], nsec);
+                count_stage(&stats->stages[stage], nsec);
 }
 
 static __always_inline struct thread *thread_get(void)
@@ -266,7 +259,7 @@ int step_done(struct pt_regs *ctx)
                 }
         }
         if (cause <= STAGES)
-                note(&stats->stalls[cause], nsec);
+                count_stage(&stats->stalls[cause], nsec);
         return 0;
 }
 

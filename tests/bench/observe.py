@@ -105,7 +105,8 @@ def throughput(options, folder, nsec_a_hit):
             observer = Observer(options.folder + "/bin", folder) if on else None
             sides[on] = replay(options, folder)
             if on:
-                probes = observer.json()["probes"]
+                seen = observer.json()
+                probes = seen["probes"]
                 observer.end()
         seconds.append(sides[False][0])
         cpu.append(sides[True][0] / sides[False][0])
@@ -113,6 +114,16 @@ def throughput(options, folder, nsec_a_hit):
     hits = sum(p["hits"] or 0 for p in probes if p["kind"] == "usdt" and os.path.abspath(options.folder) in p["target"])
     print("replay of %d requests, %d rounds, %d hits of kvpager's probes in the last" % (options.requests, options.rounds, hits))
     print("  %-10s on/off %.6f" % ("by hits", 1 + hits * nsec_a_hit / 1e9 / statistics.median(seconds)))
+    print("what else cost time in the last")
+    for group in seen["machine"]["cgroups"]:
+        for name, wait in group["mapper"].items():
+            print("  mapper %-10s %6d times, %9.1f ms" % (name, wait["count"], wait["nsec"] / 1e6))
+        print("  %d major faults; some waited for %s of the last 10 s" % (group["major_faults"], ", ".join(
+            "%s %.1f %%" % (name, p["some"]["percent"]) for name, p in group["pressure"].items() if p)))
+    for group in seen["pager"]["cgroups"]:
+        for name, stall in group["stalls"].items():
+            print("  stall %-11s %6d times, %9.1f ms" % (name, stall["count"], stall["nsec"] / 1e6))
+    print("with all of it, times that without")
     for name, ratios in (("CPU time", cpu), ("wall time", wall)):
         low, middle, high = statistics.quantiles(ratios, n=4) if len(ratios) > 1 else ratios * 3
         print("  %-10s on/off %.4f  (quartiles %.4f to %.4f)" % (name, middle, low, high))

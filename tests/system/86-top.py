@@ -93,8 +93,11 @@ assert top.screen.alternate
 
 def selected(name):
     """The row that begins so, and no other, is the selected one."""
-    return lambda _: all(all(reverse) if line.startswith(name) else not any(reverse)
-                         for line, reverse in zip(top.screen.lines(), top.screen.reverse) if line.startswith(("chat", "code")))
+    def is_so(_):
+        rows = {line.split()[0]: reverse for line, reverse in zip(top.screen.lines(), top.screen.reverse)
+                if line.startswith(("chat", "code"))}
+        return len(rows) == 2 and all(all(reverse) if row == name else not any(reverse) for row, reverse in rows.items())
+    return is_so
 
 
 top.until(lambda _: len(top.screen.lines()) == 20 and top.screen.lines()[-1].startswith("q quit"), "the whole picture")
