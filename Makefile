@@ -507,7 +507,7 @@ gpu-bundle: all $(GPU_T) ## build/gpu-bundle.tar.gz: run in it measures all that
 	@cp $(BUNDLED) $(BUNDLE)/bin/
 	@cp $(LIB)/libkvpager.so.0 $(BUNDLE)/lib/
 	@cp kernels/*.cu kernels/*.h $(BUNDLE)/kernels/
-	@cp tests/gpu/run tests/gpu/*.py tests/gpu/README.md LICENSE $(BUNDLE)/
+	@cp tests/gpu/run tests/gpu/kvpager.py tests/gpu/torch_kernels.py tests/gpu/README.md LICENSE $(BUNDLE)/
 	@LD_LIBRARY_PATH= ldd $(BUNDLED) | awk '$$2 == "=>" && $$1 !~ /^(libc|libm|libkvpager)\.so/ { print $$3 }' | sort -u | \
 		xargs -I{} cp -L {} $(BUNDLE)/lib/
 	@strip --strip-debug $(BUNDLE)/bin/* $(BUNDLE)/lib/*
