@@ -2,9 +2,10 @@
  *
  * dev-host.c -- the host's own memory as a device: one memfd an extent.
  *
- * The seal F_SEAL_GROW, alone, makes truncation final: once an extent is returned its memory is free although a worker
- * may still have it mapped, a touch of it is SIGBUS in that worker, and it cannot be grown again. Nothing is mapped
- * here, so nothing that a worker does to a file can raise a signal in the daemon.
+ * The seal F_SEAL_GROW makes truncation final: once an extent is returned its memory is free although a worker may still
+ * have it mapped, a touch of it is SIGBUS in that worker, and it cannot be grown again. F_SEAL_SEAL keeps the worker
+ * from adding F_SEAL_SHRINK, with which it could keep what it gave back. Nothing is mapped here, so nothing that a
+ * worker does to a file can raise a signal in the daemon.
  *
  * With huge pages each extent is allocated when it is made: a worker that maps it must never find none left. Else
  * memory is used as it is touched, unless `populate` asks for all of it at once.
@@ -323,7 +324,7 @@ static int host_create(struct dev *dev, uint32_t order, struct dev_extent *ret)
                 if (r < 0)
                         return errno == ENOSPC ? -ENOMEM : -errno;
         }
-        if (fcntl(fd, F_ADD_SEALS, F_SEAL_GROW) < 0)
+        if (fcntl(fd, F_ADD_SEALS, F_SEAL_GROW | F_SEAL_SEAL) < 0)
                 return -errno;
         *ret = (struct dev_extent){ .fd = TAKE_FD(fd), .order = order };
         return 0;
@@ -340,8 +341,8 @@ static int host_destroy(struct dev *dev, struct dev_extent *extent)
         if (r < 0) {
                 if (r != -EPERM)
                         return r;
-                /* A worker sealed it against shrinking. A hole frees the memory for now, unless he sealed that too; he
-                 * can touch it anew for as long as he lives, so he must be told on. */
+                /* Sealed against shrinking all the same, before it came to be ours. A hole frees the memory for now;
+                 * whoever has it can touch it anew for as long as he lives, so he must be told on. */
                 (void)fallocate(extent->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0,
                                 (off_t)(dev->page_size << extent->order));
                 r = DEV_TAMPERED;

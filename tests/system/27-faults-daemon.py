@@ -7,7 +7,6 @@ what they were. What is harmless (EINTR and its like) nobody notices. A start th
 """
 import collections
 import errno
-import fcntl
 import re
 import resource
 import select
@@ -207,21 +206,6 @@ def overdue(stage):
         os.close(reading)
 
 
-def seal(stage):
-    """A worker keeps what it was lent by sealing it: it has to go, and the account is right again."""
-    peer = stage.worker()
-    grant = peer.grow(peer.cache(), timeout_usec=GROW_USEC)[0]
-    fcntl.fcntl(grant.fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK)
-    peer.give_back([grant.extent])
-    try:
-        peer.receive()
-    except Ended:
-        pass
-    except Refused as error:
-        if error.args[0] != "TAMPERED":
-            raise
-
-
 def admin(stage):
     """Somebody asks for all that there is to be told."""
     peer = Victim(stage, ADMIN)
@@ -277,7 +261,7 @@ def reload(stage):
         raise Refused("reload")
 
 
-SCENARIOS = (growth, revoke, seal, admin, junk, backlog, reload) + ((overdue,) if faults.MAY_KILL else ())
+SCENARIOS = (growth, revoke, admin, junk, backlog, reload) + ((overdue,) if faults.MAY_KILL else ())
 
 
 # ---- What must hold afterwards ----

@@ -223,7 +223,8 @@ Test(dev_host, an_extent)
                 cr_assert_eq(fstat(extent.fd, &st), 0);
                 cr_expect_eq((size_t)st.st_size, size);
                 cr_expect_eq(allocated(extent.fd), 0, "nothing is used before it is touched");
-                cr_expect_eq(fcntl(extent.fd, F_GET_SEALS), F_SEAL_GROW);
+                cr_expect_eq(fcntl(extent.fd, F_GET_SEALS), F_SEAL_GROW | F_SEAL_SEAL);
+                cr_expect(fcntl(extent.fd, F_ADD_SEALS, F_SEAL_SHRINK) < 0 && errno == EPERM);
                 cr_expect_eq(fcntl(extent.fd, F_GETFD), FD_CLOEXEC);
                 cr_expect(ftruncate(extent.fd, (off_t)size + 1) < 0 && errno == EPERM);
                 mapping = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, extent.fd, 0);
@@ -274,16 +275,16 @@ Test(dev_host, a_liar_loses_the_memory)
         host->close(dev);
 }
 
-Test(dev_host, a_worker_that_seals_is_told_on)
+Test(dev_host, who_has_what_was_sealed_before_is_told_on)
 {
         struct dev_options options = { .name = "host", .page_size = 64 * KIB, .capacity = MIB };
         struct dev *dev = open_host(&options);
 
         for (int write = 0; write < 2; write++) {
-                struct dev_extent extent = { .fd = -1 };
+                struct dev_extent extent = { .fd = memfd_create("sealed", MFD_CLOEXEC | MFD_ALLOW_SEALING) };
                 int kept;
 
-                cr_assert_eq(host->create(dev, 0, &extent), 0);
+                cr_assert_eq(ftruncate(extent.fd, 64 * KIB), 0);
                 kept = dup(extent.fd);
                 cr_assert_eq(pwrite(kept, "x", 1, 0), 1);
                 cr_assert_eq(fcntl(kept, F_ADD_SEALS, F_SEAL_SHRINK | (write ? F_SEAL_WRITE : 0)), 0);
