@@ -506,9 +506,11 @@ static int daemon_set_up(struct daemon *d)
         if (r == 0)
                 r = daemon_add_devices(d);
         if (r == 0)
-                r = recover_finish(d);
+                r = recover_go(d);
         if (r == 0)
                 r = reload_tenants(d, d->config);
+        if (r == 0)
+                r = recover_finish(d);
         if (r == 0)
                 r = accept_start(d);
         if (r < 0)

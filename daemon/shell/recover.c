@@ -249,23 +249,25 @@ static bool recover_has_all(const struct daemon *d)
 int recover_core(struct daemon *d, void *arena, const struct core_params *params)
 {
         struct recover *recover = &d->recover;
+        char why[100] = "";
         uint64_t n_events;
-        bool cut;
         int r;
 
         if (!recover->resumed) {
                 d->core = core_init(arena, params);
                 return recover_new_state(d, params);
         }
-        r = state_restore(recover->state, arena, &d->actions, &d->core, &n_events, &cut);
-        if (r < 0 || !recover_has_all(d)) {
-                recover_begin_anew(d, r < 0 ? "its snapshot is damaged" : "the holder does not have all that it names");
+        r = state_restore(recover->state, arena, &d->actions, &d->core, &n_events, why, sizeof(why));
+        if (r == 0 && core_n_devices(d->core) != d->store.n_devices)
+                (void)snprintf(why, sizeof(why), "it had not all devices yet");
+        else if (r == 0 && !recover_has_all(d))
+                (void)snprintf(why, sizeof(why), "the holder does not have all that it names");
+        else if (r == 0)
+                why[0] = '\0';
+        if (why[0]) {
+                recover_begin_anew(d, why);
                 return -EAGAIN;
         }
-        if (cut)
-                log_error_of(state_unusable,
-                             "the log after the snapshot has an end that cannot be used: workers that have "
-                             "more than it tells of are not taken back");
         (void)snprintf(recover->summary, sizeof(recover->summary),
                        "%" PRIu32 " workers, %" PRIu32 " caches, %zu extents, %" PRIu64 " events since the snapshot",
                        core_n_workers(d->core), core_n_caches(d->core), recover->n_items, n_events);
@@ -502,9 +504,14 @@ static int recover_go_on(struct daemon *d)
         return r;
 }
 
+int recover_go(struct daemon *d)
+{
+        return d->recover.resumed ? recover_go_on(d) : 0;
+}
+
 int recover_finish(struct daemon *d)
 {
-        int r = d->recover.resumed ? recover_go_on(d) : 0;
+        int r = d->recover.state && !d->recover.resumed ? state_snapshot(d->recover.state, d->core) : 0;
 
         return r < 0 ? r : recover_watch_holder(d);
 }

@@ -67,6 +67,9 @@ int recover_core(struct daemon *daemon, void *arena, const struct core_params *p
 void recover_take(struct daemon *daemon);
 
 /* Goes on with what was under way, and waits for the workers. After the devices were added. */
+int recover_go(struct daemon *daemon);
+
+/* From here on there is something to go on from. After the tenants were set. */
 int recover_finish(struct daemon *daemon);
 void recover_close(struct daemon *daemon);
 

@@ -24,6 +24,7 @@
 
 struct state_half {
         uint64_t generation, sum; /* sum: of the snapshot */
+        uint64_t build;           /* of whoever took it, and appends */
         _Atomic uint64_t log_used;
 };
 
@@ -39,7 +40,6 @@ struct state_layout {
 struct state_header {
         struct state_layout layout;
         uint64_t layout_sum;
-        uint64_t build;           /* of whoever appends */
         _Atomic uint32_t current; /* half, once there is a snapshot: 1 or 2; 0: none yet */
         uint32_t reserved;
         struct state_half halves[2];
@@ -169,7 +169,6 @@ int state_new(const struct core_params *params, const struct state_device *devic
         layout->n_devices = n_devices;
         memcpy(layout->devices, devices, n_devices * sizeof(*devices));
         state->header->layout_sum = digest(STATE_MAGIC, layout, sizeof(*layout));
-        state->header->build = state->build;
         *ret = TAKE_PTR(state);
         return 0;
 }
@@ -310,8 +309,8 @@ int state_snapshot(struct state *state, const struct core *core)
                 return r;
         header->halves[half].generation = current ? header->halves[current - 1].generation + 1 : 1;
         header->halves[half].sum = sum;
+        header->halves[half].build = state->build;
         header->halves[half].log_used = 0;
-        header->build = state->build;
         header->current = half + 1; /* in force from here on */
         return 0;
 }
@@ -368,7 +367,9 @@ int state_append(struct state *state, const struct core *core, const struct core
 
         assert(size > 0);
 
-        if (!header->current || header->halves[header->current - 1].log_used + record_bytes(size) > LOG_BYTES) {
+        if (!header->current)
+                return 0;
+        if (header->halves[header->current - 1].log_used + record_bytes(size) > LOG_BYTES) {
                 int r = state_snapshot(state, core);
 
                 if (r < 0)
@@ -402,33 +403,39 @@ static bool read_record(const struct state_half *half, const unsigned char *log,
 }
 
 int state_restore(struct state *state, void *arena, struct core_actions *scratch, struct core **ret,
-                  uint64_t *ret_events, bool *ret_cut)
+                  uint64_t *ret_events, char *why, size_t size)
 {
         struct state_header *header = state->header;
+        const unsigned current = header->current;
         const struct state_half *half;
         struct core_event event;
         struct core *core;
         uint64_t used, at = 0;
         int r;
 
-        if (header->current != 1 && header->current != 2)
+        (void)snprintf(why, size, "that daemon ended before it was ready");
+        if (current == 0)
                 return -EBADMSG;
-        half = &header->halves[header->current - 1];
-        r = read_snapshot(state, header->current - 1, arena);
+        (void)snprintf(why, size, "its snapshot is damaged");
+        if (current > 2)
+                return -EBADMSG;
+        half = &header->halves[current - 1];
+        r = read_snapshot(state, current - 1, arena);
         core = r == 0 ? core_adopt(arena, &header->layout.params) : NULL;
         if (!core)
                 return r < 0 ? r : -EBADMSG;
-        used = half->log_used <= LOG_BYTES ? half->log_used : LOG_BYTES;
-        *ret_cut = used != half->log_used || (used > 0 && header->build != state->build);
-        *ret_events = 0;
-        while (!*ret_cut && at < used) {
-                if (!read_record(half, state->logs[header->current - 1], used, &at, &event)) {
-                        *ret_cut = true;
-                        break;
-                }
+        used = half->log_used;
+        (void)snprintf(why, size, "it did not come to its end, and another build wrote its log");
+        if (used > 0 && half->build != state->build)
+                return -EBADMSG;
+        (void)snprintf(why, size, "its log is damaged");
+        if (used > LOG_BYTES)
+                return -EBADMSG;
+        for (*ret_events = 0; at < used; ++*ret_events) {
+                if (!read_record(half, state->logs[current - 1], used, &at, &event))
+                        return -EBADMSG;
                 core_apply(core, &event, scratch);
                 scratch->n = 0; /* whoever was to hear of it says himself what he knows */
-                ++*ret_events;
         }
         *ret = core;
         return 0;

@@ -61,14 +61,15 @@ uint32_t state_devices(const struct state *state, const struct state_device **re
 /* Writes a snapshot, and begins a log after it. On an error what was there stays in force. */
 int state_snapshot(struct state *state, const struct core *core);
 
-/* Notes an event that is about to be applied; takes a snapshot of `core` before that where the log is full. */
+/* Notes an event that is about to be applied; takes a snapshot of `core` before that where the log is full. Before the
+ * first snapshot, which is to have all devices and tenants, nothing is noted. */
 int state_append(struct state *state, const struct core *core, const struct core_event *event);
 
-/* Loads the snapshot into `arena`, zeroed, of core_size() bytes, and applies the log to it. `ret_events`: how many.
- * `ret_cut`: the log has an end that cannot be used, because it is damaged or another build's. -EBADMSG: there is no
- * core to be had. */
+/* Loads the snapshot into `arena`, zeroed, of core_size() bytes, and applies the log to it, all of it: who was granted
+ * what the rest of a log tells is using memory that the core takes for virgin. `ret_events`: how many. -EBADMSG, and
+ * why in `why`: there is no core to be had. */
 int state_restore(struct state *state, void *arena, struct core_actions *scratch, struct core **ret,
-                  uint64_t *ret_events, bool *ret_cut);
+                  uint64_t *ret_events, char *why, size_t size);
 
 /* The record of the worker in that slot of the core; NULL: beyond the table. Set by state_worker_set() alone. */
 const struct state_worker *state_worker(const struct state *state, uint32_t worker);
