@@ -66,6 +66,11 @@ void device_created(struct run *run, const struct core_ev_device_done *event)
         }
 }
 
+bool device_retries(const struct extent *e, uint32_t index)
+{
+        return e->state == EXTENT_RETURNING && (e->next != NIL || e->prev == index);
+}
+
 void device_destroyed(struct run *run, const struct core_ev_device_done *event)
 {
         struct core *c = run->core;
@@ -76,8 +81,8 @@ void device_destroyed(struct run *run, const struct core_ev_device_done *event)
         if (index == NIL)
                 return;
         e = extent_get(c, index);
-        if (e->state != EXTENT_RETURNING || e->next != NIL || e->prev == index)
-                return; /* not asked for, or already on the retry list */
+        if (e->state != EXTENT_RETURNING || device_retries(e, index))
+                return; /* not asked for, or asked for later */
         d = device_get(c, extent_device(e));
         if (event->status != 0) {
                 core_count(c, CORE_COUNT_DEVICE_FAILURES, 1);

@@ -196,7 +196,8 @@ bool core_extent_info(const struct core *c, uint32_t slot, struct core_extent_in
                                           .place = places[e->state],
                                           .device = extent_device(e),
                                           .order = core_order_shift(extent_order_index(e)),
-                                          .granted = e->state == EXTENT_GRANTED };
+                                          .granted = e->state == EXTENT_GRANTED,
+                                          .listed = device_retries(e, slot) };
         if (ret->place == CORE_EXTENT_HELD)
                 ret->worker = slot_id(e->worker, worker_get(c, e->worker)->generation);
         return true;

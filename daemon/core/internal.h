@@ -403,6 +403,9 @@ uint32_t ptable_find(const struct core *core, uint32_t row, uint32_t plane, uint
 void device_add(struct run *run, const struct core_ev_device_add *event);
 void device_created(struct run *run, const struct core_ev_device_done *event);
 void device_destroyed(struct run *run, const struct core_ev_device_done *event);
+
+/* Whether an extent is on the list of those that its device is to be asked to destroy once more. */
+bool device_retries(const struct extent *extent, uint32_t index);
 void device_make(struct run *run, uint32_t device);
 void device_tick(struct run *run, uint32_t device);
 void device_missing(struct run *run, const struct core_ev_device_missing *event);

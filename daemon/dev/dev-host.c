@@ -2,10 +2,10 @@
  *
  * dev-host.c -- the host's own memory as a device: one memfd an extent.
  *
- * The seal F_SEAL_GROW makes truncation final: once an extent is returned its memory is free although a worker may still
- * have it mapped, a touch of it is SIGBUS in that worker, and it cannot be grown again. F_SEAL_SEAL keeps the worker
- * from adding F_SEAL_SHRINK, with which it could keep what it gave back. Nothing is mapped here, so nothing that a
- * worker does to a file can raise a signal in the daemon.
+ * The seal F_SEAL_GROW makes truncation final: once an extent is returned its memory is free although a worker may
+ * still have it mapped, a touch of it is SIGBUS in that worker, and it cannot be grown again. F_SEAL_SEAL keeps the
+ * worker from adding F_SEAL_SHRINK, with which it could keep what it gave back. Nothing is mapped here, so nothing that
+ * a worker does to a file can raise a signal in the daemon.
  *
  * With huge pages each extent is allocated when it is made: a worker that maps it must never find none left. Else
  * memory is used as it is touched, unless `populate` asks for all of it at once.

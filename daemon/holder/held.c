@@ -70,7 +70,7 @@ int held_receive(int socket, int flags, struct held_packet *ret, int fds[static 
 
         do
                 size = recvmsg(socket, &message, flags | MSG_CMSG_CLOEXEC);
-        while (size < 0 && errno == EINTR);
+        while (size < 0 && (errno == EINTR || errno == ECONNRESET)); /* that is said once, before what came earlier */
         if (size < 0)
                 return -errno;
         for (struct cmsghdr *c = CMSG_FIRSTHDR(&message); c; c = CMSG_NXTHDR(&message, c))
@@ -86,5 +86,5 @@ int held_receive(int socket, int flags, struct held_packet *ret, int fds[static 
         }
         for (unsigned i = 0; i < n_fds; i++)
                 fd_close(fds[i]);
-        return -EBADMSG;
+        return message.msg_flags & MSG_CTRUNC ? -EMFILE : -EBADMSG;
 }

@@ -40,8 +40,8 @@ struct held_packet {
  * socket does. */
 int held_send(int socket, enum held_op op, const struct held_item *items, unsigned n, const int *fds);
 
-/* Receives one; its fds go to `fds`. 1; 0: the other side hung up; -EAGAIN, -EBADMSG (nothing was kept) or another
- * negative errno. */
+/* Receives one; its fds go to `fds`. 1; 0: the other side hung up, and what it sent before was received; -EAGAIN,
+ * -EBADMSG or -EMFILE (nothing was kept; the latter: there is no room for its fds), or another negative errno. */
 int held_receive(int socket, int flags, struct held_packet *ret, int fds[static HELD_MAX], unsigned *ret_n_fds);
 
 #endif

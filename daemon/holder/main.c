@@ -165,7 +165,7 @@ static int holder_serve(struct holder *holder, int socket)
                         r = -EBADMSG;
                         break;
                 }
-                if (r < 0)
+                if (r < 0 && r != -EPIPE && r != -ECONNRESET) /* who is gone hears nothing, but what it sent counts */
                         return r;
         }
         return r;

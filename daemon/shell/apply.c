@@ -212,7 +212,7 @@ void apply_actions(struct daemon *d)
         for (uint32_t i = 0; i < d->actions.n; i++)
                 apply_one(d, &d->actions.v[i]);
         d->actions.n = 0;
-        if (d->recover.hold.n_releases > 0)
+        if (d->recover.hold.n_releases > 0 || d->recover.hold.failed)
                 recover_flush(d);
         while ((peer = d->gathering)) {
                 d->gathering = peer->next_gathering;

@@ -96,6 +96,8 @@ void daemon_settle(struct daemon *d)
 
         do {
                 apply_actions(d);
+                if (recover_settle(d))
+                        apply_actions(d);
                 while ((peer = d->ended)) {
                         d->ended = peer->next_ended;
                         daemon_bury(d, peer);
@@ -364,8 +366,8 @@ static int daemon_make_core(struct daemon *d)
         if (!d->actions.v || !d->peers || !d->peer_of_worker)
                 return -ENOMEM;
         do {
-                if (!recover_params(d, &params))
-                        params = bounds;
+                params = bounds;
+                recover_params(d, &params);
                 r = daemon_make_tables(d, &params, &arena);
                 if (r < 0)
                         return r;

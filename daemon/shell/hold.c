@@ -10,6 +10,7 @@
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <sys/un.h>
+#include <unistd.h>
 
 #include "log.h"
 #include "owner.h"
@@ -19,6 +20,17 @@ static int set_patience(int fd, int option, unsigned msec)
         const struct timeval patience = { .tv_sec = msec / 1000, .tv_usec = (suseconds_t)(msec % 1000) * 1000 };
 
         return setsockopt(fd, SOL_SOCKET, option, &patience, sizeof(patience)) < 0 ? -errno : 0;
+}
+
+/* What it hands over is taken for our own: only our own user's holder, or root's, is asked; anybody could listen there.
+ */
+static bool is_trusted(int fd)
+{
+        struct ucred credentials;
+        socklen_t size = sizeof(credentials);
+
+        return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &credentials, &size) == 0 &&
+               (credentials.uid == geteuid() || credentials.uid == 0);
 }
 
 int hold_connect(struct hold *hold, const char *path)
@@ -43,6 +55,8 @@ int hold_connect(struct hold *hold, const char *path)
         while (connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0)
                 if (errno != EINTR)
                         return -errno;
+        if (!is_trusted(fd))
+                return -EPERM;
         *hold = (struct hold){ .fd = TAKE_FD(fd) };
         return 0;
 }

@@ -24,7 +24,7 @@ struct hold {
         int fds[HELD_MAX]; /* of puts, the caller's */
 };
 
-/* Connects to the holder at `path`. -ENOENT, -ECONNREFUSED: there is none. */
+/* Connects to the holder at `path`. -ENOENT, -ECONNREFUSED: there is none; -EPERM: it is another user's. */
 int hold_connect(struct hold *hold, const char *path);
 void hold_close(struct hold *hold);
 

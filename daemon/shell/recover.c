@@ -80,7 +80,13 @@ static void recover_begin_anew(struct daemon *d, const char *why)
         state_free(recover->state);
         recover->state = NULL;
         recover->resumed = false;
-        memset(d->store.before, 0, sizeof(d->store.before));
+        for (uint32_t i = 0; i < CONFIG_MAX_DEVICES; i++) {
+                struct store_before *before = &d->store.before[i];
+
+                before->made = 0;
+                if (before->capacity != d->config->devices[i].capacity.bytes)
+                        before->capacity = 0; /* else it stays, and what is in use is missing until it is free */
+        }
         hold_clear(&recover->hold);
 }
 
@@ -110,6 +116,51 @@ static bool recover_same_devices(struct daemon *d, char *why, size_t size)
                                    now->name, before[i].capacity >> 20);
         }
         return true;
+}
+
+/* Guarantees may be written for a capacity that comes into force only when daemon and holder have been stopped. Until
+ * then they are lowered: a daemon that does not start would be worse. */
+static void recover_fit_guarantees(struct daemon *d)
+{
+        struct config_size sizes[CONFIG_MAX_DEVICES];
+        const uint64_t whole = config_smallest(sizes, store_sizes(&d->store, sizes));
+        char why[512];
+        double sum = 0;
+        unsigned line;
+
+        if (config_check_guarantees(d->config, sizes, d->store.n_devices, &line, why, sizeof(why)) == 0)
+                return;
+        for (uint32_t i = 0; i < d->config->n_tenants; i++)
+                sum += (double)config_amount_bytes(&d->config->tenants[i].min, whole);
+        for (uint32_t i = 0; i < d->config->n_tenants; i++) {
+                struct config_amount *min = &d->config->tenants[i].min;
+                uint64_t fits = (uint64_t)((double)config_amount_bytes(min, whole) / sum * (double)whole);
+
+                for (uint32_t k = 0; k < d->store.n_devices; k++)
+                        fits -= fits % sizes[k].page_size;
+                *min = (struct config_amount){ .bytes = fits };
+        }
+        log_warning("%s, until the daemon and the holder are stopped: until then each memory.min is lowered to %.0f %%",
+                    why, 100 * (double)whole / sum);
+}
+
+/* What the tables are laid out for stays as it was. */
+static void recover_say_what_stays(const struct core_params *were, const struct core_params *asked)
+{
+        const struct {
+                const char *what;
+                uint32_t were, asked;
+        } figures[] = {
+                { "max-workers", were->max_workers, asked->max_workers },
+                { "the number of extents, which follows from capacity and open files (LimitNOFILE),", were->max_extents,
+                  asked->max_extents },
+        };
+
+        for (size_t i = 0; i < sizeof(figures) / sizeof(figures[0]); i++)
+                if (figures[i].were != figures[i].asked)
+                        log_notice("%s stays %" PRIu32 ", and not %" PRIu32
+                                   ", until the daemon and the holder are stopped",
+                                   figures[i].what, figures[i].were, figures[i].asked);
 }
 
 static void recover_open_state(struct daemon *d)
@@ -145,9 +196,14 @@ bool recover_compare(struct daemon *d)
 {
         char why[200];
 
-        if (!d->recover.resumed || recover_same_devices(d, why, sizeof(why)))
+        if (!d->recover.resumed)
                 return true;
+        if (recover_same_devices(d, why, sizeof(why))) {
+                recover_fit_guarantees(d);
+                return true;
+        }
         recover_begin_anew(d, why);
+        memset(d->store.before, 0, sizeof(d->store.before));
         return false;
 }
 
@@ -163,9 +219,15 @@ int recover_find(struct daemon *d)
         if (given && *given)
                 (void)snprintf(recover->path, sizeof(recover->path), "%s", given);
         else
-                (void)snprintf(recover->path, sizeof(recover->path), "%.*s/holder.sock",
-                               slash ? (int)(slash - d->listener.path) : 0, d->listener.path);
+                (void)snprintf(recover->path, sizeof(recover->path), "%.*sholder.sock",
+                               slash ? (int)(slash + 1 - d->listener.path) : 0, d->listener.path);
         r = hold_connect(&recover->hold, recover->path);
+        if (r == -EPERM) {
+                log_warning("%s is another user's: it is not asked, and what workers have ends with this daemon; set "
+                            "holder = no, or remove it",
+                            recover->path);
+                return 0;
+        }
         if (r < 0) {
                 log_info("no holder listens on %s: what workers have ends with this daemon%s%s", recover->path,
                          r == -ENOENT || r == -ECONNREFUSED ? "" : ": ",
@@ -175,7 +237,9 @@ int recover_find(struct daemon *d)
         r = hold_list(&recover->hold, recover_on_item, recover);
         if (r < 0) {
                 log_error("%s does not say what it holds: %s%s", recover->path, strerror(-r),
-                          r == -ETIMEDOUT ? "; another daemon may be using it" : "");
+                          r == -ETIMEDOUT ? "; another daemon may be using it"
+                          : r == -EMFILE  ? ": raise the limit of open files (LimitNOFILE) to what it was"
+                                          : "");
                 return r;
         }
         if (recover->n_items > 0)
@@ -183,12 +247,12 @@ int recover_find(struct daemon *d)
         return 0;
 }
 
-bool recover_params(const struct daemon *d, struct core_params *ret)
+void recover_params(const struct daemon *d, struct core_params *params)
 {
         if (!d->recover.resumed)
-                return false;
-        *ret = *state_params(d->recover.state);
-        return true;
+                return;
+        recover_say_what_stays(state_params(d->recover.state), params);
+        *params = *state_params(d->recover.state);
 }
 
 /* ---- The core ---- */
@@ -324,11 +388,20 @@ static uint64_t *recover_at_work(const struct daemon *d)
         return at_work;
 }
 
-/* What was under way at the devices goes on, or is known to have come to its end. */
-static void recover_extents(struct daemon *d, const uint64_t *at_work, uint32_t n)
+/* What was under way at the devices goes on, or is known to have come to its end. What a device had failed to destroy
+ * the core asks for again by itself, and if that is gone, it is told so then. */
+static int recover_extents(struct daemon *d, const uint64_t *at_work, uint32_t n)
 {
+        struct recover *recover = &d->recover;
         struct core_extent_info info;
+        uint32_t n_gone = 0;
 
+        for (uint32_t i = 0; i < n; i++)
+                n_gone += at_work[i] && core_extent_info(d->core, i, &info) && info.listed &&
+                          store_fd(&d->store, at_work[i]) < 0;
+        recover->gone = calloc(n_gone ? n_gone : 1, sizeof(*recover->gone));
+        if (!recover->gone)
+                return -ENOMEM;
         for (uint32_t i = 0; i < n; i++) {
                 const bool held = at_work[i] && store_fd(&d->store, at_work[i]) >= 0;
 
@@ -338,11 +411,22 @@ static void recover_extents(struct daemon *d, const uint64_t *at_work, uint32_t 
                         recover_report(d, CORE_EV_CREATED, info.extent);
                 else if (info.place == CORE_EXTENT_CREATING)
                         store_create(&d->store, info.device, info.extent, info.order);
-                else if (held)
+                else if (!info.listed && held)
                         recover_destroy(d, info.device, info.extent);
-                else
+                else if (!info.listed)
                         recover_report(d, CORE_EV_DESTROYED, info.extent);
         }
+        return 0;
+}
+
+bool recover_settle(struct daemon *d)
+{
+        struct recover *recover = &d->recover;
+        const bool any = recover->n_gone > 0;
+
+        while (recover->n_gone > 0)
+                recover_report(d, CORE_EV_DESTROYED, recover->gone[--recover->n_gone]);
+        return any;
 }
 
 /* ---- Workers ---- */
@@ -498,7 +582,7 @@ static int recover_go_on(struct daemon *d)
                 for (uint32_t i = 0; i < core_worker_slots(d->core); i++)
                         if (core_worker_info(d->core, i, &info))
                                 recover_worker(d, &info);
-                recover_extents(d, at_work, n);
+                r = recover_extents(d, at_work, n);
         }
         free(at_work);
         return r;
@@ -518,7 +602,7 @@ int recover_finish(struct daemon *d)
 
 const struct state_worker *recover_absent(const struct daemon *d, uint32_t worker)
 {
-        for (const struct absent *absent = d->recover.absent; absent; absent = absent->next)
+        for (const struct absent *absent = d->recover.absent; absent && d->recover.state; absent = absent->next)
                 if (absent->worker == worker)
                         return state_worker(d->recover.state, worker);
         return NULL;
@@ -562,8 +646,8 @@ void recover_note(struct daemon *d, const struct core_event *event)
                 return;
         log_error("nothing is noted any more for a daemon to come: %s; a restart would lose the workers' memory",
                   strerror(-r));
-        hold_drop(&recover->hold, HELD_STATE);
-        hold_flush(&recover->hold);
+        hold_clear(&recover->hold); /* of no use to the next one, and it would keep memory from coming free */
+        recover->hold.failed = true;
         state_free(recover->state);
         recover->state = NULL;
 }
@@ -583,7 +667,9 @@ void recover_close(struct daemon *d)
         hold_flush(&recover->hold);
         sd_event_source_disable_unref(recover->hold_source);
         sd_event_source_disable_unref(recover->hold_again);
+        sd_event_source_disable_unref(recover->hold_late);
         hold_close(&recover->hold);
+        free(recover->gone);
         recover_drop_items(recover);
         state_free(recover->state);
         recover->state = NULL;

@@ -41,12 +41,16 @@ struct absent;
 struct recover {
         struct hold hold;
         struct state *state; /* NULL: nothing outlives us */
-        sd_event_source *hold_source, *hold_again;
+        sd_event_source *hold_source, *hold_again, *hold_late;
+        uint32_t releasing;      /* answers of the holder that are due */
+        bool filling;            /* a new one has not said yet that it has all */
         bool resumed;            /* the state was another daemon's */
         struct held_item *items; /* what the holder had, until recover_finish() */
         int *fds;
         size_t n_items, capacity;
         struct absent *absent;
+        uint64_t *gone;    /* extents that are to be destroyed, and have been */
+        uint32_t n_gone;   /* that the core has asked for */
         char path[128];    /* of the holder */
         char summary[128]; /* of what was taken over */
 };
@@ -54,11 +58,12 @@ struct recover {
 /* Finds the holder, and what it has; without either the daemon begins anew. Before the devices are opened. */
 int recover_find(struct daemon *daemon);
 
-/* Whether the devices are those of before. If not, the daemon begins anew, and they are to be opened once more. */
+/* Whether the devices are those of before. If not, the daemon begins anew, and they are to be opened once more. Where a
+ * capacity stays that is less than configured, guarantees are made to fit it. */
 bool recover_compare(struct daemon *daemon);
 
-/* The core's parameters, where there is something to go on with. */
-bool recover_params(const struct daemon *daemon, struct core_params *ret);
+/* The core's parameters, in place of those that it would have, where there is something to go on with. */
+void recover_params(const struct daemon *daemon, struct core_params *params);
 
 /* Builds daemon->core in `arena`: as it was, or anew. From then on events are noted. */
 int recover_core(struct daemon *daemon, void *arena, const struct core_params *params);
@@ -71,6 +76,9 @@ int recover_go(struct daemon *daemon);
 
 /* From here on there is something to go on from. After the tenants were set. */
 int recover_finish(struct daemon *daemon);
+
+/* Tells the core what it asked to be destroyed and was gone already. True: there was some. */
+bool recover_settle(struct daemon *daemon);
 void recover_close(struct daemon *daemon);
 
 /* Since when the core counts: since this daemon started, or the first of those that it goes on from. */

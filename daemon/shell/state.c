@@ -402,6 +402,21 @@ static bool read_record(const struct state_half *half, const unsigned char *log,
         return true;
 }
 
+static uint64_t worker_sum(const struct state_worker *worker)
+{
+        return digest(STATE_MAGIC, worker, offsetof(struct state_worker, sum));
+}
+
+static bool workers_are_sound(const struct state *state)
+{
+        const uint32_t n = state_params(state)->max_workers;
+        bool sound = true;
+
+        for (uint32_t i = 0; i < n && sound; i++)
+                sound = state->workers[i].worker == 0 || state->workers[i].sum == worker_sum(&state->workers[i]);
+        return sound;
+}
+
 int state_restore(struct state *state, void *arena, struct core_actions *scratch, struct core **ret,
                   uint64_t *ret_events, char *why, size_t size)
 {
@@ -437,6 +452,9 @@ int state_restore(struct state *state, void *arena, struct core_actions *scratch
                 core_apply(core, &event, scratch);
                 scratch->n = 0; /* whoever was to hear of it says himself what he knows */
         }
+        (void)snprintf(why, size, "its table of workers is damaged");
+        if (!workers_are_sound(state))
+                return -EBADMSG;
         *ret = core;
         return 0;
 }
@@ -459,6 +477,7 @@ void state_worker_set(struct state *state, const struct state_worker *worker)
         state_worker_clear(state, worker->worker);
         memcpy((char *)record + sizeof(record->worker), (const char *)worker + sizeof(record->worker),
                sizeof(*record) - sizeof(record->worker));
+        record->sum = worker_sum(worker);
         __atomic_store_n(&record->worker, worker->worker, __ATOMIC_RELEASE);
 }
 

@@ -39,6 +39,7 @@ struct state_worker {
         uint64_t accepted; /* identity_now() */
         char tenant_name[STATE_NAME_MAX];
         char cgroup[STATE_CGROUP_MAX]; /* empty: not known */
+        uint64_t sum;                  /* set by state_worker_set() */
 };
 
 struct state;

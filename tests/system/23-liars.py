@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Workers that keep what they gave back, want to seal it, give back what they never saw, or die with it: the memory is free all the same."""
+"""Workers that keep what they gave back, want to seal it, give back what they never saw, or die with it: the memory is free anyway."""
 import fcntl
 import mmap
 import os

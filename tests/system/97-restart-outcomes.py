@@ -2,9 +2,11 @@
 """What a restart comes to when something of what it needs is damaged, lost or changed: each has its line in the log and in
 kvpager-holder(8), the daemon always serves, and no page comes to be in two workers' hands."""
 import shutil
+import struct
 import time
 
 from holding import *
+from raw import ROWS, Raw, packet
 
 before = shmem_kib()
 
@@ -45,13 +47,13 @@ def go_on(daemon, workers, tokens=2000):
     daemon.agree(workers)
 
 
-def are_lost(daemon, workers, why, filled=(1000, 1000)):
+def are_lost(daemon, workers, why, filled=(1000, 1000), numbers=(1, 2)):
     """They compute on with what they have, and are told by the next call that needs the daemon; newcomers are served."""
     assert why in daemon.text(), daemon.text()
     for i, worker in enumerate(workers):
         answer = worker.tell("step", 20000000, worker.seq, 4096)
         assert answer.startswith("step ENOTCONN"), answer
-        worker.ok("check", worker.seq, 1 + i, 0, filled[i])
+        worker.ok("check", worker.seq, numbers[i], 0, filled[i])
     newcomer = daemon.worker("a")
     newcomer.create(rows=4, tokens=4096)
     seq = newcomer.acquire(2000)
@@ -59,7 +61,7 @@ def are_lost(daemon, workers, why, filled=(1000, 1000)):
     newcomer.ok("check", seq, 0, 0, 2000)  # zeroes: nobody's page of before
     newcomer.ok("fill", seq, 99, 0, 2000)
     for i, worker in enumerate(workers):
-        worker.ok("check", worker.seq, 1 + i, 0, filled[i])
+        worker.ok("check", worker.seq, numbers[i], 0, filled[i])
     newcomer.ok("settle")
     daemon.agree([newcomer])
     newcomer.quit()
@@ -211,6 +213,80 @@ def the_holder():
     end(daemon, workers)
 
 
+def the_notes():
+    """The daemon that cannot note any more goes on without; what it does not note nobody keeps for the next one."""
+    daemon, workers = begin()
+    daemon.kill()
+    suspend(workers[0].pid)
+    daemon.start()
+    daemon.resumed(1)
+    with open(os.path.join(daemon.folder, "strace"), "w") as f:
+        tracer = subprocess.Popen(["strace", "-qq", "-f", "-p", str(daemon.pid), "-e", "trace=pwrite64", "-e",
+                                   "inject=pwrite64:error=ENOSPC"], stdout=f, stderr=f)
+    until(lambda: "TracerPid:\t%d\n" % tracer.pid in open("/proc/%d/status" % daemon.pid).read(), "strace does not trace")
+    raw = Raw(daemon.socket, tenant=b"b")
+    cache = raw.cache(rows=64)
+    rows = packet(ROWS, struct.pack("<II", 512, 0) + b"".join(struct.pack("<IIII", cache, i % 64, i // 64 % 2, 0) for i in range(512)))
+    while "nothing is noted any more" not in daemon.text():  # until the log is full
+        for _ in range(50):
+            raw.send_bytes(rows)
+        raw.round_trip()
+    tracer.terminate()
+    tracer.wait()
+    until(lambda: not memfds(daemon.holder.pid, "kvpager"), "the holder keeps what nobody will take over")
+    raw.close()
+    lost, kept = workers
+    os.kill(lost.pid, signal.SIGCONT)
+    answer = lost.tell("step", 20000000, lost.seq, 4096)
+    assert answer.startswith("step ENOTCONN"), answer
+    lost.quit()
+    kept.grow(kept.seq, 2000)
+    kept.ok("check", kept.seq, 2, 0, 1000)
+    kept.ok("settle")
+    daemon.kill()
+    daemon.start()
+    are_lost(daemon, [kept], "", numbers=(2,))
+    end(daemon, [kept])
+
+
+def not_ours():
+    """Whoever may write to the folder of the socket may listen where a holder would, and gets nothing."""
+    folder = temporary_folder()
+    os.chmod(folder, 0o777)
+    for above in (os.path.dirname(folder), os.path.dirname(os.path.dirname(folder))):
+        os.chmod(above, os.stat(above).st_mode | 0o011)
+    path = os.path.join(folder, "holder.sock")
+    stranger = subprocess.Popen(["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", BIN + "/kvpager-holder", "--socket", path])
+    until(lambda: os.path.exists(path), "the stranger does not listen")
+    daemon = Daemon(capacity="16M", page_size="64K", wrap=("env", "KVPAGER_HOLDER=" + path))
+    assert path + " is another user's" in daemon.text(), daemon.text()
+    worker = daemon.worker()
+    worker.create(rows=4, tokens=4096)
+    worker.grow(worker.acquire(1000), 1000)
+    assert not memfds(stranger.pid, "kvpager"), "a stranger has our memory"
+    worker.quit()
+    daemon.stop()
+    stranger.kill()
+    stranger.wait()
+
+
+def what_stays():
+    """A capacity that does not come into force keeps the daemon from nothing, and what stays as it was is said."""
+    daemon, workers = begin()
+    daemon.stop()
+    with open(daemon.config) as f:
+        text = f.read()
+    with open(daemon.config, "w") as f:
+        f.write(text.replace("capacity = 16M", "capacity = 64M").replace("[tenant a]", "[tenant a]\nmemory.min = 24M")
+                .replace("[tenant b]", "[tenant b]\nmemory.min = 8M")+ "[daemon]\nmax-workers = 77\n")
+    daemon.start()
+    assert "keeps its capacity of 16 MiB" in daemon.text() and "each memory.min is lowered to 50 %" in daemon.text(), daemon.text()
+    assert "and not 77, until the daemon and the holder are stopped" in daemon.text(), daemon.text()
+    assert {t["name"]: t["min_bytes"] >> 20 for t in daemon.ctl("tenants")["tenants"]} == {"a": 12, "b": 4}
+    go_on(daemon, workers)
+    end(daemon, workers)
+
+
 def without_one():
     daemon = Daemon(capacity="16M", page_size="64K")
     assert "no holder listens on" in daemon.text()
@@ -282,7 +358,8 @@ def the_program():
     end(daemon, workers)
 
 
-for test in (the_header, the_length, the_snapshot, the_log, before_it_was_ready, the_holder, without_one, the_devices, the_program):
+for test in (the_header, the_length, the_snapshot, the_log, before_it_was_ready, the_notes, not_ours, what_stays,
+             the_holder, without_one, the_devices, the_program):
     test()
     say(test.__name__)
 until(lambda: shmem_kib() <= before + 4096, lambda: "the kernel holds %d KiB more than before" % (shmem_kib() - before))

@@ -215,6 +215,8 @@ Test(state, is_not_taken_where_a_byte_of_it_is_wrong)
         struct stat status;
 
         live(12);
+        state_worker_set(state,
+                         &(struct state_worker){ .worker = 1 << 16, .pid = 77, .token = { 1, 2 }, .cgroup = "/a" });
         cr_assert_eq(fstat(fd, &status), 0);
         /* Every byte of header and log; of the snapshot and of what is beyond the log's end, some. */
         while ((data = lseek(fd, data, SEEK_DATA)) >= 0) {
@@ -272,7 +274,7 @@ Test(state, knows_its_workers_by_what_they_were_told)
         state_worker_set(state, &worker);
         cr_assert_eq(state_open(dup(state_fd(state)), &other, why, sizeof(why)), 0);
         cr_assert_eq(state_began_usec(other), 4711);
-        cr_assert_eq(memcmp(state_worker(other, worker.worker), &worker, sizeof(worker)), 0);
+        cr_assert_eq(memcmp(state_worker(other, worker.worker), &worker, offsetof(struct state_worker, sum)), 0);
         state_worker_clear(state, worker.worker);
         cr_assert_eq(state_worker(other, worker.worker)->worker, 0);
         state_free(other);
