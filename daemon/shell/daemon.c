@@ -26,7 +26,10 @@
 
 #define STOP_USEC              UINT64_C(2000000) /* for a driver call under way */
 #define DEADLINE_ACCURACY_USEC UINT64_C(1000)
-#define COLLECT_MAX            64u /* results of a device a turn */
+#define LATE_USEC              UINT64_C(50000)   /* later than that something went wrong with us */
+#define LATE_HEAR_USEC         UINT64_C(200000)  /* for so long others are heard first */
+#define LATE_AGAIN_USEC        UINT64_C(2000000) /* and not again before that: who keeps us late is not to gain by it */
+#define COLLECT_MAX            64u               /* results of a device a turn */
 #define MAX_EXTENTS            (1u << 24)
 #define MAX_CACHES             8192u
 #define MAX_ROWS               (1u << 20)
@@ -48,10 +51,31 @@ uint64_t daemon_now_usec(void)
 
 /* ---- Events and what follows ---- */
 
+/* Where we did not run when something was due (stopped, swapped out, a machine that was frozen), nobody is to suffer
+ * for it: what others sent meanwhile was sent in time, and may stand behind somebody else's. So the core's time stands
+ * still before what is due until they have been heard. */
+static bool daemon_is_late(struct daemon *d, uint64_t now)
+{
+        const uint64_t due = core_next_deadline(d->core);
+
+        if (due < now && now - due > LATE_USEC && now > d->late_until_usec + LATE_AGAIN_USEC) {
+                d->late_usec = due - 1;
+                d->late_until_usec = now + LATE_HEAR_USEC;
+        }
+        return now < d->late_until_usec && now > d->late_usec;
+}
+
 void daemon_event(struct daemon *d, const struct core_event *event)
 {
+        struct core_event in_time;
+
         if (d->actions.capacity - d->actions.n < CORE_ACTIONS_MAX)
                 apply_actions(d);
+        if (daemon_is_late(d, event->now_usec)) {
+                memcpy(&in_time, event, event->size);
+                in_time.now_usec = d->late_usec;
+                event = &in_time;
+        }
         recover_note(d, event);
         core_apply(d->core, event, &d->actions);
 }
@@ -82,6 +106,8 @@ static void daemon_arm(struct daemon *d)
 
         if (d->notice.next_usec < deadline)
                 deadline = d->notice.next_usec;
+        if (deadline < d->late_until_usec)
+                deadline = d->late_until_usec;
         if (deadline >= d->armed_usec)
                 return;
         (void)sd_event_source_set_time(d->deadline_source, deadline);

@@ -53,7 +53,8 @@ struct daemon {
         struct core *core;
         size_t core_bytes;
         struct core_actions actions;
-        uint64_t start_usec, armed_usec; /* armed_usec: when deadline_source fires; UINT64_MAX: it is off */
+        uint64_t late_usec, late_until_usec; /* until then the core's time is late_usec at most */
+        uint64_t start_usec, armed_usec;     /* armed_usec: when deadline_source fires; UINT64_MAX: it is off */
 
         struct peer **peers; /* by index; NULL: free */
         uint32_t max_peers, n_greeting, n_admins;

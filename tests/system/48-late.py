@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: MIT
+"""The daemon does not run for a while: what was sent to it meanwhile was sent in time, though it is read after what was due."""
+import os
+import signal
+import time
+
+from box import Daemon, suspend, until
+
+CONFIG = "[device d]\nbackend = host\ncapacity = 16M\npage-size = 64K\nvirgin-pages = 0\n"
+
+
+def begin(text=""):
+    daemon = Daemon(config=CONFIG + "".join("[tenant %s]\nmatch = any\n%s" % (t, text) for t in "ab"))
+    a, b = daemon.worker("a"), daemon.worker("b")
+    for worker in (a, b):
+        worker.create(rows=8, tokens=16384)
+    a.seq = a.acquire(300)
+    a.grow(a.seq, 300)
+    a.ok("fill", a.seq, 5, 0, 300)
+    b.seq = b.acquire(100)
+    b.grow(b.seq, 100)
+    return daemon, a, b
+
+
+def end(daemon, a, b):
+    a.ok("check", a.seq, 5, 0, 300)
+    a.quit()
+    b.quit()
+    until(daemon.empty, "everything came back")
+    daemon.check()
+    daemon.stop()
+
+
+def resume(*processes):
+    for process in processes:
+        os.kill(process.pid, signal.SIGCONT)
+
+
+# A worker gives back what it was asked for in time, or as soon as both run again, and is neither killed nor called overdue.
+for how in ("kill", "deny"):
+    for frozen in (False, True):
+        daemon, a, b = begin("on-overdue = %s\nreclaim-deadline = 1s\n" % how)
+        idle = [a.acquire(1000) for _ in range(6)]
+        for seq in idle:
+            a.grow(seq, 1000)
+        for seq in idle:
+            a.ok("release", seq)
+        a.ok("settle")
+        b.ok("settle")
+        suspend(a.pid)
+        b.send("step", 8000000, b.seq, 5000)  # into what a has idle
+        until(lambda: [t for t in daemon.ctl("tenants")["tenants"] if t["name"] == "a"][0]["revokes"] > 0, "nobody is asked")
+        suspend(daemon.pid)
+        if not frozen:
+            resume(a)
+        time.sleep(1.5)
+        resume(a, daemon)
+        answer = b.read()
+        assert answer.startswith("step 0"), answer
+        assert a.process.poll() is None and "overdue" not in daemon.text() and "in time" not in daemon.text(), daemon.text()
+        end(daemon, a, b)
+
+# A worker has acknowledged what it was granted, and another one's message is read before that.
+daemon, a, b = begin()
+suspend(daemon.pid)
+a.send("step", 20000000, a.seq, 900)
+until(lambda: open("/proc/%d/wchan" % a.pid).read() != "0", "it asks")
+suspend(a.pid)
+resume(daemon)
+time.sleep(0.5)  # it is granted, and asked to acknowledge
+suspend(daemon.pid)
+b.send("step", 20000000, b.seq, 2000)
+time.sleep(0.2)
+resume(a)
+answer = a.read()
+assert answer.startswith("step 0"), answer
+time.sleep(5.5)  # beyond the deadline of an acknowledgement
+resume(daemon)
+answer = b.read()
+assert answer.startswith("step 0"), answer
+a.grow(a.seq, 3000)
+assert "disconnected" not in daemon.text(), daemon.text()
+end(daemon, a, b)
