@@ -29,6 +29,6 @@
         X(device_failing, "a device failed to create or destroy an extent")                                            \
         X(device_recovered, "it no longer does")                                                                       \
         X(memory_missing, "a part of a device's capacity cannot be had: others use it, or keep what was taken back")   \
-        X(worker_suspect, "memory that a worker gave back did not come free: it is denied, or killed, as if overdue")
+        X(worker_suspect, "memory that a worker gave back did not come free: it is denied until that does")
 
 #endif

@@ -222,10 +222,6 @@ void worker_suspect(struct run *run, const struct core_ev_suspect *event)
         if (slot == NIL || event->device >= c->n_devices)
                 return;
         w = worker_get(c, slot);
-        if (w->suspect == 0 && !w->detached && tenant_get(c, w->tenant)->on_overdue == CORE_OVERDUE_KILL) {
-                w->dying = true;
-                run_action(run, CORE_ACT_KILL, slot);
-        }
         w->suspect |= (uint16_t)(1u << event->device);
         w->suspect_until_usec = c->now_usec + SUSPECT_USEC;
         core_deadline_at(c, c->now_usec); /* what it asked for fails now */

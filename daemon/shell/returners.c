@@ -45,6 +45,7 @@ static int returners_on_timer(sd_event_source *source, uint64_t usec, void *user
         (void)source;
         (void)usec;
         for (uint32_t i = 0; i < d->store.n_devices; i++) {
+                const uint64_t missing = d->store.devices[i].missing_told;
                 struct returners *r = &d->store.devices[i].returners;
 
                 for (uint32_t k = 0; k < r->n_doubts;) {
@@ -55,7 +56,8 @@ static int returners_on_timer(sd_event_source *source, uint64_t usec, void *user
                                 continue;
                         }
                         r->doubts[k] = r->doubts[--r->n_doubts];
-                        returners_suspect(d, i, doubt.worker);
+                        if (missing - doubt.before <= doubt.given)
+                                returners_suspect(d, i, doubt.worker);
                 }
         }
         returners_arm(d);
@@ -79,8 +81,10 @@ void returners_note(struct daemon *d, uint32_t device, const struct store_result
 {
         struct returners *r = &d->store.devices[device].returners;
 
-        if (result->kind != DEV_JOB_DESTROY || result->status < 0 || result->worker == 0)
+        if (result->kind != DEV_JOB_DESTROY || result->status < 0 || result->worker == 0 ||
+            !peers_find_worker(d, result->worker))
                 return;
+        r->given += d->store.devices[device].info.page_size << store_order(&d->store, result->extent);
         for (uint32_t i = 0; i < r->n_workers; i++)
                 if (r->workers[i] == result->worker)
                         return;
@@ -97,6 +101,7 @@ static void returners_doubt(struct returners *r, uint32_t worker, uint64_t befor
         if (r->n_doubts < RETURNERS_MAX)
                 r->doubts[r->n_doubts++] = (struct doubt){ .worker = worker,
                                                            .before = before,
+                                                           .given = r->given,
                                                            .until_usec = daemon_now_usec() + DOUBT_USEC };
 }
 
@@ -108,9 +113,10 @@ void returners_looked(struct daemon *d, uint32_t device, uint64_t missing, uint6
                 if (missing <= r->doubts[i].before)
                         r->doubts[i] = r->doubts[--r->n_doubts];
                 else
-                        i++;
+                        r->doubts[i++].given += r->given;
         for (uint32_t i = 0; i < r->n_workers && missing > before; i++)
                 returners_doubt(r, r->workers[i], before);
         r->n_workers = 0;
+        r->given = 0;
         returners_arm(d);
 }

@@ -299,7 +299,7 @@ static void action_kill(struct model *model, struct model_worker *worker)
 
         for (uint32_t i = 0; i < model->n_revokes; i++)
                 late |= model->revokes[i].worker == worker->serial && model->revokes[i].deadline <= model->now;
-        if ((!late && worker->suspect_devices == 0) || model->tenants[worker->tenant].on_overdue != CORE_OVERDUE_KILL)
+        if (!late || model->tenants[worker->tenant].on_overdue != CORE_OVERDUE_KILL)
                 model_break(model, "worker %u is killed for nothing", worker->id);
         worker->dropped = true; /* the shell cuts it off when it gets to it */
         worker->dying = true;

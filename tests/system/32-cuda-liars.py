@@ -2,11 +2,11 @@
 """Who keeps memory of a GPU that he gave back: what is missing is counted and sold to nobody, and he is named and denied."""
 import os
 
-from box import Daemon, MIB, TESTS, temporary_folder, until
+from box import Daemon, MIB, until
 from raw import *
+from standin import Count, setup
 
-os.environ.update(KVP_STANDIN_STATE=os.path.join(temporary_folder(), "state"), KVP_STANDIN_MEMORY=str(128 * MIB))
-os.environ["LD_LIBRARY_PATH"] = ":".join(filter(None, [TESTS + "/standin", os.environ.get("LD_LIBRARY_PATH")]))
+setup(memory=128 * MIB)
 daemon = Daemon("[device gpu]\nbackend = cuda\ncapacity = 128M\nvirgin-pages = 0\n"
                 "[tenant liar]\nmatch = any\n[tenant honest]\nmatch = any\n")
 operator = Raw(daemon.socket, greet=ADMIN)
@@ -18,6 +18,13 @@ def missing():
 
 def events(kind):
     return [e for e in operator.past_events() if e.event == kind]
+
+
+def take(size):
+    """Memory of the GPU that somebody has who has nothing to do with us."""
+    fd = os.memfd_create("kvpager-standin-%d-0-%d" % (os.stat(os.environ["KVP_STANDIN_STATE"]).st_ino, size))
+    os.ftruncate(fd, size)
+    return fd
 
 
 honest = daemon.worker("honest")
@@ -68,8 +75,7 @@ operator = Raw(daemon.socket, greet=ADMIN)
 worker = daemon.worker("honest")
 worker.create(tokens=65536)
 seq = worker.acquire(1)
-foreign = os.memfd_create("kvpager-standin-%d-0-%d" % (os.stat(os.environ["KVP_STANDIN_STATE"]).st_ino, 100 * MIB))
-os.ftruncate(foreign, 100 * MIB)
+foreign = take(100 * MIB)
 rc, _ = worker.step((seq, 20000), timeout=200000)  # 40 MB, of which 28 are there: a create fails, and the daemon looks why
 assert rc in ("ENOMEM", "ETIMEDOUT"), rc
 until(lambda: missing() >= 80 * MIB, lambda: "what others use is missing: %d" % missing(), seconds=20)
@@ -89,8 +95,7 @@ cache = honest.cache(rows=4, row_pages=64)
 for turn in range(3):
     grants = honest.grow(cache, need=4)
     honest.round_trip()
-    foreign = os.memfd_create("kvpager-standin-%d-0-%d" % (os.stat(os.environ["KVP_STANDIN_STATE"]).st_ino, 64 * MIB))
-    os.ftruncate(foreign, 64 * MIB)
+    foreign = take(64 * MIB)
     for grant in grants:
         os.close(grant.fd)
     honest.give_back([grant.extent for grant in grants])
@@ -114,4 +119,45 @@ assert not events("worker_suspect"), events("worker_suspect")
 honest.close()
 operator.close()
 until(daemon.empty, "everything came back")
+daemon.stop()
+
+# Nor where somebody takes memory at the very moment that others give some back, be it more than that at once or bit by bit; but who
+# keeps what he gave back is named all the same, and though he goes on with it.
+os.environ["KVP_STANDIN_DELAY"] = "cuMemRelease:100000"  # that moment is a long one
+daemon = Daemon("[device gpu]\nbackend = cuda\ncapacity = 128M\nvirgin-pages = 0\n"
+                "[tenant liar]\nmatch = any\n[tenant honest]\nmatch = any\n")
+del os.environ["KVP_STANDIN_DELAY"]
+operator = Raw(daemon.socket, greet=ADMIN)
+for turn, (at_once, later) in enumerate(((32, 0), (4, 28))):
+    honest = Raw(daemon.socket, tenant=b"honest")
+    liar = Raw(daemon.socket, tenant=b"liar")
+    caches = honest.cache(rows=4, row_pages=64), liar.cache(rows=4, row_pages=64)
+    grants = honest.grow(caches[0], need=4)
+    kept = liar.grow(caches[1], need=4), liar.grow(caches[1], row=1, need=4)
+    for peer in (honest, liar):
+        peer.round_trip()
+    for grant in grants:
+        os.close(grant.fd)
+    released = Count()
+    honest.give_back([grant.extent for grant in grants])
+    until(lambda: released("cuMemRelease") > 0, "it is destroyed")
+    foreign = [take(at_once * MIB)]
+    until(lambda: missing() == at_once * MIB, lambda: "what others use is missing: %d" % missing())
+    foreign += [take(later * MIB)] if later else []
+    until(lambda: missing() == 32 * MIB, lambda: "what others use is missing: %d" % missing())
+    for n, given in enumerate(kept):
+        liar.give_back([grant.extent for grant in given])
+        until(lambda: missing() == (40 + 8 * n) * MIB, lambda: "what he keeps is missing: %d" % missing())
+    until(lambda: len(events("worker_suspect")) > turn, "somebody is named")
+    assert [e.tenant for e in events("worker_suspect")] == ["liar"] * (turn + 1), events("worker_suspect")
+    os.close(honest.grow(caches[0], row=1)[0].fd)
+    liar.ask(grow_item(caches[1], row=2), timeout_usec=1000000)
+    assert liar.receive_failed()[0][2] == "DENIED"
+    for fd in foreign + [grant.fd for given in kept for grant in given]:
+        os.close(fd)
+    liar.close()
+    honest.close()
+    until(daemon.empty, "everything came back")
+    until(lambda: missing() == 0, lambda: "all of it is back: %d" % missing(), seconds=20)
+operator.close()
 daemon.stop()
