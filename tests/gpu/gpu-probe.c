@@ -369,8 +369,20 @@ static void no_access_faults(struct kit *kit, struct answer *a)
                 yes(a, kit->error);
 }
 
-/* `before`: imported and mapped while the exporter lives. */
-static void outlive_exporter(struct kit *kit, struct answer *a, bool before)
+/* Memory that holds the pattern, with nobody else left who has it, is as it was and can be written. */
+static void still_there(struct kit *kit, struct answer *a, const struct run *run, const char *how)
+{
+        const uint64_t wrong = differing(kit, run->base, run->size, PATTERN);
+
+        if (wrong == 0 && OK(set_bytes(run->base, 1, run->size)) && differing(kit, run->base, run->size, 1) == 0)
+                yes(a, how);
+        else
+                no(a, wrong == UINT64_MAX ? kit->error
+                      : wrong > 0         ? "the memory is not what was written"
+                                          : "it cannot be written");
+}
+
+static void fd_outlives_exporter(struct kit *kit, struct answer *a)
 {
         const uint64_t bytes = 2 * KIT_PAGE;
         struct other other;
@@ -381,30 +393,48 @@ static void outlive_exporter(struct kit *kit, struct answer *a, bool before)
                 unknown(a, "the exporter did not start");
                 return;
         }
-        if (before && !import(kit, fd, bytes, &run)) {
+        other_kill(&other);
+        if (!import(kit, fd, bytes, &run))
+                no(a, kit->error);
+        else
+                still_there(kit, a, &run, "imported after the exporter was killed, with what it had written");
+}
+
+/* Nothing is left but a mapping: the exporter is killed with its handle and its fd, ours are closed. */
+static void mapping_alone(struct kit *kit, struct answer *a, const char *role, bool write, const char *how)
+{
+        const uint64_t bytes = 2 * KIT_PAGE;
+        struct other other;
+        struct run run;
+        int fd;
+
+        if (!other_start(&other, role, bytes) || !other_hear(&other, &fd)) {
+                unknown(a, "the exporter did not start");
+                return;
+        }
+        if (!import(kit, fd, bytes, &run) || (write && !fill(kit, run.base, bytes))) {
                 unknown(a, kit->error);
+                other_kill(&other);
                 return;
         }
         other_kill(&other);
-        if (!before && !import(kit, fd, bytes, &run))
+        (void)close(fd);
+        if (!OK(mem_release(run.handles[0])))
                 no(a, kit->error);
-        else if (differing(kit, run.base, bytes, PATTERN) != 0)
-                no(a, "the memory is not what its exporter wrote");
-        else if (!OK(set_bytes(run.base, 1, bytes)) || differing(kit, run.base, bytes, 1) != 0)
-                no(a, "it cannot be written");
         else
-                yes(a, before ? "mapped before the exporter was killed, read and written after it"
-                              : "imported after the exporter was killed, with what it had written");
-}
-
-static void fd_outlives_exporter(struct kit *kit, struct answer *a)
-{
-        outlive_exporter(kit, a, false);
+                still_there(kit, a, &run, how);
 }
 
 static void mapping_outlives_exporter(struct kit *kit, struct answer *a)
 {
-        outlive_exporter(kit, a, true);
+        mapping_alone(kit, a, "export", false, "what the exporter had written, by a mapping alone after it was killed");
+}
+
+/* As the daemon exports, and as a worker closes its fd and lets its handle go. */
+static void mapping_alone_keeps_memory(struct kit *kit, struct answer *a)
+{
+        mapping_alone(kit, a, "export-plain", true,
+                      "a mapping alone keeps memory that a process without a context exported, which was killed");
 }
 
 /* What a process wrote that was killed is not seen by the next one, however much of it is looked at. */
@@ -466,27 +496,6 @@ static void reexport_of_import(struct kit *kit, struct answer *a)
                 no(a, kit->error);
         else
                 yes(a, "an imported handle can be exported again");
-        other_kill(&other);
-}
-
-/* As the daemon exports, and as a worker closes its fd and lets its handle go. */
-static void import_without_fd_and_handle(struct kit *kit, struct answer *a)
-{
-        struct other other;
-        struct run run;
-        int fd;
-
-        if (!other_start(&other, "export-plain", KIT_PAGE) || !other_hear(&other, &fd) ||
-            !import(kit, fd, KIT_PAGE, &run)) {
-                unknown(a, kit->error);
-                return;
-        }
-        (void)close(fd);
-        if (!OK(mem_release(run.handles[0])) || !fill(kit, run.base, KIT_PAGE) ||
-            differing(kit, run.base, KIT_PAGE, PATTERN) != 0)
-                no(a, kit->error);
-        else
-                yes(a, "a mapping alone keeps memory that a process without a context exported");
         other_kill(&other);
 }
 
@@ -601,7 +610,7 @@ static const struct {
         { "fresh_memory_is_scrubbed", fresh_memory_is_scrubbed, true },
         { "host_numa_export", host_numa_export, true },
         { "reexport_of_import", reexport_of_import, true },
-        { "mapping_alone_keeps_memory", import_without_fd_and_handle, true },
+        { "mapping_alone_keeps_memory", mapping_alone_keeps_memory, true },
         { "killed_memory_is_free_after_ms", killed_memory_is_free_after, true },
         { "reserve_usec", reserve_cost, true },
         { "mapping_waits_for_kernels", mapping_waits_for_kernels, true },

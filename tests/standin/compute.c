@@ -55,7 +55,7 @@ static CUresult broken; /* CUDA_ERROR_ILLEGAL_ADDRESS from the first on */
 
 /* ---- what touches memory that is not there ---- */
 
-static _Thread_local sigjmp_buf *landing;
+static _Thread_local sigjmp_buf *volatile landing; /* a copy may fault, which the compiler cannot know */
 static struct sigaction before[2];
 
 static void on_fault(int number, siginfo_t *info, void *context)

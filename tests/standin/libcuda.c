@@ -17,6 +17,7 @@
  *      KVP_STANDIN_PLANT    WHAT:N           a bug that only verification can find: is_planted()
  *      KVP_STANDIN_FIRST, _VERSION, _VMM, _GRANULARITY, _PERSISTENCE, _NEED_CONTEXT   the first device's number here;
  * the driver's version; what devices can do; whether memory is made in a context alone
+ *      KVP_STANDIN_UNKEPT   1: a driver under which a mapping alone does not keep memory
  */
 #include <fcntl.h>
 #include <pthread.h>
@@ -459,6 +460,8 @@ CUresult cuMemRelease(CUmemGenericAllocationHandle handle)
                 standin_moved(F_mem_release, h->size);
         if (h && --h->references == 0) {
                 *at = h->next;
+                if (standin_setting("KVP_STANDIN_UNKEPT", 0) && standin_openers(h->fd) == 1)
+                        (void)!ftruncate(h->fd, 0);
                 (void)close(h->fd);
                 free(h);
         }

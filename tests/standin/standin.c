@@ -62,7 +62,8 @@ struct state *standin_state(void)
 struct inodes {
         uint64_t seen[MAX_INODES];
         uint32_t n;
-        uint64_t bytes;
+        uint64_t bytes, wanted;
+        unsigned openers; /* of the wanted one */
         char prefix[64];
 };
 
@@ -91,8 +92,10 @@ static void look_at_fds(struct inodes *inodes, const char *pid)
 
                 if (n <= 0 || strncmp(link, inodes->prefix, strlen(inodes->prefix)) != 0)
                         continue;
-                if (fstatat(dirfd(folder), entry->d_name, &st, 0) == 0)
-                        inodes_add(inodes, st.st_ino, (uint64_t)st.st_size);
+                if (fstatat(dirfd(folder), entry->d_name, &st, 0) < 0)
+                        continue;
+                inodes->openers += st.st_ino == inodes->wanted;
+                inodes_add(inodes, st.st_ino, (uint64_t)st.st_size);
         }
         if (folder)
                 (void)closedir(folder);
@@ -118,25 +121,50 @@ static void look_at_maps(struct inodes *inodes, const char *pid)
                 (void)fclose(maps);
 }
 
-uint64_t standin_in_use(int device)
+static void look_at_all(struct inodes *inodes, bool maps)
 {
-        struct inodes *inodes = calloc(1, sizeof(*inodes));
         struct dirent *entry;
         DIR *proc = opendir("/proc");
-        uint64_t bytes;
 
-        if (!inodes || !proc)
+        if (!proc)
                 abort();
-        (void)snprintf(inodes->prefix, sizeof(inodes->prefix), "/memfd:" STANDIN_NAME "-%lu-%d-", group(), device);
         while ((entry = readdir(proc)))
                 if (entry->d_name[0] >= '1' && entry->d_name[0] <= '9') {
                         look_at_fds(inodes, entry->d_name);
-                        look_at_maps(inodes, entry->d_name);
+                        if (maps)
+                                look_at_maps(inodes, entry->d_name);
                 }
         (void)closedir(proc);
+}
+
+uint64_t standin_in_use(int device)
+{
+        struct inodes *inodes = calloc(1, sizeof(*inodes));
+        uint64_t bytes;
+
+        if (!inodes)
+                abort();
+        (void)snprintf(inodes->prefix, sizeof(inodes->prefix), "/memfd:" STANDIN_NAME "-%lu-%d-", group(), device);
+        look_at_all(inodes, true);
         bytes = inodes->bytes;
         free(inodes);
         return bytes;
+}
+
+unsigned standin_openers(int fd)
+{
+        struct inodes *inodes = calloc(1, sizeof(*inodes));
+        struct stat st;
+        unsigned openers;
+
+        if (!inodes || fstat(fd, &st) < 0)
+                abort();
+        (void)snprintf(inodes->prefix, sizeof(inodes->prefix), "/memfd:" STANDIN_NAME "-%lu-", group());
+        inodes->wanted = st.st_ino;
+        look_at_all(inodes, false);
+        openers = inodes->openers;
+        free(inodes);
+        return openers;
 }
 
 int standin_devices(void)

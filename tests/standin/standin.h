@@ -38,6 +38,7 @@ CUDA_FUNCTIONS(X)
 int standin_devices(void);
 uint64_t standin_memory(void);       /* bytes of each device */
 uint64_t standin_in_use(int device); /* bytes that any process has open or mapped */
+unsigned standin_openers(int fd);    /* how many fds of all processes are of the same memory */
 void standin_uuid(int device, CUuuid *ret);
 
 /* ---- between the parts of libcuda ---- */

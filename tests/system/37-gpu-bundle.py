@@ -60,6 +60,10 @@ assert len(result["judged"]) > 12 and any(j["met"] is None for j in result["judg
 seen = subprocess.run([TESTS + "/gpu-probe", "--small", "fresh_memory_is_scrubbed"], capture_output=True, text=True, timeout=60,
                       env=dict(os.environ, KVP_STANDIN_PLANT="stale:1"))
 assert json.loads(seen.stdout)["answer"] == "no", seen.stdout
+for name in ("mapping_alone_keeps_memory", "mapping_outlives_exporter"):
+    kept = subprocess.run([TESTS + "/gpu-probe", "--small", name], capture_output=True, text=True, timeout=60,
+                          env=dict(os.environ, KVP_STANDIN_UNKEPT="1"))
+    assert json.loads(kept.stdout)["answer"] == "no", kept.stdout
 none = subprocess.run([TESTS + "/gpu-probe", "granularity_bytes"], capture_output=True, text=True, timeout=60,
                       env=dict(os.environ, KVP_STANDIN_DEVICES="0"))
 assert none.returncode == 1 and "no GPU" in none.stdout, none
