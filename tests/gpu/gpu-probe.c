@@ -8,18 +8,15 @@
  * One question a process, for some answers are faults that end a context. Where others die, they are this program
  * started again.
  */
-#include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "kit.h"
+#include "other.h"
 
 #define PATTERN 0x5au
 
@@ -69,79 +66,7 @@ static uint64_t differing(struct kit *kit, CUdeviceptr at, uint64_t bytes, unsig
         return n;
 }
 
-/* ---- other processes: this program with a role, and a socket to it as fd 3 ---- */
-
-struct other {
-        pid_t pid;
-        int socket;
-};
-
-static bool other_start(struct other *other, const char *role, uint64_t bytes)
-{
-        char text[32];
-        int fds[2];
-
-        if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds) < 0)
-                return false;
-        (void)snprintf(text, sizeof(text), "%ju", (uintmax_t)bytes);
-        other->pid = fork();
-        if (other->pid == 0) {
-                (void)dup2(fds[1], 3);
-                if (fds[1] == 3)
-                        (void)fcntl(3, F_SETFD, 0);
-                (void)execl("/proc/self/exe", "gpu-probe", role, text, (char *)NULL);
-                _exit(127);
-        }
-        (void)close(fds[1]);
-        other->socket = fds[0];
-        return other->pid > 0;
-}
-
-/* Its message, with the fd that came with it or -1. */
-static bool other_hear(struct other *other, int *ret_fd)
-{
-        char byte, control[CMSG_SPACE(sizeof(int))];
-        struct iovec iov = { &byte, 1 };
-        struct msghdr message = {
-                .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control)
-        };
-        struct pollfd pollfd = { .fd = other->socket, .events = POLLIN };
-        struct cmsghdr *c;
-
-        *ret_fd = -1;
-        if (poll(&pollfd, 1, 30000) != 1 || recvmsg(other->socket, &message, MSG_CMSG_CLOEXEC) != 1)
-                return false;
-        c = CMSG_FIRSTHDR(&message);
-        if (c && c->cmsg_type == SCM_RIGHTS)
-                memcpy(ret_fd, CMSG_DATA(c), sizeof(int));
-        return true;
-}
-
-static void say(int fd)
-{
-        char byte = 'x', control[CMSG_SPACE(sizeof(int))] = { 0 };
-        struct iovec iov = { &byte, 1 };
-        struct msghdr message = { .msg_iov = &iov, .msg_iovlen = 1 };
-        struct cmsghdr *c;
-
-        if (fd >= 0) {
-                message.msg_control = control;
-                message.msg_controllen = sizeof(control);
-                c = CMSG_FIRSTHDR(&message);
-                *c = (struct cmsghdr){ .cmsg_len = CMSG_LEN(sizeof(int)),
-                                       .cmsg_level = SOL_SOCKET,
-                                       .cmsg_type = SCM_RIGHTS };
-                memcpy(CMSG_DATA(c), &fd, sizeof(int));
-        }
-        (void)sendmsg(3, &message, MSG_NOSIGNAL);
-}
-
-static void other_kill(struct other *other)
-{
-        (void)kill(other->pid, SIGKILL);
-        (void)waitpid(other->pid, NULL, 0);
-        (void)close(other->socket);
-}
+/* ---- other processes: this program with a role ---- */
 
 /* Roles. Each waits to be killed, or for the other end to go. */
 static int role(const char *name, uint64_t bytes)
@@ -165,8 +90,8 @@ static int role(const char *name, uint64_t bytes)
         if (strcmp(name, "export") == 0 &&
             !OK(mem_export(&fd, run.handles[0], CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR, 0)))
                 return EXIT_FAILURE;
-        say(fd);
-        (void)!read(3, &byte, 1);
+        other_say(fd);
+        (void)!read(OTHER_SOCKET, &byte, 1);
         return EXIT_SUCCESS;
 }
 
