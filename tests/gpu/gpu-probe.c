@@ -19,6 +19,7 @@
 #include "other.h"
 
 #define PATTERN 0x5au
+#define LOOK_AT (UINT64_C(16) << 20) /* bytes that a kernel compares at a time */
 
 struct answer {
         char text[64], detail[400];
@@ -68,6 +69,25 @@ static uint64_t differing(struct kit *kit, CUdeviceptr at, uint64_t bytes, unsig
 
 /* ---- other processes: this program with a role ---- */
 
+/* An extent of up to `most` bytes, mapped, and kept until the process ends. Returns its size; 0: no more, but for what
+ * the driver and kernels need themselves, or kit->error. */
+static uint64_t take(struct kit *kit, uint64_t most, CUdeviceptr *ret_at)
+{
+        CUmemGenericAllocationHandle handle;
+        size_t available = 0, total = 0;
+        uint64_t size;
+
+        if (!OK(mem_get_info(&available, &total)))
+                return 0;
+        available -= available < total / 64 ? available : total / 64;
+        size = available < 32 * KIT_PAGE ? available : 32 * KIT_PAGE;
+        size = (size < most ? size : most) / KIT_PAGE * KIT_PAGE;
+        if (size == 0 || !OK(mem_reserve(ret_at, size, 0, 0, 0)) || !OK(mem_create(&handle, size, &kit->prop, 0)) ||
+            !OK(mem_map(*ret_at, size, 0, handle, 0)) || !OK(mem_set_access(*ret_at, size, &kit->access, 1)))
+                return 0;
+        return size;
+}
+
 /* Roles. Each waits to be killed, or for the other end to go. */
 static int role(const char *name, uint64_t bytes)
 {
@@ -83,6 +103,12 @@ static int role(const char *name, uint64_t bytes)
                 if (!OK(mem_create(&handle, bytes, &kit->prop, 0)) ||
                     !OK(mem_export(&fd, handle, CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR, 0)))
                         return EXIT_FAILURE;
+        } else if (strcmp(name, "fill") == 0) { /* nearly all memory */
+                CUdeviceptr at;
+
+                for (uint64_t done = 0, part; (part = take(kit, bytes - done, &at)) > 0; done += part)
+                        if (!fill(kit, at, part))
+                                return EXIT_FAILURE;
         } else if (!run_make(kit, &run, bytes, 1) || !run_map(kit, &run) ||
                    !run_access(kit, &run, CU_MEM_ACCESS_FLAGS_PROT_READWRITE) || !fill(kit, run.base, bytes)) {
                 return EXIT_FAILURE;
@@ -362,34 +388,73 @@ static void mapping_alone_keeps_memory(struct kit *kit, struct answer *a)
                       "a mapping alone keeps memory that a process without a context exported, which was killed");
 }
 
-/* What a process wrote that was killed is not seen by the next one, however much of it is looked at. */
+/* Whether words of the memory are not 0, by a kernel, for there may be much of it: compared with the zeroed words at
+ * `scratch`, with a report behind them. False: kit->error. */
+static bool look_for_others(struct kit *kit, CUdeviceptr at, uint64_t bytes, CUdeviceptr scratch, uint64_t *ret_dirty)
+{
+        CUfunction compare = kit_kernel(kit, "kvp_compare");
+        struct kernel_report report = { .first = UINT64_MAX };
+        const CUdeviceptr into = scratch + LOOK_AT;
+
+        if (!compare || !OK(copy_in(into, &report, sizeof(report))))
+                return false;
+        for (uint64_t done = 0, part; done < bytes; done += part) {
+                struct kernel_compare parameters = { .expected = scratch, .report = into, .layers = 1 };
+                struct kernel_shape shape;
+
+                part = bytes - done < LOOK_AT ? bytes - done : LOOK_AT;
+                parameters.found = at + done;
+                parameters.n = (uint32_t)(part / 4);
+                shape = kernel_words_shape(parameters.n);
+                if (!kit_launch(kit, compare, &parameters, &shape, NULL))
+                        return false;
+        }
+        if (!OK(ctx_synchronize()) || !OK(copy_out(&report, into, sizeof(report))))
+                return false;
+        *ret_dirty = report.mismatches;
+        return true;
+}
+
+/* What a process wrote that was killed is not seen by the next one. Nearly all memory is filled, and nearly all looked
+ * at, so that most of what is looked at is what was filled, whatever order the driver takes it in. */
 static void fresh_memory_is_scrubbed(struct kit *kit, struct answer *a)
 {
-        const uint64_t bytes = kit->small ? 8 * KIT_PAGE : UINT64_C(2) << 30, size = 32 * KIT_PAGE;
-        uint64_t seen = 0, dirty = 0;
+        const uint64_t most = kit->small ? 8 * KIT_PAGE : UINT64_MAX;
+        uint64_t seen = 0, dirty = 0, part = 0;
+        size_t before = 0, filled = 0, now = 0, total = 0;
+        CUdeviceptr scratch, at;
         struct other other;
+        double start;
         int fd;
 
-        if (!other_start(&other, "hold", bytes) || !other_hear(&other, &fd)) {
-                unknown(a, "the other process did not start");
+        if (!kit_kernel(kit, "kvp_compare") || !OK(alloc(&scratch, LOOK_AT + KIT_PAGE)) ||
+            !OK(set_bytes(scratch, 0, LOOK_AT)) || !OK(mem_get_info(&before, &total))) {
+                unknown(a, kit->error);
+                return;
+        }
+        if (!other_start(&other, "fill", most) || !other_hear(&other, &fd) || !OK(mem_get_info(&filled, &total))) {
+                unknown(a, "the other process did not start, or could not fill memory");
                 return;
         }
         other_kill(&other);
-        while (seen < bytes && dirty == 0) {
-                const uint64_t part = bytes - seen < size ? bytes - seen : size;
-                struct run run;
-
-                if (!run_make(kit, &run, part, 1) || !run_map(kit, &run) ||
-                    !run_access(kit, &run, CU_MEM_ACCESS_FLAGS_PROT_READWRITE)) {
+        for (start = now_usec(); now_usec() - start < 2e7 && OK(mem_get_info(&now, &total)) && now + KIT_PAGE < before;)
+                (void)poll(NULL, 0, 1);
+        /* What was looked at is kept, so that the next is other memory. */
+        for (; dirty == 0 && (part = take(kit, most - seen, &at)) > 0; seen += part)
+                if (!look_for_others(kit, at, part, scratch, &dirty)) {
                         unknown(a, kit->error);
                         return;
                 }
-                dirty = differing(kit, run.base, part, 0);
-                seen += part; /* and kept, so that the next one is other memory */
+        if (seen == 0) {
+                unknown(a, kit->error);
+                return;
         }
-        (void)snprintf(a->detail, sizeof(a->detail),
-                       "%ju bytes of %ju MiB that another process had filled and left were not 0", (uintmax_t)dirty,
-                       (uintmax_t)(seen >> 20));
+        (void)snprintf(
+                a->detail, sizeof(a->detail),
+                "%ju words of %ju MiB were not 0, after another process had taken %ju of %ju MiB that were free, "
+                "filled them and was killed",
+                (uintmax_t)dirty, (uintmax_t)(seen >> 20), (uintmax_t)((before - filled) >> 20),
+                (uintmax_t)(before >> 20));
         (void)snprintf(a->text, sizeof(a->text), "%s", dirty == 0 ? "yes" : "no");
 }
 
@@ -549,7 +614,8 @@ int main(int argc, char **argv)
         struct answer answer = { .text = "unknown" };
         const char *name;
 
-        if (argc == 3 && (strncmp(argv[1], "export", 6) == 0 || strcmp(argv[1], "hold") == 0))
+        if (argc == 3 &&
+            (strncmp(argv[1], "export", 6) == 0 || strcmp(argv[1], "hold") == 0 || strcmp(argv[1], "fill") == 0))
                 return role(argv[1], strtoull(argv[2], NULL, 10));
         kit.small = argc > 1 && strcmp(argv[1], "--small") == 0;
         name = argv[argc - 1];

@@ -60,6 +60,10 @@ assert len(result["judged"]) > 12 and any(j["met"] is None for j in result["judg
 seen = subprocess.run([TESTS + "/gpu-probe", "--small", "fresh_memory_is_scrubbed"], capture_output=True, text=True, timeout=60,
                       env=dict(os.environ, KVP_STANDIN_PLANT="stale:1"))
 assert json.loads(seen.stdout)["answer"] == "no", seen.stdout
+# All of it is looked at that can be had: 64 MiB at a time, and the fourth is the last of 256.
+seen = subprocess.run([TESTS + "/gpu-probe", "fresh_memory_is_scrubbed"], capture_output=True, text=True, timeout=60,
+                      env=dict(os.environ, KVP_STANDIN_PLANT="stale:4", KVP_STANDIN_MEMORY=str(256 * MIB)))
+assert json.loads(seen.stdout)["answer"] == "no", seen.stdout
 for name in ("mapping_alone_keeps_memory", "mapping_outlives_exporter"):
     kept = subprocess.run([TESTS + "/gpu-probe", "--small", name], capture_output=True, text=True, timeout=60,
                           env=dict(os.environ, KVP_STANDIN_UNKEPT="1"))
