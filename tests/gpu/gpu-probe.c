@@ -67,6 +67,33 @@ static uint64_t differing(struct kit *kit, CUdeviceptr at, uint64_t bytes, unsig
         return n;
 }
 
+/* Whether words of the memory are not 0, by a kernel, for there may be much of it: compared with the zeroed words at
+ * `scratch`, with a report behind them. False: kit->error. */
+static bool look(struct kit *kit, CUdeviceptr at, uint64_t bytes, CUdeviceptr scratch, uint64_t *ret_dirty)
+{
+        CUfunction compare = kit_kernel(kit, "kvp_compare");
+        struct kernel_report report = { .first = UINT64_MAX };
+        const CUdeviceptr into = scratch + LOOK_AT;
+
+        if (!compare || !OK(copy_in(into, &report, sizeof(report))))
+                return false;
+        for (uint64_t done = 0, part; done < bytes; done += part) {
+                struct kernel_compare parameters = { .expected = scratch, .report = into, .layers = 1 };
+                struct kernel_shape shape;
+
+                part = bytes - done < LOOK_AT ? bytes - done : LOOK_AT;
+                parameters.found = at + done;
+                parameters.n = (uint32_t)(part / 4);
+                shape = kernel_words_shape(parameters.n);
+                if (!kit_launch(kit, compare, &parameters, &shape, NULL))
+                        return false;
+        }
+        if (!OK(ctx_synchronize()) || !OK(copy_out(&report, into, sizeof(report))))
+                return false;
+        *ret_dirty = report.mismatches;
+        return true;
+}
+
 /* ---- other processes: this program with a role ---- */
 
 /* An extent of up to `most` bytes, mapped, and kept until the process ends. Returns its size; 0: no more, but for what
@@ -131,6 +158,23 @@ static bool import(struct kit *kit, int fd, uint64_t bytes, struct run *run)
 }
 
 /* ---- questions ---- */
+
+/* Plain memory is all that it needs: what else the driver cannot do is for other questions. */
+static void kernels_load_and_run(struct kit *kit, struct answer *a)
+{
+        CUdeviceptr memory, scratch;
+        uint64_t dirty = 0;
+
+        if (!OK(alloc(&memory, KIT_PAGE)) || !OK(alloc(&scratch, LOOK_AT + KIT_PAGE)) ||
+            !OK(set_bytes(scratch, 0, LOOK_AT)) || !fill(kit, memory, KIT_PAGE))
+                unknown(a, kit->error);
+        else if (!look(kit, memory, KIT_PAGE, scratch, &dirty))
+                no(a, kit->error);
+        else if (dirty != KIT_PAGE / 4)
+                no(a, "a kernel runs, and does not see what is in memory");
+        else
+                yes(a, "of those built in, or of $KVPAGER_KERNELS, one");
+}
 
 static void create_without_context(struct kit *kit, struct answer *a)
 {
@@ -388,33 +432,6 @@ static void mapping_alone_keeps_memory(struct kit *kit, struct answer *a)
                       "a mapping alone keeps memory that a process without a context exported, which was killed");
 }
 
-/* Whether words of the memory are not 0, by a kernel, for there may be much of it: compared with the zeroed words at
- * `scratch`, with a report behind them. False: kit->error. */
-static bool look_for_others(struct kit *kit, CUdeviceptr at, uint64_t bytes, CUdeviceptr scratch, uint64_t *ret_dirty)
-{
-        CUfunction compare = kit_kernel(kit, "kvp_compare");
-        struct kernel_report report = { .first = UINT64_MAX };
-        const CUdeviceptr into = scratch + LOOK_AT;
-
-        if (!compare || !OK(copy_in(into, &report, sizeof(report))))
-                return false;
-        for (uint64_t done = 0, part; done < bytes; done += part) {
-                struct kernel_compare parameters = { .expected = scratch, .report = into, .layers = 1 };
-                struct kernel_shape shape;
-
-                part = bytes - done < LOOK_AT ? bytes - done : LOOK_AT;
-                parameters.found = at + done;
-                parameters.n = (uint32_t)(part / 4);
-                shape = kernel_words_shape(parameters.n);
-                if (!kit_launch(kit, compare, &parameters, &shape, NULL))
-                        return false;
-        }
-        if (!OK(ctx_synchronize()) || !OK(copy_out(&report, into, sizeof(report))))
-                return false;
-        *ret_dirty = report.mismatches;
-        return true;
-}
-
 /* What a process wrote that was killed is not seen by the next one. Nearly all memory is filled, and nearly all looked
  * at, so that most of what is looked at is what was filled, whatever order the driver takes it in. */
 static void fresh_memory_is_scrubbed(struct kit *kit, struct answer *a)
@@ -441,7 +458,7 @@ static void fresh_memory_is_scrubbed(struct kit *kit, struct answer *a)
                 (void)poll(NULL, 0, 1);
         /* What was looked at is kept, so that the next is other memory. */
         for (; dirty == 0 && (part = take(kit, most - seen, &at)) > 0; seen += part)
-                if (!look_for_others(kit, at, part, scratch, &dirty)) {
+                if (!look(kit, at, part, scratch, &dirty)) {
                         unknown(a, kit->error);
                         return;
                 }
@@ -583,6 +600,7 @@ static const struct {
         void (*ask)(struct kit *kit, struct answer *a);
         bool context;
 } questions[] = {
+        { "kernels_load_and_run", kernels_load_and_run, true },
         { "create_without_context", create_without_context, false },
         { "footprint_without_context_mib", footprint, false },
         { "granularity_bytes", granularity, true },

@@ -18,6 +18,7 @@
  *      KVP_STANDIN_FIRST, _VERSION, _VMM, _GRANULARITY, _PERSISTENCE, _NEED_CONTEXT   the first device's number here;
  * the driver's version; what devices can do; whether memory is made in a context alone
  *      KVP_STANDIN_UNKEPT   1: a driver under which a mapping alone does not keep memory
+ *      KVP_STANDIN_READ     0: a driver that refuses mappings for reading alone
  */
 #include <fcntl.h>
 #include <pthread.h>
@@ -637,6 +638,8 @@ CUresult cuMemSetAccess(CUdeviceptr address, size_t size, const CUmemAccessDesc 
 
         ENTER(mem_set_access);
         (void)pthread_mutex_lock(&lock);
+        if (desc->flags == CU_MEM_ACCESS_FLAGS_PROT_READ && !standin_setting("KVP_STANDIN_READ", 1))
+                count = 0;
         if (count == 1 && desc->location.type == CU_MEM_LOCATION_TYPE_DEVICE && desc->location.id >= 0 &&
             desc->location.id < standin_devices() && size > 0 && mapped_bytes(address, size) == size &&
             mprotect((void *)(uintptr_t)address, size,

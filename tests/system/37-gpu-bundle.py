@@ -1,7 +1,11 @@
 # SPDX-License-Identifier: MIT
 """What is to run on a GPU, on the stand-in for one: each program answers, nothing is left behind, and no figure is taken for a result."""
+import argparse
+import importlib.machinery
+import importlib.util
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -39,9 +43,9 @@ assert not errors and not result["notes"], (errors, result["notes"])
 answers = {r["name"]: r["answer"] for r in rows if r["group"] == "probe"}
 questions = subprocess.run([TESTS + "/gpu-probe", "list"], capture_output=True, text=True, check=True).stdout.split()
 assert sorted(answers) == sorted(questions) and len(questions) > 20, (answers, questions)
-for name in ("create_without_context", "set_access_over_many_handles", "map_one_handle_twice", "no_access_before_set_access",
-             "read_only_faults_on_write", "fd_outlives_exporter", "mapping_outlives_exporter", "fresh_memory_is_scrubbed",
-             "reexport_of_import", "mapping_alone_keeps_memory"):
+for name in ("kernels_load_and_run", "create_without_context", "set_access_over_many_handles", "map_one_handle_twice",
+             "no_access_before_set_access", "read_only_faults_on_write", "fd_outlives_exporter", "mapping_outlives_exporter",
+             "fresh_memory_is_scrubbed", "reexport_of_import", "mapping_alone_keeps_memory"):
     assert answers[name] == "yes", (name, answers[name])
 for name in ("map_smaller_than_handle", "map_at_offset", "unmap_several_at_once", "unmap_part_of_a_mapping", "host_numa_export",
              "set_access_over_part_of_a_mapping"):
@@ -64,6 +68,17 @@ assert json.loads(seen.stdout)["answer"] == "no", seen.stdout
 seen = subprocess.run([TESTS + "/gpu-probe", "fresh_memory_is_scrubbed"], capture_output=True, text=True, timeout=60,
                       env=dict(os.environ, KVP_STANDIN_PLANT="stale:4", KVP_STANDIN_MEMORY=str(256 * MIB)))
 assert json.loads(seen.stdout)["answer"] == "no", seen.stdout
+# A driver that refuses what one question is about can still run kernels, and all that needs those.
+os.environ["KVP_STANDIN_READ"] = "0"
+refused = subprocess.run([TESTS + "/gpu-probe", "--small", "read_only_faults_on_write"], capture_output=True, text=True, timeout=60)
+assert json.loads(refused.stdout)["answer"] == "unknown", refused.stdout
+loader = importlib.machinery.SourceFileLoader("run", bundle + "/run")
+run = importlib.util.module_from_spec(importlib.util.spec_from_loader("run", loader))
+loader.exec_module(run)
+bench = run.Bench(argparse.Namespace(minutes=1, small=True))
+assert bench.kernels() and not bench.notes, (bench.rows, bench.notes)
+shutil.rmtree(bench.folder)
+del os.environ["KVP_STANDIN_READ"]
 for name in ("mapping_alone_keeps_memory", "mapping_outlives_exporter"):
     kept = subprocess.run([TESTS + "/gpu-probe", "--small", name], capture_output=True, text=True, timeout=60,
                           env=dict(os.environ, KVP_STANDIN_UNKEPT="1"))
