@@ -151,7 +151,7 @@ static int role(const char *name, uint64_t bytes)
 /* An import of what another process exported, mapped. */
 static bool import(struct kit *kit, int fd, uint64_t bytes, struct run *run)
 {
-        *run = (struct run){ .size = bytes, .n = 1 };
+        *run = (struct run){ .size = bytes, .room = bytes, .n = 1 };
         return OK(mem_reserve(&run->base, bytes, 0, 0, 0)) &&
                OK(mem_import(&run->handles[0], (void *)(intptr_t)fd, CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR)) &&
                run_map(kit, run) && run_access(kit, run, CU_MEM_ACCESS_FLAGS_PROT_READWRITE);
@@ -200,6 +200,10 @@ static void footprint(struct kit *kit, struct answer *a)
         CUcontext context;
         uint64_t created, with_context;
 
+        if (before == UINT64_MAX) {
+                unknown(a, "there is no NVML (libnvidia-ml.so.1) to ask");
+                return;
+        }
         if (!OK(mem_create(&handle, KIT_PAGE, &kit->prop, 0))) {
                 unknown(a, kit->error);
                 return;

@@ -3,8 +3,10 @@
  * gpu-speed.c -- what calls of the driver cost, what kvpager adds to them, and what an engine notices of it.
  *
  *      gpu-speed [--small] costs              of each call, by size of an extent and number of extents
- *      gpu-speed [--small] mapping            64 pages through kvp_step() at $KVPAGER_SOCKET, and the same by bare
- * calls gpu-speed [--small] steps LAYOUT       decode steps of a batch, with attention running: still, and growing
+ *      gpu-speed [--small] mapping            64 pages through kvp_step(), and the same by bare calls
+ *      gpu-speed [--small] steps LAYOUT       decode steps of a batch, with attention running: still, and growing
+ *
+ * The latter two are workers of the daemon at $KVPAGER_SOCKET.
  */
 #include <kvpager.h>
 #include <math.h>
@@ -36,9 +38,12 @@ static void print_times(double *usec, unsigned n)
 
 /* ---- costs ---- */
 
-enum { CREATE, EXPORT, IMPORT, MAP, ACCESS, UNMAP, RELEASE, N_CALLS };
+enum { CREATE, EXPORT, IMPORT, MAP, ACCESS, UNMAP, RELEASE_IMPORT, CLOSE, RELEASE, N_CALLS };
 
-static const char *const call_names[] = { "create", "export", "import", "map", "set_access", "unmap", "release" };
+/* To release an import frees nothing, while its exporter has the memory; to release what was created, with nothing left
+ * that keeps it, does. */
+static const char *const call_names[] = { "create", "export",         "import", "map",    "set_access",
+                                          "unmap",  "release_import", "close",  "release" };
 
 /* usec a call, each over all extents; false: memory did not suffice, or kit->error. */
 static bool costs_once(struct kit *kit, uint64_t size, unsigned n, double usec[static N_CALLS])
@@ -50,8 +55,9 @@ static bool costs_once(struct kit *kit, uint64_t size, unsigned n, double usec[s
         unsigned exported = 0, imported = 0;
         bool good;
 
+        good = imports && fds && run_reserve(kit, &run, size, n);
         at[CREATE] = now_usec();
-        good = imports && fds && run_make(kit, &run, size, n);
+        good = good && run_create(kit, &run);
         at[EXPORT] = now_usec();
         for (; exported < n && good; exported++)
                 good = OK(
@@ -66,12 +72,15 @@ static bool costs_once(struct kit *kit, uint64_t size, unsigned n, double usec[s
         good = good && run_access(kit, &run, CU_MEM_ACCESS_FLAGS_PROT_READWRITE);
         at[UNMAP] = now_usec();
         run_unmap(kit, &run);
-        at[RELEASE] = now_usec();
+        at[RELEASE_IMPORT] = now_usec();
         for (unsigned i = 0; i < imported; i++)
                 (void)kit->cuda->mem_release(imports[i]);
-        at[N_CALLS] = now_usec();
+        at[CLOSE] = now_usec();
         for (unsigned i = 0; i < exported; i++)
                 (void)close(fds[i]);
+        at[RELEASE] = now_usec();
+        run_release(kit, &run);
+        at[N_CALLS] = now_usec();
         run_free(kit, &run);
         free(imports);
         free(fds);
@@ -275,7 +284,8 @@ static void batch_begin(struct batch *b, struct kvp_conn *conn, enum kvp_layout 
         struct kernel_attention *a = &b->attention;
         CUdeviceptr queries, output;
 
-        /* Two pages of each plane, at most, in the layout that takes most. */
+        /* As many rows as fit. In the layout that takes most, a row has 64 planes, of 1024 tokens a page: it ends with
+         * two pages of each, 256 MiB, and from the 51st row on with three. */
         b->n = small ? 4 : 64;
         while (b->n > 1 && b->n * 300 * UINT64_C(1048576) > device->capacity && !small)
                 b->n /= 2;

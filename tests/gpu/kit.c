@@ -5,6 +5,7 @@
 #include "kit.h"
 
 #include <dlfcn.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -47,16 +48,22 @@ bool kit_ok(struct kit *kit, CUresult result, const char *call)
         return result == CUDA_SUCCESS;
 }
 
-/* $KVPAGER_KERNELS, or what was built in. */
+/* $KVPAGER_KERNELS, or what was built in: never that where the other was meant. */
 static const char *image_find(void)
 {
         const char *path = getenv("KVPAGER_KERNELS");
-        FILE *file = path && path[0] ? fopen(path, "re") : NULL;
+        char why[300];
         char *image;
+        FILE *file;
         size_t n;
 
-        if (!file)
+        if (!path || !path[0])
                 return kernel_image;
+        file = fopen(path, "re");
+        if (!file) {
+                (void)snprintf(why, sizeof(why), "KVPAGER_KERNELS=%s: %s", path, strerror(errno));
+                give_up(why);
+        }
         image = malloc((size_t)64 << 20);
         if (!image)
                 give_up("no memory for $KVPAGER_KERNELS");
@@ -90,17 +97,25 @@ bool kit_launch(struct kit *kit, CUfunction function, const void *parameters, co
                          shape->shared_bytes, stream, list, NULL));
 }
 
-bool run_make(struct kit *kit, struct run *run, uint64_t size, unsigned n)
+bool run_reserve(struct kit *kit, struct run *run, uint64_t size, unsigned n)
 {
-        *run = (struct run){ .size = size };
+        *run = (struct run){ .size = size, .room = size * n };
         if (n > RUN_MAX)
                 give_up("a run of too many extents");
-        if (!OK(mem_reserve(&run->base, size * n, 0, 0, 0)))
-                return false;
-        for (; run->n < n; run->n++)
-                if (!OK(mem_create(&run->handles[run->n], size, &kit->prop, 0)))
+        return OK(mem_reserve(&run->base, run->room, 0, 0, 0));
+}
+
+bool run_create(struct kit *kit, struct run *run)
+{
+        for (; run->n * run->size < run->room; run->n++)
+                if (!OK(mem_create(&run->handles[run->n], run->size, &kit->prop, 0)))
                         return false;
         return true;
+}
+
+bool run_make(struct kit *kit, struct run *run, uint64_t size, unsigned n)
+{
+        return run_reserve(kit, run, size, n) && run_create(kit, run);
 }
 
 bool run_map(struct kit *kit, struct run *run)
@@ -124,14 +139,17 @@ void run_unmap(struct kit *kit, struct run *run)
                 (void)kit->cuda->mem_unmap(run->base + i * run->size, run->size);
 }
 
+void run_release(struct kit *kit, struct run *run)
+{
+        while (run->n > 0)
+                (void)kit->cuda->mem_release(run->handles[--run->n]);
+}
+
 void run_free(struct kit *kit, struct run *run)
 {
-        const unsigned n = run->n;
-
-        for (unsigned i = 0; i < n; i++)
-                (void)kit->cuda->mem_release(run->handles[i]);
+        run_release(kit, run);
         if (run->base)
-                (void)kit->cuda->mem_free(run->base, run->size * n);
+                (void)kit->cuda->mem_free(run->base, run->room);
         *run = (struct run){ 0 };
 }
 

@@ -46,14 +46,18 @@ bool kit_launch(struct kit *kit, CUfunction function, const void *parameters, co
 struct run {
         CUdeviceptr base;
         uint64_t size; /* of each */
+        uint64_t room; /* that is reserved for all */
         unsigned n;
         CUmemGenericAllocationHandle handles[RUN_MAX];
 };
 
-bool run_make(struct kit *kit, struct run *run, uint64_t size, unsigned n); /* reserved and created */
+bool run_reserve(struct kit *kit, struct run *run, uint64_t size, unsigned n);
+bool run_create(struct kit *kit, struct run *run);
+bool run_make(struct kit *kit, struct run *run, uint64_t size, unsigned n); /* both */
 bool run_map(struct kit *kit, struct run *run);
 bool run_access(struct kit *kit, struct run *run, int flags);
 void run_unmap(struct kit *kit, struct run *run);
+void run_release(struct kit *kit, struct run *run);
 void run_free(struct kit *kit, struct run *run);
 
 double now_usec(void);

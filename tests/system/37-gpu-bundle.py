@@ -10,7 +10,7 @@ import subprocess
 import sys
 
 from box import BIN, MIB, TESTS, temporary_folder
-from standin import setup
+from standin import FOLDER, setup
 
 GPU = os.path.join(os.environ["KVP_TOP"], "tests/gpu")
 setup(memory=4096 * MIB)
@@ -79,6 +79,27 @@ bench = run.Bench(argparse.Namespace(minutes=1, small=True))
 assert bench.kernels() and not bench.notes, (bench.rows, bench.notes)
 shutil.rmtree(bench.folder)
 del os.environ["KVP_STANDIN_READ"]
+# Each figure is of the call that it names: to reserve is no part of create, and release is that of what was created.
+def first_cost(delay):
+    done = subprocess.run([TESTS + "/gpu-speed", "--small", "costs"], capture_output=True, text=True, timeout=60, check=True,
+                          env=dict(os.environ, KVP_STANDIN_DELAY=delay))
+    return json.loads(done.stdout.splitlines()[0])
+
+
+assert first_cost("cuMemAddressReserve:100000")["create"] < 100000
+cost = first_cost("cuMemRelease:20000:2")  # the first is that of the import
+assert cost["release"] >= 20000 > cost["release_import"], cost
+assert all(call in cost for call in run.CALLS), (cost, run.CALLS)
+# Kernels that were asked for are measured, or none; and what cannot be known is said to be unknown.
+missing = subprocess.run([TESTS + "/gpu-probe", "kernels_load_and_run"], capture_output=True, text=True, timeout=60,
+                         env=dict(os.environ, KVPAGER_KERNELS=bundle + "/none"))
+assert missing.returncode == 1 and "KVPAGER_KERNELS" in missing.stdout and "No such file" in missing.stdout, missing
+blind = os.path.join(temporary_folder(), "blind")
+os.mkdir(blind)
+os.symlink(FOLDER + "/libcuda.so.1", blind + "/libcuda.so.1")
+unseen = subprocess.run([TESTS + "/gpu-probe", "footprint_without_context_mib"], capture_output=True, text=True, timeout=60,
+                        env=dict(os.environ, LD_LIBRARY_PATH=blind))
+assert json.loads(unseen.stdout)["answer"] == "unknown" and "NVML" in unseen.stdout, unseen
 for name in ("mapping_alone_keeps_memory", "mapping_outlives_exporter"):
     kept = subprocess.run([TESTS + "/gpu-probe", "--small", name], capture_output=True, text=True, timeout=60,
                           env=dict(os.environ, KVP_STANDIN_UNKEPT="1"))
