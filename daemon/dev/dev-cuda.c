@@ -214,15 +214,21 @@ static int set_capacity(struct dev *dev, const struct dev_options *options, char
         uint64_t available = 0;
         unsigned persistence = 1;
         const bool known = nvml_open(dev) == 0 && nvml_free_memory(dev, &available) == 0;
+        const bool told = options->capacity_before || options->capacity || options->capacity_percent;
         size_t total = 0;
 
         if (dev->cuda->device_total_mem(&total, dev->device) != CUDA_SUCCESS)
                 return fail(error, size, "GPU %s does not say how much memory it has", dev->uuid);
+        if (!known && !told)
+                return fail(error, size,
+                            "capacity: without NVML nobody can tell what of GPU %s is free: install libnvidia-ml.so.1, "
+                            "which comes with the driver, or set capacity in a [device] section of backend cuda",
+                            dev->uuid);
         dev->total = total;
         dev->made = options->made_before;
         dev->capacity = options->capacity_before ? options->capacity_before : options->capacity;
         if (dev->capacity == 0)
-                dev->capacity = (uint64_t)((double)(options->capacity_percent || !known ? total : available) / 100.0 *
+                dev->capacity = (uint64_t)((double)(options->capacity_percent ? total : available) / 100.0 *
                                            (options->capacity_percent ? options->capacity_percent
                                                                       : CUDA_DEFAULT_PERCENT));
         dev->capacity -= dev->capacity % dev->page_size;

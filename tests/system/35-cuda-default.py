@@ -5,7 +5,7 @@ import os
 import subprocess
 
 from box import BIN, Daemon, MIB, temporary_folder, until
-from standin import calls, setup
+from standin import FOLDER, calls, setup
 
 setup(memory=256 * MIB)
 ANY = "[tenant all]\nmatch = any\n"
@@ -75,6 +75,18 @@ for word, env in (("virtual memory management", {"KVP_STANDIN_VMM": "0"}), ("dri
                   ("capacity", {"KVP_STANDIN_MEMORY": str(MIB)}), ("must be a multiple", {"KVP_STANDIN_GRANULARITY": str(6 * MIB)})):
     device, log = found(**env)
     assert device["backend"] == "host" and "a GPU's memory would be used, but" in log and word in log, (word, device, log)
+
+# Nobody can say what is free of it: the host, and why; or the capacity that was set.
+BLIND = os.path.join(temporary_folder(), "blind")
+os.mkdir(BLIND)
+os.symlink(FOLDER + "/libcuda.so.1", BLIND + "/libcuda.so.1")
+device, log = found(LD_LIBRARY_PATH=BLIND)
+assert device["backend"] == "host" and "a GPU's memory would be used, but" in log and "libnvidia-ml" in log, (device, log)
+refused(GPU % "", "without NVML", "install libnvidia-ml", "or set capacity", LD_LIBRARY_PATH=BLIND)
+refused(GPU % "capacity = 300M\n", "300 MiB", LD_LIBRARY_PATH=BLIND)
+for capacity, size in (("64M", 64 * MIB), ("50%", 128 * MIB)):
+    device, log = found(GPU % ("capacity = %s\n" % capacity), LD_LIBRARY_PATH=BLIND)
+    assert (device["backend"], device["capacity_bytes"]) == ("cuda", size) and "warning" not in log, (device, log)
 
 # Who names a GPU gets it, or an error.
 refused(GPU % "", "driver is not installed", LD_LIBRARY_PATH=temporary_folder())
