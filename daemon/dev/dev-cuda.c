@@ -45,6 +45,7 @@ struct dev {
         struct nvml nvml;
         uint64_t made;     /* bytes of extents that stand; the device thread's */
         CUcontext context; /* NULL: the driver has not asked for one; the device thread's */
+        bool entered;      /* it is that thread's current one */
         CUdevice device;
         CUmemAllocationProp prop;
         uint64_t page_size, capacity, total;
@@ -304,10 +305,15 @@ static bool enter_context(struct dev *dev)
 {
         CUcontext context;
 
-        if (dev->context || dev->cuda->primary_ctx_retain(&context, dev->device) != CUDA_SUCCESS)
+        if (dev->entered)
                 return false;
-        dev->context = context;
-        return dev->cuda->ctx_push_current(context) == CUDA_SUCCESS;
+        if (!dev->context) {
+                if (dev->cuda->primary_ctx_retain(&context, dev->device) != CUDA_SUCCESS)
+                        return false;
+                dev->context = context;
+        }
+        dev->entered = dev->cuda->ctx_push_current(dev->context) == CUDA_SUCCESS;
+        return dev->entered;
 }
 
 static int cuda_create(struct dev *dev, uint32_t order, struct dev_extent *ret)

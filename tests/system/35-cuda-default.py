@@ -104,8 +104,9 @@ assert "warning" in log and "nvidia-persistenced" in log, log
 
 # A driver that makes no memory without a context gets one, once.
 before = calls("cuDevicePrimaryCtxRetain"), calls("cuDevicePrimaryCtxRelease_v2")
-with With(KVP_STANDIN_NEED_CONTEXT="1"):
+with With(KVP_STANDIN_NEED_CONTEXT="1", KVP_STANDIN_FAULT="cuCtxPushCurrent_v2:1:999"):  # and tries that again, should it fail
     daemon = Daemon(GPU % "capacity = 128M\n")
+until(lambda: daemon.ctl("devices")["devices"][0]["virgin_bytes"] > 0, "memory is made")
 worker = daemon.worker()
 worker.create()
 seq = worker.acquire(3000)
