@@ -29,9 +29,9 @@ struct dev_thread {
         struct dev *dev;
         pthread_t thread;
         pthread_mutex_t mutex;
-        pthread_cond_t cond;
+        pthread_cond_t cond, over; /* there is something to do; the thread has ended */
         struct job_list creates, destroys, done;
-        bool stop;
+        bool stop, ended;
         bool look, news;      /* what is missing is to be looked at; it was, after destructions, or it changed */
         uint64_t missing;     /* bytes */
         unsigned patience;    /* milliseconds until the next look */
@@ -122,21 +122,29 @@ static void thread_look_before(struct dev_thread *t)
         t->destroys_looked = true;
 }
 
+/* So long from now, by the clock of our conditions, which nobody sets. */
+static struct timespec time_after(uint64_t usec)
+{
+        struct timespec time;
+
+        (void)clock_gettime(CLOCK_MONOTONIC, &time);
+        time.tv_sec += (time_t)(usec / 1000000u);
+        time.tv_nsec += (long)(usec % 1000000u) * 1000;
+        if (time.tv_nsec >= 1000000000) {
+                time.tv_sec++;
+                time.tv_nsec -= 1000000000;
+        }
+        return time;
+}
+
 /* Until there is something to do, or it is time to look again. */
 static void thread_wait(struct dev_thread *t)
 {
-        struct timespec until;
+        const struct timespec until = time_after(t->patience * UINT64_C(1000));
 
         if (!t->backend->missing) {
                 (void)pthread_cond_wait(&t->cond, &t->mutex);
                 return;
-        }
-        (void)clock_gettime(CLOCK_REALTIME, &until);
-        until.tv_sec += t->patience / 1000;
-        until.tv_nsec += (long)(t->patience % 1000) * 1000000;
-        if (until.tv_nsec >= 1000000000) {
-                until.tv_sec++;
-                until.tv_nsec -= 1000000000;
         }
         t->look |= pthread_cond_timedwait(&t->cond, &t->mutex, &until) == ETIMEDOUT;
 }
@@ -168,6 +176,8 @@ static void *thread_main(void *userdata)
                 thread_tell(t);
                 job_list_append(&t->done, job);
         }
+        t->ended = true;
+        (void)pthread_cond_signal(&t->over);
         (void)pthread_mutex_unlock(&t->mutex);
         return NULL;
 }
@@ -188,6 +198,7 @@ static int thread_start(struct dev_thread *t)
 
 int dev_thread_new(const struct dev_backend *backend, struct dev *dev, struct dev_thread **ret)
 {
+        pthread_condattr_t attributes;
         struct dev_thread *t;
         int r;
 
@@ -201,7 +212,11 @@ int dev_thread_new(const struct dev_backend *backend, struct dev *dev, struct de
         t->patience = LOOK_MSEC;
         t->less = UINT64_MAX;
         (void)pthread_mutex_init(&t->mutex, NULL);
-        (void)pthread_cond_init(&t->cond, NULL);
+        (void)pthread_condattr_init(&attributes);
+        (void)pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+        (void)pthread_cond_init(&t->cond, &attributes);
+        (void)pthread_cond_init(&t->over, &attributes);
+        (void)pthread_condattr_destroy(&attributes);
         job_list_init(&t->creates);
         job_list_init(&t->destroys);
         job_list_init(&t->done);
@@ -219,27 +234,25 @@ int dev_thread_new(const struct dev_backend *backend, struct dev *dev, struct de
 int dev_thread_free(struct dev_thread *t, uint64_t timeout_usec)
 {
         struct timespec until;
-        int r;
+        int r = 0;
 
         if (!t)
                 return 0;
+        until = time_after(timeout_usec);
         (void)pthread_mutex_lock(&t->mutex);
         t->stop = true;
         (void)pthread_cond_signal(&t->cond);
+        while (!t->ended && r == 0)
+                r = pthread_cond_timedwait(&t->over, &t->mutex, &until);
+        if (t->ended)
+                r = 0;
         (void)pthread_mutex_unlock(&t->mutex);
-
-        (void)clock_gettime(CLOCK_REALTIME, &until);
-        until.tv_sec += (time_t)(timeout_usec / 1000000u);
-        until.tv_nsec += (long)(timeout_usec % 1000000u) * 1000;
-        if (until.tv_nsec >= 1000000000) {
-                until.tv_sec++;
-                until.tv_nsec -= 1000000000;
-        }
-        r = pthread_timedjoin_np(t->thread, NULL, &until);
         if (r != 0)
                 return -r;
+        (void)pthread_join(t->thread, NULL); /* it is in its last instructions */
         (void)pthread_mutex_destroy(&t->mutex);
         (void)pthread_cond_destroy(&t->cond);
+        (void)pthread_cond_destroy(&t->over);
         t->event_fd = fd_close(t->event_fd);
         free(t);
         return 0;

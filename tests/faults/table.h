@@ -71,7 +71,6 @@ X(getgrnam, EMFILE, ENOMEM)
 X(getpwnam, EMFILE, ENOMEM)
 /* the process and its threads */
 X(pthread_create, EAGAIN)
-X(pthread_timedjoin_np, ETIMEDOUT)
 X(pthread_cond_wait, FAULTS_SPURIOUS)
 X(pthread_cond_timedwait, FAULTS_SPURIOUS)
 X(__register_atfork, ENOMEM)

@@ -240,8 +240,6 @@ WRAP(struct passwd *, NULL, getpwnam, (const char *name), (name))
 WRAP_RETURNS(pthread_create,
              (pthread_t * thread, const pthread_attr_t *attributes, void *(*start)(void *), void *argument),
              (thread, attributes, start, argument))
-WRAP_RETURNS(pthread_timedjoin_np, (pthread_t thread, void **value, const struct timespec *until),
-             (thread, value, until))
 
 /* Waits that end for nothing let go of the mutex for a moment, and have their end in time all the same. */
 EXPORT int pthread_cond_wait(pthread_cond_t *condition, pthread_mutex_t *mutex)

@@ -11,6 +11,8 @@
 #include <semaphore.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "dev-thread.h"
@@ -55,6 +57,16 @@ static const struct dev_backend telling = {
 };
 static struct dev dev;
 static struct dev_thread *thread;
+static _Atomic time_t ahead; /* seconds by which the clock of the calendar is too far on, until somebody sets it */
+
+int clock_gettime(clockid_t clock, struct timespec *ret)
+{
+        const int r = (int)syscall(SYS_clock_gettime, clock, ret);
+
+        if (clock == CLOCK_REALTIME)
+                ret->tv_sec += atomic_load(&ahead);
+        return r;
+}
 
 static void setup(void)
 {
@@ -190,4 +202,30 @@ Test(dev_thread, who_gave_back_is_not_blamed_for_what_others_took_before)
         cr_assert_eq(destroy_one(&before), 110, "the next one is judged by itself");
         cr_assert_eq(before, UINT64_MAX);
         cr_assert_eq(dev_thread_free(thread, 1000000), 0);
+}
+
+/* The clock is an hour on when the time to wait is worked out, and right again when it passes. */
+Test(dev_thread, whoever_sets_the_clock_makes_nobody_wait, .timeout = 60)
+{
+        static struct dev_job job;
+        uint64_t missing, before;
+
+        cr_assert_eq(dev_thread_free(thread, 1000000), 0);
+        cr_assert_eq(dev_thread_new(&telling, &dev, &thread), 0);
+        atomic_store(&ahead, 3600);
+        dev.missing = 100;
+        dev_thread_look(thread);
+        (void)wait_collect(1);
+        cr_assert(dev_thread_missing(thread, &missing, &before));
+        dev.missing = 50; /* nobody asks: it is looked at again by itself, and soon */
+        (void)wait_collect(1);
+        cr_assert(dev_thread_missing(thread, &missing, &before));
+        cr_expect_eq(missing, 50);
+
+        dev_thread_submit(thread, &job);
+        sem_wait(&dev.entered);
+        cr_expect_eq(dev_thread_free(thread, 20000), -ETIMEDOUT);
+        let_pass(1);
+        cr_expect_eq(dev_thread_free(thread, 10000000), 0);
+        atomic_store(&ahead, 0);
 }
