@@ -36,7 +36,7 @@ struct nvml_memory {
 
 struct nvml {
         void *handle, *device;
-        bool ready;
+        bool ready, instance; /* instance: of a partitioned GPU, which has a name of its own */
         int (*done)(void), (*memory)(void *, struct nvml_memory *), (*persistence)(void *, unsigned *);
 };
 
@@ -60,6 +60,7 @@ static int nvml_open(struct dev *dev)
 {
         struct nvml *n = &dev->nvml;
         int (*init)(void), (*by_uuid)(const char *, void **);
+        char name[CUDA_UUID_SIZE];
 
         n->handle = dlopen("libnvidia-ml.so.1", RTLD_NOW | RTLD_LOCAL);
         if (!n->handle)
@@ -72,9 +73,12 @@ static int nvml_open(struct dev *dev)
         if (!init || !by_uuid || !n->done || !n->memory || init() != 0)
                 return -ENOENT;
         n->ready = by_uuid(dev->uuid, &n->device) == 0;
-        if (!n->ready)
-                (void)n->done();
-        return n->ready ? 0 : -ENOENT;
+        if (n->ready)
+                return 0;
+        (void)snprintf(name, sizeof(name), "MIG-%s", dev->uuid + strlen("GPU-"));
+        n->instance = by_uuid(name, &n->device) == 0;
+        (void)n->done();
+        return -ENOENT;
 }
 
 static void nvml_close(struct dev *dev)
@@ -113,7 +117,10 @@ static int cuda_check(const struct dev_options *options, dev_complain_fn *compla
 
         if (options->uuid && options->uuid[0] && !uuid_is_index(options->uuid) &&
             strncmp(options->uuid, "GPU-", 4) != 0) {
-                complain(userdata, "uuid", "it must be as nvidia-smi -L writes it, GPU-..., or the number of the GPU");
+                complain(userdata, "uuid",
+                         strncmp(options->uuid, "MIG-", 4) == 0
+                                 ? "an instance of a partitioned GPU (MIG) is not supported, only a whole one"
+                                 : "it must be as nvidia-smi -L writes it, GPU-..., or the number of the GPU");
                 r = -EINVAL;
         }
         if (page < CUDA_DEFAULT_PAGE || page > CUDA_MAX_PAGE || (page & (page - 1)) != 0) {
@@ -220,6 +227,12 @@ static int set_capacity(struct dev *dev, const struct dev_options *options, char
 
         if (dev->cuda->device_total_mem(&total, dev->device) != CUDA_SUCCESS)
                 return fail(error, size, "GPU %s does not say how much memory it has", dev->uuid);
+        if (dev->nvml.instance)
+                return fail(
+                        error, size,
+                        "uuid: MIG-%s is an instance of a partitioned GPU (MIG), which is not supported: take a whole "
+                        "GPU, or end the partition with nvidia-smi -mig 0",
+                        dev->uuid + strlen("GPU-"));
         if (!known && !told)
                 return fail(error, size,
                             "capacity: without NVML nobody can tell what of GPU %s is free: install libnvidia-ml.so.1, "

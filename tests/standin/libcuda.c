@@ -18,6 +18,7 @@
  *      KVP_STANDIN_FIRST, _VERSION, _VMM, _GRANULARITY, _PERSISTENCE, _NEED_CONTEXT   the first device's number here;
  * the driver's version; what devices can do; whether memory is made in a context alone
  *      KVP_STANDIN_UNKEPT   1: a driver under which a mapping alone does not keep memory
+ *      KVP_STANDIN_MIG      1: devices are instances of partitioned GPUs
  *      KVP_STANDIN_READ     0: a driver that refuses mappings for reading alone
  */
 #include <fcntl.h>

@@ -2,6 +2,8 @@
  *
  * libnvidia-ml.c -- a stand-in for libnvidia-ml.so.1, as far as kvpager calls it: see libcuda.c.
  */
+#include <string.h>
+
 #include "standin.h"
 
 PUBLIC int nvmlInit_v2(void);
@@ -22,6 +24,8 @@ int nvmlShutdown(void)
 
 int nvmlDeviceGetHandleByUUID(const char *uuid, void **ret)
 {
+        if (strncmp(uuid, standin_setting("KVP_STANDIN_MIG", 0) ? "MIG-" : "GPU-", 4) != 0)
+                return 6;
         for (int i = 0; i < standin_devices(); i++) {
                 static const char digits[] = "0123456789abcdef";
                 CUuuid bytes;

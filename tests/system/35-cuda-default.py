@@ -72,7 +72,8 @@ for env in ({"LD_LIBRARY_PATH": temporary_folder()}, {"KVP_STANDIN_DEVICES": "0"
 OLD = libcuda("old", "int cuInit(unsigned f) { return f; }")
 for word, env in (("virtual memory management", {"KVP_STANDIN_VMM": "0"}), ("driver 470", {"KVP_STANDIN_VERSION": "11020"}),
                   ("driver 470", {"LD_LIBRARY_PATH": OLD}), ("cuInit", {"KVP_STANDIN_FAULT": "cuInit:1:999"}),
-                  ("capacity", {"KVP_STANDIN_MEMORY": str(MIB)}), ("must be a multiple", {"KVP_STANDIN_GRANULARITY": str(6 * MIB)})):
+                  ("(MIG)", {"KVP_STANDIN_MIG": "1"}), ("capacity", {"KVP_STANDIN_MEMORY": str(MIB)}),
+                  ("must be a multiple", {"KVP_STANDIN_GRANULARITY": str(6 * MIB)})):
     device, log = found(**env)
     assert device["backend"] == "host" and "a GPU's memory would be used, but" in log and word in log, (word, device, log)
 
@@ -94,6 +95,9 @@ refused(GPU % "", "driver 470", "CUDA 11.2", KVP_STANDIN_VERSION="11020")
 refused(GPU % "", "driver 470", "has no cu", LD_LIBRARY_PATH=OLD)
 refused(GPU % "", "no GPU", "CUDA_VISIBLE_DEVICES", KVP_STANDIN_DEVICES="0")
 refused(GPU % "uuid = GPU-77\n", "no GPU is called GPU-77", "nvidia-smi -L")
+refused(GPU % "", "MIG-105a5a5a-5a5a-", "not supported", "nvidia-smi -mig 0", KVP_STANDIN_MIG="1")
+refused(GPU % "capacity = 64M\n", "not supported", KVP_STANDIN_MIG="1")
+refused(GPU % "uuid = MIG-105a\n", "conf:3", "not supported")
 refused(GPU % "", "GPUs are meant", KVP_STANDIN_DEVICES="2")
 refused(GPU % "", "virtual memory management", KVP_STANDIN_VMM="0")
 refused(GPU % "capacity = 300M\n", "300 MiB", "are free", "set it lower")
