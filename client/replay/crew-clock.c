@@ -12,7 +12,8 @@
 
 #define SHOW_USEC UINT64_C(200000)
 
-/* When every engine has stalled this often in a row, nobody holds what they wait for. */
+/* When every engine has stalled this often in a row, and nobody did anything else meanwhile, nobody holds what they wait
+ * for. */
 #define STALLED_ROUNDS 100u
 
 static uint64_t wall_usec(void)
@@ -174,7 +175,7 @@ static bool crew_is_stuck(const struct crew *crew)
 int crew_run_virtual(struct crew *crew, struct complaint *complaint)
 {
         uint32_t chosen, begun = 1;
-        uint64_t horizon;
+        uint64_t horizon, in_vain = 0; /* turns in a row in which nothing could be done */
         int r;
 
         assert(crew->n > 0);
@@ -183,12 +184,13 @@ int crew_run_virtual(struct crew *crew, struct complaint *complaint)
                 const struct report *report = &crew->members[chosen].report;
                 bool look;
 
-                if (report->n_stalled >= STALLED_ROUNDS && crew_is_stuck(crew))
+                if (in_vain >= (uint64_t)STALLED_ROUNDS * crew->n && crew_is_stuck(crew))
                         r = crew_turn(crew, chosen, TURN_REJECT, 0, complaint);
                 else
                         r = crew_turn(crew, chosen, TURN_RUN, horizon, complaint);
                 if (r < 0)
                         return r;
+                in_vain = report->n_stalled > 0 ? in_vain + 1 : 0;
                 /* Others may have had to give memory, or have something to do that they did not know of. */
                 look = report->asked_for_memory || (crew->bursts && crew->bursts->begun != begun);
                 if (crew->bursts)

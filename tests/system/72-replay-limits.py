@@ -49,3 +49,14 @@ for mode in BOTH:
     assert r["requests_completed"] + r["requests_rejected"] == REQUESTS, r
 daemon.check()
 daemon.stop()
+
+# What fits is not given up because it had to wait long: a device of one page, which another worker held all the while.
+del os.environ["KVPAGER_SOCKET"]
+ONE_PAGE = ["--geometry", "layers=1,kv_heads=1,head_dim=8", "--layout", "token-major-fused", "--page-size", "64K", "--capacity", "64K",
+            "--no-compute"]
+with open("one-page.csv", "w") as f:
+    f.write("TIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-16 18:15:46,10,200\n2023-11-16 18:15:46,10,10\n")
+for load, n in ((["--trace", "one-page.csv", "--workers", "2"], 2), (["--trace", "one-page.csv", "--tenants", "2"], 2),
+                (["--scenario", "hungry", "--requests", "20", "--tenants", "2"], 20)):
+    r = replay(*load, *ONE_PAGE)
+    assert (r["requests_completed"], r["requests_rejected"]) == (n, 0), (load, r)
