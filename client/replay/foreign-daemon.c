@@ -12,6 +12,7 @@
 
 #include "cleanup.h"
 #include "link.h"
+#include "number.h"
 
 static void cleanup_connection(struct kvp_conn **connection)
 {
@@ -26,14 +27,18 @@ static const struct wire_item_tenant *tenant_find(const struct wire_item_tenant 
         return NULL;
 }
 
-uint64_t foreign_daemon_limit(const struct wire_item_tenant *tenants, size_t n, const char *name, uint64_t capacity)
+uint64_t foreign_daemon_limit(const struct wire_item_tenant *tenants, size_t n, const char *name, uint64_t capacity,
+                              uint64_t page_size)
 {
         const struct wire_item_tenant *tenant = tenant_find(tenants, n, name);
         uint64_t left = capacity;
 
-        for (size_t i = 0; i < n; i++)
+        for (size_t i = 0; i < n; i++) {
+                const uint64_t min = size_round_up(tenants[i].min_bytes, page_size);
+
                 if (&tenants[i] != tenant)
-                        left -= tenants[i].min_bytes < left ? tenants[i].min_bytes : left;
+                        left -= min < left ? min : left;
+        }
         return tenant && tenant->max_bytes < left ? tenant->max_bytes : left;
 }
 
@@ -89,7 +94,8 @@ int foreign_daemon_ask(const char (*names)[16], uint32_t n, struct foreign_daemo
                 daemon.named = tenant_takes_us(&list, names[i]);
         for (uint32_t i = 0; i < n; i++)
                 ret_limits[i] = foreign_daemon_limit(list.items, list.n,
-                                                     daemon.named ? names[i] : kvp_tenant(connection), device.capacity);
+                                                     daemon.named ? names[i] : kvp_tenant(connection), device.capacity,
+                                                     device.page_size);
         *ret_daemon = daemon;
         return 0;
 }

@@ -23,7 +23,8 @@ int foreign_daemon_ask(const char (*names)[16], uint32_t n, struct foreign_daemo
                        struct complaint *complaint);
 
 /* The most that tenant `name` can ever hold of a device of `capacity` bytes: its memory.max, and what the memory.min of
- * the other tenants leaves. */
-uint64_t foreign_daemon_limit(const struct wire_item_tenant *tenants, size_t n, const char *name, uint64_t capacity);
+ * the other tenants, in whole pages, leaves. */
+uint64_t foreign_daemon_limit(const struct wire_item_tenant *tenants, size_t n, const char *name, uint64_t capacity,
+                              uint64_t page_size);
 
 #endif

@@ -18,4 +18,10 @@ int size_parse(const char *text, uint64_t *ret_bytes);
 /* "1.5 GiB". Returns `buffer`. */
 const char *size_format(uint64_t bytes, char *buffer, size_t size);
 
+/* The bytes of as many whole pages as so many bytes need; of at most INT64_MAX. */
+static inline uint64_t size_round_up(uint64_t bytes, uint64_t page_size)
+{
+        return (bytes + page_size - 1) / page_size * page_size;
+}
+
 #endif

@@ -19,6 +19,7 @@
 #include "cleanup.h"
 #include "crew.h"
 #include "foreign-daemon.h"
+#include "number.h"
 #include "plan.h"
 #include "private-daemon.h"
 
@@ -150,7 +151,7 @@ static int replay_ask_daemon(struct replay *replay, struct complaint *complaint)
         return 0;
 }
 
-/* What each tenant of the private daemon gets, and can ever hold. */
+/* What each tenant of the private daemon gets, and can ever hold: guarantees are of whole pages. */
 static int replay_share_out(struct replay *replay, struct private_daemon_tenant *tenants)
 {
         const struct options *options = replay->options;
@@ -165,7 +166,7 @@ static int replay_share_out(struct replay *replay, struct private_daemon_tenant 
                         tenants[i].min = options->mins[i];
                 if (options->fixed_split)
                         tenants[i].most = plan->capacity / options->tenants;
-                guaranteed += tenants[i].min;
+                guaranteed += size_round_up(tenants[i].min, plan->page_size);
         }
         if (guaranteed == 0 && !options->fixed_split)
                 return 0;
@@ -173,7 +174,7 @@ static int replay_share_out(struct replay *replay, struct private_daemon_tenant 
         if (!limits)
                 return -ENOMEM;
         for (uint32_t i = 0; i < options->tenants; i++) {
-                const uint64_t others = guaranteed - tenants[i].min;
+                const uint64_t others = guaranteed - size_round_up(tenants[i].min, plan->page_size);
 
                 limits[i] = others < plan->capacity ? plan->capacity - others : 0;
                 if (tenants[i].most)

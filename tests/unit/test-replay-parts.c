@@ -408,11 +408,12 @@ Test(replay_parts, limits_of_a_foreign_daemon)
                 { .name = "c", .max_bytes = UINT64_MAX, .min_bytes = 600 },
         };
 
-        cr_expect_eq(foreign_daemon_limit(tenants, 3, "a", 1000), 100, "memory.max");
-        cr_expect_eq(foreign_daemon_limit(tenants, 3, "a", 950), 50, "what the guarantees of others leave");
-        cr_expect_eq(foreign_daemon_limit(tenants, 3, "a", 800), 0);
-        cr_expect_eq(foreign_daemon_limit(tenants, 3, "b", 1000), 400, "its own guarantee is no limit");
-        cr_expect_eq(foreign_daemon_limit(tenants, 2, "b", 1000), 1000);
-        cr_expect_eq(foreign_daemon_limit(tenants, 3, "z", 1000), 100, "one that is not listed");
-        cr_expect_eq(foreign_daemon_limit(NULL, 0, "a", 1000), 1000);
+        cr_expect_eq(foreign_daemon_limit(tenants, 3, "a", 1000, 1), 100, "memory.max");
+        cr_expect_eq(foreign_daemon_limit(tenants, 3, "a", 950, 1), 50, "what the guarantees of others leave");
+        cr_expect_eq(foreign_daemon_limit(tenants, 3, "a", 800, 1), 0);
+        cr_expect_eq(foreign_daemon_limit(tenants, 3, "b", 1000, 1), 400, "its own guarantee is no limit");
+        cr_expect_eq(foreign_daemon_limit(tenants, 2, "b", 1000, 1), 1000);
+        cr_expect_eq(foreign_daemon_limit(tenants, 3, "z", 1000, 1), 100, "one that is not listed");
+        cr_expect_eq(foreign_daemon_limit(NULL, 0, "a", 1000, 1), 1000);
+        cr_expect_eq(foreign_daemon_limit(tenants, 3, "b", 2000, 400), 1200, "guarantees are of whole pages");
 }
