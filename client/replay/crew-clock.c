@@ -12,8 +12,8 @@
 
 #define SHOW_USEC UINT64_C(200000)
 
-/* When every engine has stalled this often in a row, and nobody did anything else meanwhile, nobody holds what they wait
- * for. */
+/* When every engine has stalled this often in a row, and nobody did anything else meanwhile, nobody holds what they
+ * wait for. */
 #define STALLED_ROUNDS 100u
 
 static uint64_t wall_usec(void)
@@ -158,7 +158,7 @@ static uint32_t crew_next(const struct crew *crew, uint64_t *ret_horizon_usec)
 }
 
 /* Every engine that has work has been unable to do any for a long while, and holds nothing: the request at the front of
- * the chosen one does not fit although nobody is in its way. */
+ * the chosen one gets no memory although none of us is in its way. */
 static bool crew_is_stuck(const struct crew *crew)
 {
         for (uint32_t i = 0; i < crew->n; i++) {
@@ -185,7 +185,7 @@ int crew_run_virtual(struct crew *crew, struct complaint *complaint)
                 bool look;
 
                 if (in_vain >= (uint64_t)STALLED_ROUNDS * crew->n && crew_is_stuck(crew))
-                        r = crew_turn(crew, chosen, TURN_REJECT, 0, complaint);
+                        r = crew_turn(crew, chosen, TURN_FAIL, 0, complaint);
                 else
                         r = crew_turn(crew, chosen, TURN_RUN, horizon, complaint);
                 if (r < 0)

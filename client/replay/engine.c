@@ -304,15 +304,3 @@ int engine_iterate(struct engine *engine, uint64_t now, struct engine_iteration 
         *ret_iteration = iteration;
         return 0;
 }
-
-bool engine_reject_front(struct engine *engine)
-{
-        struct sequence sequence;
-
-        if (!engine_front(engine, &sequence))
-                return false;
-        engine_end(engine, sequence.request);
-        engine_pop(engine, engine->n_preempted);
-        engine->rejected++;
-        return true;
-}

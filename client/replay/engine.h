@@ -97,9 +97,6 @@ int engine_iterate(struct engine *engine, uint64_t now, struct engine_iteration 
 /* The end of an iteration: sequences that made their last token give back their rows. Errors as above. */
 int engine_complete(struct engine *engine);
 
-/* Nobody holds memory and the request at the front still does not fit: it never will. Returns false if none waits. */
-bool engine_reject_front(struct engine *engine);
-
 /* Preempts the youngest because others want memory back. -ENOENT: nothing runs; else what the memory said. */
 int engine_give_up(struct engine *engine);
 

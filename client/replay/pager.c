@@ -12,6 +12,10 @@
 
 #define SETTLE_TIMEOUT_USEC UINT64_C(30000000)
 
+/* After so many prompts in a row that got no memory though nothing else ran here, what idle rows keep goes back: in
+ * small extents it may have cost the daemon all its open files. */
+#define SHED_AFTER 32u
+
 static int pager_complain(struct pager *pager, int error, const char *what)
 {
         return complain(&pager->complaint, error, "%s: %s", what, strerror(-error));
@@ -175,6 +179,18 @@ int pager_stats(struct pager *pager, struct kvp_cache_stats *ret_stats)
         return 0;
 }
 
+const char *pager_why_short(const struct pager *pager)
+{
+        switch (pager->shortage) {
+        case -EDQUOT:
+                return "its tenant is at its memory.max, by what other workers hold";
+        case -ETIMEDOUT:
+                return "others were asked for memory, and gave none in time";
+        default:
+                return "others hold it, or kvpagerd may open no more files, one for each extent (ulimit -n)";
+        }
+}
+
 /* kvp_step() over pager->steps, timed. */
 static int pager_step_once(struct pager *pager, size_t n)
 {
@@ -203,6 +219,8 @@ static int pager_step(struct pager *pager, size_t n)
                         return rest;
                 r = pager_step_once(pager, n);
         }
+        if (memory_is_short(r))
+                pager->shortage = r;
         return r;
 }
 
@@ -235,6 +253,34 @@ static int pager_let_go(struct pager *pager, uint32_t row)
         if (r < 0)
                 return pager_complain(pager, r, "kvp_seq_release");
         return pager_rest(pager);
+}
+
+/* Gives back what idle rows keep. */
+static int pager_shed(struct pager *pager)
+{
+        size_t n = 0;
+        int r = 0;
+
+        gate_leave(pager->gate);
+        while (r == 0 && n < pager->options.max_seqs) {
+                uint32_t row = 0;
+
+                r = kvp_seq_acquire(pager->cache, 0, 0, &row);
+                if (r == 0)
+                        pager->steps[n++].seq = row;
+        }
+        gate_enter(pager->gate);
+        if (r < 0 && r != -EAGAIN)
+                return pager_complain(pager, r, "kvp_seq_acquire");
+        for (size_t i = 0; i < n; i++) {
+                r = kvp_seq_trim(pager->cache, pager->steps[i].seq, 0);
+                if (r < 0)
+                        return pager_complain(pager, r, "kvp_seq_trim");
+        }
+        r = pager_settle(pager); /* a row that is released keeps what has not been given back by then */
+        for (size_t i = 0; r >= 0 && i < n; i++)
+                r = pager_let_go(pager, pager->steps[i].seq);
+        return r;
 }
 
 /* Books what a prompt cost, from the counters before and after its step. */
@@ -283,8 +329,11 @@ static int pager_admit(void *memory, struct sequence *sequence, uint64_t tokens)
         if (step < 0) {
                 pager->counters.failed_admission_extents += after.grants - before.grants;
                 r = pager_let_go(pager, row);
+                if (r >= 0 && after.held_rows == 1 && ++pager->failed_alone == SHED_AFTER)
+                        r = pager_shed(pager);
                 return r < 0 ? r : step;
         }
+        pager->failed_alone = 0;
 
         pager_count_prompt(pager, tokens, &before, &after);
         sequence->row = row;

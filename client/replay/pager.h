@@ -52,6 +52,8 @@ struct pager {
         struct pager_counters counters;
         struct histogram wait_nsec; /* of each kvp_step() */
         struct complaint complaint; /* why an operation failed for good */
+        int shortage;               /* what the last step without memory met; 0: none has */
+        uint32_t failed_alone;      /* prompts in a row that got no memory while nothing else ran here */
         struct gate *gate;          /* NULL: nobody visits */
         bool on_mapper;             /* for the time of a visit: nothing can be waited for */
 };
@@ -64,6 +66,9 @@ void pager_close(struct pager *pager);
 int pager_settle(struct pager *pager);
 
 int pager_stats(struct pager *pager, struct kvp_cache_stats *ret_stats);
+
+/* What may be in the way of a request that would fit, by what kvp_step() said last. */
+const char *pager_why_short(const struct pager *pager);
 
 /* Operations for an engine whose memory is a struct pager. */
 extern const struct memory_ops pager_ops;

@@ -178,8 +178,8 @@ static int worker_run_free(struct worker *worker)
                         progressed = wall;
                 else if (wall - progressed > STALLED_MAX_USEC)
                         return complain(&worker->pager.complaint, -ENOMEM,
-                                        "no memory for %ju s for a request that would fit: somebody else holds it",
-                                        (uintmax_t)(STALLED_MAX_USEC / 1000000));
+                                        "no memory for %ju s for a request that would fit: %s",
+                                        (uintmax_t)(STALLED_MAX_USEC / 1000000), pager_why_short(&worker->pager));
                 else
                         (void)worker_rest(worker, 0, STALLED_SLEEP_MSEC);
                 if (wall - reported > PROGRESS_USEC) {
@@ -207,9 +207,9 @@ static int worker_take_turn(struct worker *worker, const struct turn *turn)
                 if (r >= 0)
                         r = worker_look(worker);
                 break;
-        case TURN_REJECT:
-                (void)engine_reject_front(&worker->engine);
-                worker->report.n_stalled = 0;
+        case TURN_FAIL:
+                r = complain(&worker->pager.complaint, -ENOMEM, "no memory for a request that would fit: %s",
+                             pager_why_short(&worker->pager));
                 break;
         case TURN_END:
                 return 1;

@@ -18,11 +18,11 @@
 #include "pager.h"
 
 enum turn_kind {
-        TURN_RUN,    /* virtual clock: iterate while the next iteration begins before `horizon_usec`; wall clock: to the
-                        end */
-        TURN_LOOK,   /* iterate nothing; report what is mapped now */
-        TURN_REJECT, /* nobody holds memory and the request at the front does not fit: give it up */
-        TURN_END,    /* give everything back and leave */
+        TURN_RUN,  /* virtual clock: iterate while the next iteration begins before `horizon_usec`; wall clock: to the
+                      end */
+        TURN_LOOK, /* iterate nothing; report what is mapped now */
+        TURN_FAIL, /* nobody runs, and the request at the front, which would fit, gets no memory: say why */
+        TURN_END,  /* give everything back and leave */
 };
 
 struct turn {

@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: MIT
 """On a daemon that is not its own the replay rejects at once what a tenant could never hold, and completes the rest."""
 import os
+import resource
+import subprocess
 
-from box import Daemon, until
+from box import BIN, Daemon, until
 from replay import replay
 
 PAGE = 65536
 REQUESTS = 40
+CSV = "TIMESTAMP,ContextTokens,GeneratedTokens\n"
 LOAD = ["--requests", str(REQUESTS), "--max-seqs", "4", "--geometry", "tiny", "--layout", "token-major-fused"]
 DEVICE = "[device d]\ncapacity = %s\npage-size = 64K\n"
 TENANT = "[tenant %s]\nmatch = any\nmemory.max = %s\n"
@@ -55,8 +58,37 @@ del os.environ["KVPAGER_SOCKET"]
 ONE_PAGE = ["--geometry", "layers=1,kv_heads=1,head_dim=8", "--layout", "token-major-fused", "--page-size", "64K", "--capacity", "64K",
             "--no-compute"]
 with open("one-page.csv", "w") as f:
-    f.write("TIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-16 18:15:46,10,200\n2023-11-16 18:15:46,10,10\n")
+    f.write(CSV + "2023-11-16 18:15:46,10,200\n2023-11-16 18:15:46,10,10\n")
 for load, n in ((["--trace", "one-page.csv", "--workers", "2"], 2), (["--trace", "one-page.csv", "--tenants", "2"], 2),
                 (["--scenario", "hungry", "--requests", "20", "--tenants", "2"], 20)):
     r = replay(*load, *ONE_PAGE)
     assert (r["requests_completed"], r["requests_rejected"]) == (n, 0), (load, r)
+
+# A guarantee is of whole pages: what those of the others leave is two pages, not three.
+with open("three-pages.csv", "w") as f:
+    f.write(CSV + "2023-11-16 18:15:46,90,5\n2023-11-16 18:15:46,60,3\n")
+r = replay("--trace", "three-pages.csv", "--tenants", "3", "--mins", "4K,4K,4K", "--layout", "token-major-fused", "--page-size", "64K",
+           "--capacity", "256K", "--no-compute")
+assert (r["requests_completed"], r["requests_rejected"]) == (1, 1), r
+
+
+def fails(*arguments, **options):
+    """What would fit and gets no memory is no success: the last words of a replay that failed."""
+    done = subprocess.run([BIN + "/kvpager-replay", *arguments, "--no-compute"], capture_output=True, text=True, timeout=120, **options)
+    assert done.returncode == 1 and "no memory for a request that would fit" in done.stderr, (done.returncode, done.stderr, done.stdout)
+    return done.stderr
+
+
+# A daemon that may not open enough files for one sequence; and one whose memory another worker holds.
+assert "ulimit -n" in fails("--requests", "20", "--geometry", "llama3-405b",
+                            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (100, 100)))
+daemon = Daemon(config=DEVICE % "4M" + TENANT % ("t0", "max"))
+worker = daemon.worker("t0")
+worker.create()
+worker.grow(worker.acquire(1920), 1920)
+os.environ["KVPAGER_SOCKET"] = daemon.socket
+fails(*LOAD)
+worker.quit()
+r = replay(*LOAD, "--no-compute")
+assert r["requests_completed"] > REQUESTS / 2 and r["requests_completed"] + r["requests_rejected"] == REQUESTS, r
+daemon.stop()

@@ -136,13 +136,12 @@ Test(replay_engine, turns_away_what_is_impossible)
         bench_iterate(&bench);
         cr_assert_eq(bench.engine.rejected, 1);
         cr_assert_eq(bench.engine.completed, 1);
-        bench_iterate(&bench); /* nobody said that the third is impossible: it waits until someone does */
-        cr_assert(bench.iteration.stalled);
-        cr_assert(engine_reject_front(&bench.engine));
-        bench_iterate(&bench);
-        cr_assert_eq(bench.engine.completed, 2);
-        cr_assert_eq(bench.engine.rejected, 2);
-        cr_assert_not(engine_reject_front(&bench.engine));
+        for (uint32_t i = 0; i < 100; i++) {
+                bench_iterate(&bench); /* nobody said that the third is impossible: it waits, and those behind it */
+                cr_assert(bench.iteration.stalled);
+        }
+        cr_assert_eq(bench.engine.rejected, 1);
+        cr_assert_eq(bench.engine.completed, 1);
         engine_clear(&bench.engine);
 }
 

@@ -142,6 +142,39 @@ Test(replay_pager, cold_prompts_take_all_their_pages)
         cr_assert_eq(run.stats.live_bytes + run.stats.idle_bytes, 0);
 }
 
+/* A row that is never backed is taken again by each try, with all that it has; but not for ever. */
+Test(replay_pager, gives_back_what_idle_rows_keep_when_it_fails_again_and_again)
+{
+        static const struct request last = { .prompt_tokens = 1000, .generated_tokens = 5 };
+        struct pager_options options = { .layout = KVP_LAYOUT_TOKEN_MAJOR_FUSED, .max_seqs = 6, .max_tokens = 1200 };
+        struct ledger ledger = { .capacity = UINT64_MAX };
+        struct engine_iteration iteration;
+        struct kvp_cache_stats stats;
+        struct complaint complaint;
+        static struct pager pager;
+        struct engine engine;
+        uint32_t tries = 0;
+
+        fake.capacity = 20; /* pages of 32 tokens */
+        cr_assert_eq(geometry_parse("tiny", &options.geometry, &complaint), 0);
+        cr_assert_eq(pager_open(&options, &pager), 0);
+        cr_assert_eq(engine_init(&engine, &pager_ops, &pager, &ledger, &last, 1, options.max_seqs), 0);
+        do {
+                cr_assert_eq(engine_iterate(&engine, 0, &iteration), 0, "%s", pager.complaint.text);
+                cr_assert(iteration.stalled);
+                cr_assert_eq(pager_stats(&pager, &stats), 0);
+                cr_assert(stats.held_rows == 0 && stats.live_bytes == 0);
+                cr_assert_eq(stats.idle_bytes, fake.used * FAKE_PAGE);
+        } while (stats.idle_bytes > 0 && ++tries < 100);
+        cr_assert(tries > 10 && tries < 100, "%u", tries);
+        cr_assert(strstr(pager_why_short(&pager), "ulimit -n"), "%s", pager_why_short(&pager));
+        fake.capacity = 40;
+        cr_assert_eq(engine_iterate(&engine, 0, &iteration), 0);
+        cr_assert_eq(engine.n_running, 1);
+        engine_clear(&engine);
+        pager_close(&pager);
+}
+
 Test(replay_pager, marks_pass_over_right_memory)
 {
         for (size_t i = 0; i < 3; i++)
