@@ -242,6 +242,7 @@ static int engine_compute(struct engine *engine, struct engine_iteration *iterat
                 r = engine->ops->compute(engine->memory, sequence, from);
                 if (r < 0)
                         return r;
+                ledger_count_computed(engine->ledger);
         }
         return 0;
 }

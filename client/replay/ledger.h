@@ -21,6 +21,7 @@ struct ledger {
         uint64_t capacity; /* UINT64_MAX: no end */
         uint64_t spare;    /* kept free at admission */
         _Atomic uint64_t booked;
+        _Atomic uint64_t computed; /* sequences in iterations, by all: goes up as long as anybody gets on */
 };
 
 static inline uint64_t ledger_blocks(uint64_t tokens)
@@ -41,6 +42,16 @@ static inline bool ledger_admits(const struct ledger *ledger, uint64_t units, bo
 static inline void ledger_book(struct ledger *ledger, uint64_t units)
 {
         (void)atomic_fetch_add_explicit(&ledger->booked, units, memory_order_relaxed);
+}
+
+static inline void ledger_count_computed(struct ledger *ledger)
+{
+        (void)atomic_fetch_add_explicit(&ledger->computed, 1, memory_order_relaxed);
+}
+
+static inline uint64_t ledger_computed(const struct ledger *ledger)
+{
+        return atomic_load_explicit(&ledger->computed, memory_order_relaxed);
 }
 
 static inline void ledger_unbook(struct ledger *ledger, uint64_t units)

@@ -14,12 +14,12 @@
 #include <time.h>
 
 #include "cleanup.h"
+#include "patience.h"
 #include "pressure.h"
 
 #define TURN_ITERATIONS_MAX 64u
 #define PROGRESS_USEC       UINT64_C(20000)
 #define STALLED_SLEEP_MSEC  1
-#define STALLED_MAX_USEC    UINT64_C(60000000) /* wall clock: then the memory will not come */
 
 struct worker {
         const struct worker_setup *setup;
@@ -152,9 +152,12 @@ static int worker_wait_for_arrival(struct worker *worker, uint64_t next_usec)
 static int worker_run_free(struct worker *worker)
 {
         const double speed = worker->setup->speed;
-        uint64_t start = monotonic_usec(), reported = 0, progressed = start, next, duration;
+        const struct ledger *ledger = worker->setup->ledger;
+        uint64_t start = monotonic_usec(), reported = 0, next, duration;
+        struct patience patience;
         int r;
 
+        patience_renew(&patience, ledger, start);
         while ((next = engine_next(&worker->engine, worker->now_usec)) != UINT64_MAX) {
                 uint64_t wall = monotonic_usec();
 
@@ -166,7 +169,7 @@ static int worker_run_free(struct worker *worker)
                         r = worker_wait_for_arrival(worker, next);
                         if (r < 0)
                                 return r;
-                        progressed = monotonic_usec();
+                        patience_renew(&patience, ledger, monotonic_usec());
                         continue;
                 }
                 r = worker_iterate(worker, &duration);
@@ -175,11 +178,11 @@ static int worker_run_free(struct worker *worker)
                 if (speed <= 0)
                         worker->now_usec += duration;
                 if (worker->report.n_stalled == 0)
-                        progressed = wall;
-                else if (wall - progressed > STALLED_MAX_USEC)
+                        patience_renew(&patience, ledger, wall);
+                else if (patience_ends(&patience, ledger, wall))
                         return complain(&worker->pager.complaint, -ENOMEM,
                                         "no memory for %ju s for a request that would fit: %s",
-                                        (uintmax_t)(STALLED_MAX_USEC / 1000000), pager_why_short(&worker->pager));
+                                        (uintmax_t)(PATIENCE_USEC / 1000000), pager_why_short(&worker->pager));
                 else
                         (void)worker_rest(worker, 0, STALLED_SLEEP_MSEC);
                 if (wall - reported > PROGRESS_USEC) {

@@ -10,6 +10,7 @@
 #include "engine.h"
 #include "hash.h"
 #include "paged16.h"
+#include "patience.h"
 #include "simulate.h"
 
 struct bench {
@@ -142,6 +143,49 @@ Test(replay_engine, turns_away_what_is_impossible)
         }
         cr_assert_eq(bench.engine.rejected, 1);
         cr_assert_eq(bench.engine.completed, 1);
+        engine_clear(&bench.engine);
+}
+
+static int compute_nothing(void *memory, struct sequence *sequence, uint64_t from)
+{
+        (void)memory;
+        (void)sequence;
+        (void)from;
+        return 0;
+}
+
+/* An engine on the memory that another one's long request holds, seen every second: while that one gets on, however
+ * long it takes, the memory will come; once it does not, a minute is enough. */
+Test(replay_engine, waits_for_memory_as_long_as_a_sibling_gets_on)
+{
+        static const struct request requests[] = { { .prompt_tokens = 100, .generated_tokens = 1000 } },
+                                    large = { .prompt_tokens = 1100 };
+        struct memory_ops ops = paged16_ops;
+        struct bench bench;
+        struct engine waiting;
+        struct patience patience;
+        uint64_t usec = 0, since = 0;
+
+        ops.compute = compute_nothing;
+        bench_init(&bench, requests, 1, 4, 70);
+        bench.engine.ops = &ops;
+        cr_assert_eq(engine_init(&waiting, &ops, &bench.pool, &bench.ledger, &large, 1, 4), 0);
+        bench_iterate(&bench);
+        patience_renew(&patience, &bench.ledger, 0);
+        for (bool ended = false; !ended; usec += 1000000) {
+                struct engine_iteration iteration;
+
+                cr_assert_eq(engine_iterate(&waiting, usec, &iteration), 0);
+                cr_assert(iteration.stalled);
+                ended = patience_ends(&patience, &bench.ledger, usec);
+                cr_assert_eq(ended, usec > since + 60000000, "at %ju s", (uintmax_t)usec / 1000000);
+                if (usec < 500000000 && usec / 1000000 % 50 == 0) { /* an iteration of it takes that long */
+                        bench_iterate(&bench);
+                        since = usec + 1000000; /* seen with the next look */
+                }
+        }
+        cr_assert_geq(usec, 500000000);
+        engine_clear(&waiting);
         engine_clear(&bench.engine);
 }
 
