@@ -41,6 +41,11 @@ static uint32_t deal(const struct options *options, const struct request *reques
         return worker * options->tenants + tenant;
 }
 
+static uint64_t request_tokens(const struct request *request)
+{
+        return (uint64_t)request->prompt_tokens + request->generated_tokens;
+}
+
 int plan_deal(const struct options *options, const struct trace *trace, double speed, struct plan *ret_plan)
 {
         struct plan plan = { .n_workers = options->tenants * options->workers };
@@ -70,6 +75,7 @@ int plan_deal(const struct options *options, const struct trace *trace, double s
 
                 *request = trace->requests[i];
                 request->arrival_usec = (uint64_t)((double)request->arrival_usec / speed);
+                request->impossible = request_tokens(request) > plan.max_tokens;
         }
         *ret_plan = plan;
         return 0;
@@ -94,11 +100,6 @@ void plan_clear(struct plan *plan)
         free(plan->n_shares);
         free(plan->limits);
         *plan = (struct plan){ 0 };
-}
-
-static uint64_t request_tokens(const struct request *request)
-{
-        return (uint64_t)request->prompt_tokens + request->generated_tokens;
 }
 
 static int run_yardstick(const struct plan *plan, const struct options *options, uint64_t *ret_bytes,
@@ -129,16 +130,20 @@ static uint64_t largest_request_pages(const struct plan *plan, const struct opti
 
         for (uint32_t i = 0; i < plan->n_workers; i++)
                 for (size_t k = 0; k < plan->n_shares[i]; k++) {
-                        uint64_t pages = geometry_pages(&options->geometry, options->layout, plan->page_size,
-                                                        request_tokens(&plan->shares[i][k]));
+                        const struct request *request = &plan->shares[i][k];
+                        uint64_t pages;
 
+                        if (request->impossible)
+                                continue;
+                        pages = geometry_pages(&options->geometry, options->layout, plan->page_size,
+                                               request_tokens(request));
                         most = pages > most ? pages : most;
                 }
         return most;
 }
 
-/* As many sequences of the mean length as the scenario wants to see at a time. */
-static void scenario_capacity(struct plan *plan, const struct options *options, uint64_t least)
+/* As many sequences of the mean length as the scenario wants to see at a time, in pages. */
+static uint64_t scenario_pages(const struct plan *plan, const struct options *options)
 {
         const uint64_t sequences = options->scenario == SCENARIO_BURSTS ? BURSTS_SEQUENCES
                                                                         : (uint64_t)HUNGRY_SEQUENCES * options->tenants;
@@ -150,15 +155,14 @@ static void scenario_capacity(struct plan *plan, const struct options *options, 
                                                 request_tokens(&plan->shares[i][k]));
                         n++;
                 }
-        pages = sequences * pages / n;
-        least *= options->fixed_split ? options->tenants : 1;
-        plan->capacity = (pages > least ? pages : least) * plan->page_size;
+        return sequences * pages / n;
 }
 
 /* The yardstick's peak in blocks, and what sequences leave half empty in the last page of each plane. On the virtual
  * clock ample, so that a run without --capacity shows what the load takes. With attention computed a quarter of that,
  * for engines there keep their own time: the device fills up, so that rows are trimmed, revoked and reclaimed, and
- * decoding asks for pages, while outputs are verified. */
+ * decoding asks for pages, while outputs are verified. Where memory is filled, what is free has the last word: a
+ * request that does not fit then is rejected. */
 int plan_capacity(struct plan *plan, const struct options *options, uint64_t available)
 {
         const uint64_t planes = geometry_planes(&options->geometry, options->layout),
@@ -170,21 +174,24 @@ int plan_capacity(struct plan *plan, const struct options *options, uint64_t ava
 
         least = largest_request_pages(plan, options) + 2 * planes;
         if (options->scenario != SCENARIO_NONE) {
-                scenario_capacity(plan, options, least);
-                return 0;
+                pages = scenario_pages(plan, options);
+                least *= options->fixed_split ? options->tenants : 1;
+        } else {
+                r = run_yardstick(plan, options, &bytes, &running);
+                if (r < 0)
+                        return r;
+                plan->unconstrained = options->no_compute;
+                if (options->no_compute)
+                        bytes += bytes / 4 + 8 * planes * running * plan->page_size;
+                else
+                        bytes = (bytes + planes * running * plan->page_size / 2) / 8;
+                pages = bytes / plan->page_size;
         }
-        r = run_yardstick(plan, options, &bytes, &running);
-        if (r < 0)
-                return r;
-        plan->unconstrained = options->no_compute;
-        if (options->no_compute)
-                bytes += bytes / 4 + 8 * planes * running * plan->page_size;
-        else
-                bytes = (bytes + planes * running * plan->page_size / 2) / 8;
-        if (!options->no_compute && limit > 0 && bytes > limit)
-                bytes = limit;
-        pages = bytes / plan->page_size;
-        plan->capacity = (pages > least ? pages : least) * plan->page_size;
+        if (pages < least)
+                pages = least;
+        if (!options->no_compute && available > 0 && pages > limit / plan->page_size)
+                pages = limit / plan->page_size;
+        plan->capacity = pages * plan->page_size;
         return 0;
 }
 

@@ -27,13 +27,14 @@ uint32_t plan_bursts(const struct options *options, uint64_t n_requests);
 /* Counts the requests of each burst, none of which has begun but the first. */
 void plan_fill_bursts(const struct plan *plan, uint32_t n_bursts, struct bursts *bursts);
 
-/* Deals the trace's requests, with the trace's clock times `speed`. -ENOMEM. */
+/* Deals the trace's requests, with the trace's clock times `speed`; those that are longer than the options' longest
+ * length are impossible already. -ENOMEM. */
 int plan_deal(const struct options *options, const struct trace *trace, double speed, struct plan *ret_plan);
 
 /* In a scenario so many sequences of the mean length as show what it is about: less than a burst, or all that wait,
- * would like. Else the capacity that lets the load run without shortage: by the yardstick's peak where no memory is
- * really filled, else the largest requests of each worker at once, within half of `available` bytes (a quarter where a
- * shadow of all is kept). */
+ * would like. Else by the yardstick's peak: ample where no memory is really filled, else so that memory is short. The
+ * largest request that is not too long fits, with room to grow. But where memory is filled it is at most half of
+ * `available` bytes (a quarter where a shadow of all is kept; 0: not known), and may be less than a page. */
 int plan_capacity(struct plan *plan, const struct options *options, uint64_t available);
 
 /* The capacity is `device` bytes, of which tenant i can ever hold limits[i] (one for each tenant of the options; they

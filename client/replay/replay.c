@@ -204,7 +204,8 @@ static int replay_start_daemon(struct replay *replay, struct complaint *complain
         whole = plan->page_size * (options->fixed_split ? options->tenants : 1);
         plan->capacity = plan->capacity / whole * whole;
         if (plan->capacity == 0)
-                return complain(complaint, -EINVAL, "--capacity: less than a page of %ju bytes%s",
+                return complain(complaint, -EINVAL, "%s: less than a page of %ju bytes%s",
+                                options->capacity ? "--capacity" : "too little memory is free for a default --capacity",
                                 (uintmax_t)plan->page_size, options->fixed_split ? " for each tenant" : "");
         r = replay_share_out(replay, tenants);
         if (r < 0)

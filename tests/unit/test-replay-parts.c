@@ -298,8 +298,8 @@ Test(replay_parts, plan_deals_and_sizes)
         cr_assert_eq(plan.shares[1][2].id, 7);
         cr_assert_eq(plan.shares[1][2].arrival_usec, 3500);
 
-        /* On the virtual clock more than the yardstick's peak; where memory is filled no more than half of what is
-         * free, but always enough for the largest request: 32 pages of 32 tokens, and look-ahead. */
+        /* On the virtual clock more than the yardstick's peak; where memory is filled enough for the largest request,
+         * 32 pages of 32 tokens, and look-ahead, but no more than half of what is free, or a quarter. */
         plan.page_size = 65536;
         options.no_compute = true;
         cr_assert_eq(plan_capacity(&plan, &options, 0), 0);
@@ -307,9 +307,42 @@ Test(replay_parts, plan_deals_and_sizes)
         cr_assert_geq(plan.capacity / 65536, 32 + 29 + 26);
         cr_assert_eq(plan_capacity_blocks(&plan, &options), UINT64_MAX);
         options.no_compute = false;
-        cr_assert_eq(plan_capacity(&plan, &options, 10 * 65536), 0);
+        cr_assert_eq(plan_capacity(&plan, &options, 200 * 65536), 0);
         cr_assert_not(plan.unconstrained);
         cr_assert(plan.capacity >= 32 * 65536 && plan.capacity < 40 * 65536);
+        cr_assert_eq(plan_capacity(&plan, &options, 0), 0, "not known");
+        cr_assert_geq(plan.capacity, 32 * 65536);
+        cr_assert_eq(plan_capacity(&plan, &options, 40 * 65536 + 5), 0);
+        cr_assert_eq(plan.capacity, 20 * 65536);
+        options.verify = true;
+        cr_assert_eq(plan_capacity(&plan, &options, 40 * 65536 + 5), 0);
+        cr_assert_eq(plan.capacity, 10 * 65536);
+        options.scenario = SCENARIO_HUNGRY;
+        cr_assert_eq(plan_capacity(&plan, &options, 40 * 65536 + 5), 0);
+        cr_assert_eq(plan.capacity, 10 * 65536);
+        options.scenario = SCENARIO_NONE;
+        plan_clear(&plan);
+        options.max_tokens = 640; /* what is longer is rejected, and needs nothing */
+        for (int no_compute = 0; no_compute < 2; no_compute++) {
+                uint64_t capacity[2];
+
+                options.no_compute = no_compute;
+                options.verify = false;
+                for (size_t longer = 0; longer < 2; longer++) {
+                        const struct trace part = { .requests = requests, .n = longer ? 10 : 6 };
+
+                        cr_assert_eq(plan_deal(&options, &part, 2.0, &plan), 0);
+                        plan.page_size = 65536;
+                        cr_assert_eq(plan_capacity(&plan, &options, 400 * 65536), 0);
+                        capacity[longer] = plan.capacity;
+                        plan_clear(&plan);
+                }
+                cr_assert_eq(capacity[0], capacity[1]);
+        }
+        options.max_tokens = 0;
+        options.no_compute = false;
+        cr_assert_eq(plan_deal(&options, &trace, 2.0, &plan), 0);
+        plan.page_size = 65536;
 
         plan.capacity = 20 * 65536;
         cr_assert_eq(plan_capacity_blocks(&plan, &options), 40);
