@@ -65,7 +65,7 @@ static const struct {
         { "max-seqs", "N", "sequences that a worker runs at a time (default 128)", OPTION_MAX_SEQS },
         { "max-tokens", "N",
           "a sequence's longest length; requests beyond are rejected\n"
-          "(default the longest of the trace)",
+          "(default the longest of the trace that can fit)",
           OPTION_MAX_TOKENS },
         { "capacity", "SIZE",
           "start a private kvpagerd with that much memory, even if $KVPAGER_SOCKET\n"

@@ -10,6 +10,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "number.h"
+
 #define SETTLE_TIMEOUT_USEC UINT64_C(30000000)
 
 /* After so many prompts in a row that got no memory though nothing else ran here, what idle rows keep goes back: in
@@ -59,6 +61,21 @@ static int pager_find_places(struct pager *pager)
                 };
         }
         return 0;
+}
+
+/* Addresses are reserved for all rows at their longest. */
+static int pager_complain_cache(struct pager *pager, int error)
+{
+        const struct pager_options *options = &pager->options;
+        const uint64_t token = geometry_token_bytes(&options->geometry);
+        char size[32];
+
+        if (error != -ENOMEM && error != -EOVERFLOW)
+                return pager_complain(pager, error, "kvp_cache_create");
+        return complain(&pager->complaint, error,
+                        "kvp_cache_create: %s: %u rows (--max-seqs) of %ju tokens (--max-tokens) of %s are too much",
+                        strerror(-error), options->max_seqs, (uintmax_t)options->max_tokens,
+                        size_format(token, size, sizeof(size)));
 }
 
 static int pager_make_cache(struct pager *pager)
@@ -135,7 +152,7 @@ int pager_open(const struct pager_options *options, struct pager *ret_pager)
                 return r;
         r = pager_make_cache(pager);
         if (r < 0)
-                return pager_complain(pager, r, "kvp_cache_create");
+                return pager_complain_cache(pager, r);
         r = pager_find_places(pager);
         return r < 0 ? r : pager_make_contents(pager);
 }

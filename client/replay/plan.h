@@ -42,7 +42,8 @@ int plan_capacity(struct plan *plan, const struct options *options, uint64_t ava
 void plan_limit(struct plan *plan, const struct options *options, uint64_t device, uint64_t *limits, bool shared);
 
 /* Marks the requests that can never fit: alone larger than the capacity or their tenant's limit in pages, or than the
- * capacity in 16-token blocks, or longer than the longest length. */
+ * capacity in 16-token blocks, or longer than the longest length; where the options do not say that, it is
+ * the longest of the others' from here on. */
 void plan_mark_impossible(struct plan *plan, const struct options *options);
 
 /* 16-token blocks in the capacity; UINT64_MAX where it is without limit. */

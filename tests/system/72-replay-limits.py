@@ -92,3 +92,14 @@ worker.quit()
 r = replay(*LOAD, "--no-compute")
 assert r["requests_completed"] > REQUESTS / 2 and r["requests_completed"] + r["requests_rejected"] == REQUESTS, r
 daemon.stop()
+
+# One request that can never fit is rejected, however long it is; an address space that is too small is named.
+del os.environ["KVPAGER_SOCKET"]
+with open("huge.jsonl", "w") as f:
+    f.write('{"timestamp": 0, "input_length": 10, "output_length": 1}\n'
+            '{"timestamp": 0, "input_length": 268435456, "output_length": 268435456}\n')
+r = replay("--trace", "huge.jsonl", "--verify", "--capacity", "64M", "--layout", "token-major-fused")
+assert (r["requests_completed"], r["requests_rejected"], r["max_tokens"]) == (1, 1, 11), r
+done = subprocess.run([BIN + "/kvpager-replay", "--trace", "huge.jsonl", "--capacity", "64M", "--max-tokens", "536870912"],
+                      capture_output=True, text=True, timeout=60)
+assert done.returncode == 1 and "128 rows (--max-seqs) of 536870912 tokens (--max-tokens)" in done.stderr, done.stderr

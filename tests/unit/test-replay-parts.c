@@ -349,6 +349,10 @@ Test(replay_parts, plan_deals_and_sizes)
         plan_mark_impossible(&plan, &options);
         for (uint32_t i = 0; i < 10; i++)
                 cr_assert_eq(plan.shares[i % 3][i / 3].impossible, 100 * (i + 1) + 5 > 640, "%u", i);
+        cr_assert_eq(plan.max_tokens, 605, "of what can fit");
+        plan.capacity = 65536;
+        plan_mark_impossible(&plan, &options);
+        cr_assert_eq(plan.max_tokens, 1, "nothing does");
         plan_clear(&plan);
 }
 
