@@ -163,6 +163,14 @@ static int engine_grow(struct engine *engine, bool *ret_preempted)
         return 1;
 }
 
+/* What is larger than all of the memory that the books know of never fits: pages and 16-token blocks differ in that. */
+static bool engine_can_never(const struct engine *engine, const struct request *request)
+{
+        const uint64_t tokens = (uint64_t)request->prompt_tokens + request->generated_tokens;
+
+        return request->impossible || engine->ops->footprint(engine->memory, tokens) > engine->ledger->capacity;
+}
+
 /* The request at the front of the queue as a sequence; false if none waits. Impossible ones are turned away here. */
 static bool engine_front(struct engine *engine, struct sequence *ret_sequence)
 {
@@ -170,7 +178,8 @@ static bool engine_front(struct engine *engine, struct sequence *ret_sequence)
                 *ret_sequence = engine->preempted[engine->n_preempted - 1];
                 return true;
         }
-        while (engine->n_admitted < engine->n_arrived && engine->requests[engine->n_admitted].impossible) {
+        while (engine->n_admitted < engine->n_arrived &&
+               engine_can_never(engine, &engine->requests[engine->n_admitted])) {
                 engine_end(engine, &engine->requests[engine->n_admitted++]);
                 engine->rejected++;
         }

@@ -217,7 +217,7 @@ uint64_t plan_capacity_blocks(const struct plan *plan, const struct options *opt
 
 void plan_mark_impossible(struct plan *plan, const struct options *options)
 {
-        uint64_t blocks = plan_capacity_blocks(plan, options), pages = plan->capacity / plan->page_size, longest = 1;
+        uint64_t pages = plan->capacity / plan->page_size, longest = 1;
 
         for (uint32_t i = 0; i < plan->n_workers; i++) {
                 uint64_t most = plan->limits ? plan->limits[i % options->tenants] / plan->page_size : pages;
@@ -226,7 +226,7 @@ void plan_mark_impossible(struct plan *plan, const struct options *options)
                         struct request *request = &plan->shares[i][k];
                         uint64_t tokens = request_tokens(request);
 
-                        request->impossible = tokens > plan->max_tokens || ledger_blocks(tokens) > blocks ||
+                        request->impossible = tokens > plan->max_tokens ||
                                               geometry_pages(&options->geometry, options->layout, plan->page_size,
                                                              tokens) > (most < pages ? most : pages);
                         if (!request->impossible && tokens > longest)

@@ -41,8 +41,8 @@ int plan_capacity(struct plan *plan, const struct options *options, uint64_t ava
  * become the plan's). `shared`: all workers are one tenant's, and it is limits[0] in all. */
 void plan_limit(struct plan *plan, const struct options *options, uint64_t device, uint64_t *limits, bool shared);
 
-/* Marks the requests that can never fit: alone larger than the capacity or their tenant's limit in pages, or than the
- * capacity in 16-token blocks, or longer than the longest length; where the options do not say that, it is
+/* Marks the requests that can never fit: alone larger than the capacity or their tenant's limit in pages, or longer
+ * than the longest length; where the options do not say that, it is
  * the longest of the others' from here on. */
 void plan_mark_impossible(struct plan *plan, const struct options *options);
 
