@@ -81,7 +81,7 @@ struct kvp_cache {
         uint32_t stamp;
         struct row *rows;
         struct extents *extents; /* [rows][classes] */
-        uint32_t *queue;         /* ring of rows for the mapper, each at most once */
+        uint32_t *queue;         /* ring of rows for the mapper, each at most once; one may want nothing any more */
         uint32_t queue_head, queue_length;
         uint32_t telling; /* threads that took rows from the queue to tell of, and have not sent that yet */
         uint32_t idle_first, idle_last; /* released rows that have pages, the least recently released one first */

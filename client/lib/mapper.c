@@ -150,6 +150,8 @@ static bool turn_add(struct kvp_cache *cache, struct turn *turn, uint32_t row)
         struct row *r = &cache->rows[row];
         const bool held = row_is_held(cache, row), wanted = r->flags & (ROW_AHEAD | ROW_DEMAND);
 
+        if (!(r->flags & ROW_WANTS_MAPPER))
+                return true; /* what it was queued for has been done or taken back */
         if (turn->told.n == WIRE_MAX_ROWS || turn->n_trims == SHRINK_ROWS)
                 return false;
         told_add(cache, &turn->told, row);

@@ -3,6 +3,8 @@
  * test-lib-seq.c -- rows taken, given back and shortened; which one a sequence gets; what the daemon is told of it.
  */
 #include <pthread.h>
+#include <stdatomic.h>
+#include <unistd.h>
 
 #include "lib-box.h"
 
@@ -234,6 +236,52 @@ Test(seq, trim_then_step_keeps_what_the_step_needs)
                 box_visit(&box, &box_fused, seq, 3999, 4000, true);
                 box_visit(&box, &box_fused, seq, 3999, 4000, false);
         }
+        box_close(&box);
+}
+
+enum { FENCE_FREE, FENCE_HOLDS, FENCE_HELD };
+
+static int holding_fence(struct kvp_cache *cache, void *userdata)
+{
+        _Atomic int *state = userdata;
+        int holds = FENCE_HOLDS;
+
+        (void)cache;
+        (void)atomic_compare_exchange_strong(state, &holds, FENCE_HELD);
+        while (atomic_load(state) == FENCE_HELD)
+                (void)usleep(100);
+        return 0;
+}
+
+/* The mapper finds a row in its queue that wants nothing any more, behind as many as it can trim at once. */
+Test(seq, a_queued_row_may_be_released_before_its_turn)
+{
+        static _Atomic int fence;
+        struct kvp_geometry geometry = box_fused;
+        struct kvp_seq_step step = { .tokens = 100 };
+        uint32_t seqs[65];
+        struct box box;
+
+        geometry.max_seqs = 66;
+        box_open(&box, NULL, &geometry);
+        cr_assert_eq(kvp_cache_set_fence(box.cache, holding_fence, &fence), 0);
+        for (uint32_t i = 0; i < 65; i++) {
+                seqs[i] = box_acquire(&box, 0);
+                cr_assert_eq(box_step(&box, seqs[i], 100, NULL), 0);
+        }
+        box_settle(&box);
+        atomic_store(&fence, FENCE_HOLDS);
+        cr_assert_eq(kvp_seq_trim(box.cache, seqs[64], 0), 0);
+        while (atomic_load(&fence) != FENCE_HELD)
+                (void)usleep(100);
+        for (uint32_t i = 0; i < 64; i++)
+                cr_assert_eq(kvp_seq_trim(box.cache, seqs[i], 0), 0);
+        step.seq = box_acquire(&box, 0);
+        cr_assert_eq(kvp_step(box.cache, &step, 1, 0), -ETIMEDOUT);
+        cr_assert_eq(kvp_seq_release(box.cache, step.seq), 0);
+        atomic_store(&fence, FENCE_FREE);
+        box_settle(&box);
+        cr_assert_eq(fake_pages(box.fake), 0);
         box_close(&box);
 }
 
