@@ -211,6 +211,7 @@ KVP_PUBLIC void kvp_disconnect(struct kvp_conn *conn)
         if (!conn || conn_check(conn) < 0)
                 return;
         mapper_stop(conn);
+        atomic_store(&conn->resumable, false); /* nobody would bring it up again */
         while (conn->caches)
                 kvp_cache_destroy(conn->caches);
         conn_free(conn);

@@ -7,6 +7,7 @@
 #include <stdatomic.h>
 #include <unistd.h>
 
+#include "conn.h"
 #include "lib-box.h"
 
 static const struct fake_options keeps = { .keeps = true };
@@ -132,6 +133,32 @@ Test(resume, is_gone_where_it_is_not_known)
         box_visit(&box, &box_fused, seq, 0, 100, true);
         kvp_cache_destroy(box.cache);
         kvp_disconnect(box.conn);
+        fake_stop(box.fake);
+}
+
+static enum fake_verdict hang_up_at_the_end(struct fake *fake, const struct wire_view *message, void *userdata)
+{
+        (void)fake;
+        (void)userdata;
+        return message->header.opcode == WIRE_CACHE_DESTROY ? FAKE_HANG_UP : FAKE_HANDLE;
+}
+
+/* Who disconnects has ended the mapper, and so would wait for each of its caches in vain. */
+Test(resume, is_not_waited_for_by_who_disconnects, .timeout = 60)
+{
+        struct kvp_cache *others[3];
+        uint32_t seq;
+
+        box_open(&box, &keeps, NULL);
+        for (unsigned i = 0; i < 3; i++)
+                cr_assert_eq(kvp_cache_create(box.conn, &box_fused, &others[i]), 0);
+        seq = box_acquire(&box, 100);
+        cr_assert_eq(box_step(&box, seq, 100, NULL), 0);
+        box_settle(&box);
+        box.conn->patience_usec = 3600 * SECOND;
+        fake_set_hook(box.fake, hang_up_at_the_end, NULL);
+        kvp_disconnect(box.conn);
+        cr_assert_null(fake_violation(box.fake));
         fake_stop(box.fake);
 }
 
