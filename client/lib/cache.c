@@ -27,22 +27,25 @@ int cache_fence(struct kvp_cache *cache)
         return cache->mem->fence ? cache->mem->fence(cache->mem_device) : 0;
 }
 
-/* Where not whatever is mapped goes with the reservation. */
-static void unmap_all(struct kvp_cache *cache)
+/* Where not whatever is mapped goes with the reservation. false: something stays mapped. */
+static bool unmap_all(struct kvp_cache *cache)
 {
-        for (uint32_t row = 0; row < cache->n_rows && cache->extents; row++)
-                for (uint32_t class = 0; class < cache->layout.n_classes; class ++)
-                        giveback_unmap(cache, row, class, 0);
+        bool all = true;
+
+        for (uint32_t row = 0; row < cache->n_rows && cache->mem->whole; row++)
+                for (uint32_t class = 0; class < cache->layout.n_classes; class ++) {
+                        (void)giveback_places(NULL, cache, row, class, 0);
+                        all &= cache_extents(cache, row, class)->n == 0;
+                }
+        return all;
 }
 
-/* Takes NULL and half-built ones. */
+/* Takes NULL and half-built ones. What was mapped is so no more, or goes with the reservation. */
 static void cache_free(struct kvp_cache *cache)
 {
         if (!cache)
                 return;
         fork_unregister(&cache->reservation);
-        if (cache->reservation.base && cache->mem->whole)
-                unmap_all(cache);
         if (cache->reservation.base)
                 cache->mem->release(cache->mem_device, cache->reservation.base, cache->reservation.size);
         if (cache->mem_device)
@@ -227,9 +230,9 @@ KVP_PUBLIC void kvp_cache_destroy(struct kvp_cache *cache)
         conn = cache->conn;
         cache_retire(cache);
         fixed = (struct wire_cache_destroy){ .cache = cache->id };
-        if (cache_fence(cache) < 0) {
-                /* Somebody still uses the memory, so it stays, with its addresses, until the process ends or
-                 * disconnects. */
+        if (cache_fence(cache) < 0 || !unmap_all(cache)) {
+                /* Somebody still uses the memory, or the driver does not let go of it, so it stays, with its addresses,
+                 * and the daemon's account of it. */
                 fork_unregister(&cache->reservation);
                 cache->reservation.base = NULL;
                 cache_free(cache);

@@ -48,8 +48,9 @@ enum row_flags {
         ROW_SCARCE = 1u << 8,  /* a request that included look-ahead failed: ask for what is needed alone */
         ROW_COOLING = 1u << 9, /* look-ahead was refused: ask again half-way to the end of what is mapped */
         ROW_IDLE = 1u << 10,   /* in the list of idle rows */
-        ROW_PROMPT = 1u << 12, /* its last advance was a prompt's: look-ahead comes while that computes */
         ROW_STALE = 1u << 11,  /* what is under way is older than the step that waits: its failure is not that step's */
+        ROW_PROMPT = 1u << 12, /* its last advance was a prompt's: look-ahead comes while that computes */
+        ROW_STUCK = 1u << 13,  /* places at its end are (extents.h): it cannot grow until they are unmapped after all */
 };
 #define ROW_WANTS_MAPPER (ROW_AHEAD | ROW_DEMAND | ROW_TRIM | ROW_TRIM_TAIL | ROW_TELL)
 

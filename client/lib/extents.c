@@ -31,6 +31,15 @@ uint32_t extents_end(const struct extents *list, uint32_t planes, uint32_t n)
         return last->first + (1u << last->order);
 }
 
+uint64_t extents_pages(const struct extents *list, uint32_t planes, uint32_t from)
+{
+        uint64_t pages = 0;
+
+        for (uint32_t i = from; i < list->n; i++)
+                pages += extent_place_pages(extents_at(list, planes, i));
+        return pages;
+}
+
 uint32_t extents_reaching(const struct extents *list, uint32_t planes, uint32_t pages)
 {
         uint32_t low = 0, high = list->n; /* places below `low` start below `pages`, from `high` on they do not */

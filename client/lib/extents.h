@@ -4,7 +4,8 @@
  *
  * The planes of a class grow alike, so an extent has a *place* (first page, order) that all of them share, and an id in
  * each plane. Places follow each other without a gap. While a grant is under way its last places lack extents in some
- * planes; they count only once all planes have theirs.
+ * planes; they count only once all planes have theirs. The same is so of places at the end that are *stuck*: to be
+ * given back, but the driver did not let go of all of them. They are the daemon's until it does.
  */
 #ifndef LIB_EXTENTS_H
 #define LIB_EXTENTS_H
@@ -19,9 +20,16 @@ struct extent_place {
         uint64_t ids[];   /* one a plane */
 };
 
+/* Of all its extents. */
+static inline uint64_t extent_place_pages(const struct extent_place *place)
+{
+        return (uint64_t)__builtin_popcountll(place->present) << place->order;
+}
+
 struct extents {
         uint32_t mapped; /* pages, in every plane */
         uint32_t n;      /* places */
+        uint32_t stuck;  /* of these, at the end */
         uint32_t keep;   /* while the row shrinks: places that stay */
         uint32_t capacity;
         void *places;
@@ -43,6 +51,9 @@ uint32_t extents_reaching(const struct extents *list, uint32_t planes, uint32_t 
 
 /* The page after the first `n` places. */
 uint32_t extents_end(const struct extents *list, uint32_t planes, uint32_t n);
+
+/* Pages of all extents of the places from index `from` on. */
+uint64_t extents_pages(const struct extents *list, uint32_t planes, uint32_t from);
 
 void extents_free(struct extents *list);
 

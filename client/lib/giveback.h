@@ -18,11 +18,9 @@ void giveback_init(struct giveback *giveback, struct kvp_conn *conn, enum wire_r
 void giveback_add(struct giveback *giveback, uint64_t id); /* sends where it is full */
 void giveback_send(struct giveback *giveback);             /* the rest */
 
-/* Unmaps the row's places from index `from` on, and returns nothing. */
-void giveback_unmap(struct kvp_cache *cache, uint32_t row, uint32_t class, uint32_t from);
-
-/* Unmaps the places from index `from` on, of which some planes may have no extent, in one call a plane, and adds them.
- * Returns the number of extents. The caller owns the row's lists. */
+/* Unmaps the row's places from index `from` on, of which some planes may have no extent, takes them off its list and
+ * adds them; to no `giveback` where that is NULL. Returns the number of extents. What the driver does not let go of
+ * stays in the list, stuck, and is not added. The caller owns the row's lists. */
 uint64_t giveback_places(struct giveback *giveback, struct kvp_cache *cache, uint32_t row, uint32_t class,
                          uint32_t from);
 

@@ -111,7 +111,7 @@ static void entry_end(struct kvp_conn *conn, struct request *request, uint32_t i
         struct row *r = &cache->rows[item->row];
         const uint32_t planes = cache->layout.classes[item->plane_class].planes;
         uint32_t complete = extents_complete(list, planes, entry->from), end;
-        uint64_t returned = 0, pages;
+        uint64_t returned = 0, pages, stuck = 0;
         bool wake = false;
 
         assert(!entry->done && request->n_left > 0);
@@ -122,7 +122,7 @@ static void entry_end(struct kvp_conn *conn, struct request *request, uint32_t i
         end = extents_end(list, planes, entry->from + complete);
         if (entry->from + complete < list->n) { /* else nothing came: the mapper may be reading the list, to resume */
                 returned = return_ragged(conn, cache, item, entry->from + complete);
-                list->n = entry->from + complete;
+                stuck = extents_pages(list, planes, entry->from + complete);
         }
         if (refused->n > 0)
                 giveback_send(refused);
@@ -133,8 +133,10 @@ static void entry_end(struct kvp_conn *conn, struct request *request, uint32_t i
         assert(end >= list->mapped && r->growing > 0);
         pages = (uint64_t)(end - list->mapped) * planes;
         list->mapped = end;
-        row_account(cache, item->row, pages, 0);
+        row_account(cache, item->row, pages + stuck, 0);
         r->growing--;
+        if (stuck > 0)
+                r->flags |= ROW_STUCK;
         row_answered(cache, item, entry->status < 0 ? sane_status(entry->status) : sane_status(status));
         if (r->growing == 0)
                 r->flags &= ~(uint32_t)ROW_STALE;

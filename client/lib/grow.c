@@ -64,7 +64,7 @@ bool grow_add(struct kvp_cache *cache, struct request *request, uint32_t row, ui
         struct row *r = &cache->rows[row];
         uint64_t target = tokens;
 
-        assert(r->growing == 0 && !(r->flags & ROW_SHRINKING));
+        assert(r->growing == 0 && !(r->flags & (ROW_SHRINKING | ROW_STUCK)));
         if (request->n_entries + layout->n_classes > WIRE_MAX_GROW)
                 return false;
         if (optional || !(scarce || r->flags & (ROW_SCARCE | ROW_PROMPT)))

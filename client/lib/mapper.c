@@ -159,6 +159,8 @@ static bool turn_add(struct kvp_cache *cache, struct turn *turn, uint32_t row)
                 return true; /* comes again when that has ended */
         if (r->flags & (ROW_TRIM | ROW_TRIM_TAIL)) {
                 turn->trims[turn->n_trims++] = row;
+        } else if (r->flags & ROW_STUCK) {
+                r->error = wanted ? -ENOMEM : r->error;
         } else if (wanted && held) {
                 if (!turn->request ||
                     !grow_add(cache, turn->request, row, cache->hot[row].tokens, !(r->flags & ROW_DEMAND)))

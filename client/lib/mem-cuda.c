@@ -5,7 +5,8 @@
  *
  * All calls are made in one context: the one that was current when the cache was made, or else the device's primary
  * context, which is what the runtime API and the frameworks on it use. They may come from any thread, so each pushes
- * the context and pops it again. The device is found by its UUID, for CUDA_VISIBLE_DEVICES renumbers.
+ * the context and pops it again. What takes memory away names addresses alone and needs no context, so where that is
+ * gone it is done without. The device is found by its UUID, for CUDA_VISIBLE_DEVICES renumbers.
  */
 #include <assert.h>
 #include <errno.h>
@@ -139,20 +140,23 @@ static int cuda_access(struct mem_device *d, void *address, size_t size)
         return r;
 }
 
-static void cuda_unmap(struct mem_device *d, void *address, size_t size)
+static int cuda_unmap(struct mem_device *d, void *address, size_t size)
 {
-        if (enter(d) < 0)
-                return; /* the context is gone, and with it the mapping */
-        (void)d->cuda->mem_unmap(pointer(address), size);
-        leave(d);
+        const bool inside = enter(d) == 0;
+        const int r = result_of(d->cuda->mem_unmap(pointer(address), size));
+
+        if (inside)
+                leave(d);
+        return r;
 }
 
 static void cuda_release(struct mem_device *d, void *base, size_t size)
 {
-        if (enter(d) < 0)
-                return;
+        const bool inside = enter(d) == 0;
+
         (void)d->cuda->mem_free(pointer(base), size);
-        leave(d);
+        if (inside)
+                leave(d);
 }
 
 static int cuda_fence(struct mem_device *d)

@@ -47,14 +47,15 @@ static int host_map(struct mem_device *device, void *address, size_t size, int f
                                                                                                         : 0;
 }
 
-static void host_unmap(struct mem_device *device, void *address, size_t size)
+/* Over vm.max_map_count nothing can be put in its place. The daemon truncates what is given back, so the memory comes
+ * free even so. */
+static int host_unmap(struct mem_device *device, void *address, size_t size)
 {
         (void)device;
-        if (mmap(address, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) !=
+        if (mmap(address, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) ==
             MAP_FAILED)
-                return;
-        /* Over vm.max_map_count. The daemon truncates what is given back, so the memory comes free even so. */
-        (void)mprotect(address, size, PROT_NONE);
+                (void)mprotect(address, size, PROT_NONE);
+        return 0;
 }
 
 static void host_release(struct mem_device *device, void *base, size_t size)

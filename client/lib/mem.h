@@ -31,8 +31,8 @@ struct mem_backend {
         /* Makes what was mapped there usable: adjacent extents, all of them whole. NULL: it is from the start. */
         int (*access)(struct mem_device *device, void *address, size_t size);
 
-        /* Takes away whatever is mapped there; the addresses stay reserved. */
-        void (*unmap)(struct mem_device *device, void *address, size_t size);
+        /* Takes away whatever is mapped there; the addresses stay reserved. A negative errno: it is still mapped. */
+        int (*unmap)(struct mem_device *device, void *address, size_t size);
 
         void (*release)(struct mem_device *device, void *base, size_t size);
 

@@ -19,7 +19,7 @@ static uint32_t idle_pick(const struct kvp_cache *cache)
 {
         uint32_t row = cache->idle_first;
 
-        while (row != ROW_NONE && shrink_is_busy(&cache->rows[row]))
+        while (row != ROW_NONE && (shrink_is_busy(&cache->rows[row]) || cache->rows[row].flags & ROW_STUCK))
                 row = cache->rows[row].idle_next;
         return row;
 }
@@ -60,16 +60,15 @@ static uint64_t take_idle(struct kvp_cache *cache, uint64_t until, uint64_t want
 {
         static const uint32_t nothing[WIRE_MAX_CLASSES];
         struct shrink batch = { .cache = cache };
-        uint64_t taken = 0;
         uint32_t row;
 
         (void)pthread_mutex_lock(&cache->lock);
-        while (taken < wanted && batch.n < SHRINK_ROWS && (row = idle_pick(cache)) != ROW_NONE &&
+        while (batch.pages < wanted && batch.n < SHRINK_ROWS && (row = idle_pick(cache)) != ROW_NONE &&
                cache->rows[row].released < until)
-                taken += shrink_pick(&batch, row, nothing, wanted - taken);
+                (void)shrink_pick(&batch, row, nothing, wanted - batch.pages);
         (void)pthread_mutex_unlock(&cache->lock);
         cache->spared = !shrink_carry_out(&batch);
-        return cache->spared ? 0 : taken;
+        return batch.pages;
 }
 
 static uint64_t revoke_idle(struct kvp_conn *conn, uint64_t wanted)
@@ -94,21 +93,21 @@ static uint64_t revoke_idle(struct kvp_conn *conn, uint64_t wanted)
 static uint64_t take_slack(struct kvp_cache *cache, uint32_t *row, uint64_t wanted)
 {
         struct shrink batch = { .cache = cache };
-        uint64_t taken = 0;
 
         (void)pthread_mutex_lock(&cache->lock);
-        for (; *row < cache->n_rows && taken < wanted && batch.n < SHRINK_ROWS; (*row)++) {
+        for (; *row < cache->n_rows && batch.pages < wanted && batch.n < SHRINK_ROWS; (*row)++) {
                 uint32_t floor[WIRE_MAX_CLASSES];
 
-                if (!row_is_held(cache, *row) || shrink_is_busy(&cache->rows[*row]))
+                if (!row_is_held(cache, *row) || shrink_is_busy(&cache->rows[*row]) ||
+                    cache->rows[*row].flags & ROW_STUCK)
                         continue;
                 cache->rows[*row].flags |= ROW_COOLING; /* or its look-ahead would be asked for again at once */
                 shrink_floors(cache, *row, cache->hot[*row].tokens, false, floor);
-                taken += shrink_pick(&batch, *row, floor, wanted - taken);
+                (void)shrink_pick(&batch, *row, floor, wanted - batch.pages);
         }
         (void)pthread_mutex_unlock(&cache->lock);
         cache->spared = !shrink_carry_out(&batch);
-        return cache->spared ? 0 : taken;
+        return batch.pages;
 }
 
 static uint64_t revoke_slack(struct kvp_conn *conn, uint64_t wanted)

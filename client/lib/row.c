@@ -41,7 +41,7 @@ void row_refresh(struct kvp_cache *cache, uint32_t row)
         const uint64_t ready = row_backed(cache, row);
 
         hot->ready = ready;
-        if (ready == cache->layout.max_tokens || r->growing > 0 || r->flags & (ROW_AHEAD | ROW_DEMAND))
+        if (ready == cache->layout.max_tokens || r->growing > 0 || r->flags & (ROW_AHEAD | ROW_DEMAND | ROW_STUCK))
                 hot->mark = ready; /* nothing more to ask for, or asked for already */
         else if (r->flags & ROW_COOLING)
                 hot->mark = hot->tokens < ready ? hot->tokens + (ready - hot->tokens + 1) / 2 : ready;

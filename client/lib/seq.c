@@ -13,21 +13,25 @@
 
 #define TRIM_PATIENCE_USEC UINT64_C(100000)
 
-/* With cache->lock held. The least mapped of the free rows that have enough, else the most mapped; ROW_NONE: none is
- * free. */
+/* With cache->lock held. The least mapped of the free rows that have enough, else the most mapped; one that cannot grow
+ * where there is no other; ROW_NONE: none is free. */
 static uint32_t best_fit(const struct kvp_cache *cache, uint64_t expected_tokens)
 {
         uint32_t best = ROW_NONE;
         uint64_t best_ready = 0;
+        bool best_stuck = false;
 
         for (uint32_t row = 0; row < cache->n_rows; row++) {
                 const uint64_t ready = cache->hot[row].ready;
+                const bool stuck = cache->rows[row].flags & ROW_STUCK;
                 bool better;
 
                 if (row_is_held(cache, row))
                         continue;
                 if (best == ROW_NONE)
                         better = true;
+                else if (UNLIKELY(stuck != best_stuck))
+                        better = best_stuck;
                 else if (ready >= expected_tokens)
                         better = best_ready < expected_tokens || ready < best_ready;
                 else
@@ -35,6 +39,7 @@ static uint32_t best_fit(const struct kvp_cache *cache, uint64_t expected_tokens
                 if (better) {
                         best = row;
                         best_ready = ready;
+                        best_stuck = stuck;
                 }
         }
         return best;
@@ -78,7 +83,8 @@ KVP_PUBLIC int kvp_seq_acquire(struct kvp_cache *cache, uint64_t expected_tokens
         r = &cache->rows[row];
         if ((r->pages > 0 || r->growing > 0) && !(r->flags & ROW_TOLD_HELD))
                 wake |= row_queue(cache, row, ROW_TELL);
-        if (r->pages > 0 && atomic_load_explicit(&cache->conn->short_of_memory, memory_order_relaxed)) {
+        if (r->pages > 0 &&
+            (r->flags & ROW_STUCK || atomic_load_explicit(&cache->conn->short_of_memory, memory_order_relaxed))) {
                 r->trim_tokens = expected_tokens;
                 wake |= row_queue(cache, row, ROW_TRIM | ROW_TRIM_TAIL);
                 trim = true;

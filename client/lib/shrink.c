@@ -5,7 +5,8 @@
  * Three phases, a batch of rows at a time. The first picks extents and, under the lock, takes them out of what counts
  * as backed, so that no step relies on them any more; then the fence is asked, which so covers everything that was
  * released or trimmed before; then they are unmapped and returned. If the fence refuses, they are put back. Meanwhile
- * the rows are ROW_SHRINKING.
+ * the rows are ROW_SHRINKING. What the driver does not let go of stays the daemon's, and its row ROW_STUCK: it is tried
+ * again when the row is next trimmed or changes hands.
  *
  * A held row keeps what the length needs that it was stepped to last, the overread included.
  */
@@ -56,11 +57,12 @@ uint64_t shrink_pick(struct shrink *batch, uint32_t row, const uint32_t *floor, 
                 struct extents *list = cache_extents(cache, row, c);
 
                 list->keep--;
-                taken += (uint64_t)planes << extents_at(list, planes, list->keep)->order;
+                taken += extent_place_pages(extents_at(list, planes, list->keep));
                 list->mapped = extents_end(list, planes, list->keep);
         }
         if (taken > 0) {
                 batch->rows[batch->n++] = row;
+                batch->pages += taken;
                 cache->rows[row].flags |= ROW_SHRINKING;
                 row_account(cache, row, 0, taken);
                 row_refresh(cache, row);
@@ -75,7 +77,7 @@ void shrink_floors(const struct kvp_cache *cache, uint32_t row, uint64_t tokens,
                 const struct extents *list = cache_extents(cache, row, c);
                 const uint32_t need = layout_pages(&cache->layout, class, tokens);
 
-                ret[c] = extents_reaching(list, class->planes, need);
+                ret[c] = (uint32_t)min_u64(extents_reaching(list, class->planes, need), list->n - list->stuck);
                 while (tail && ret[c] > 0 && extents_end(list, class->planes, ret[c]) > need + (uint64_t)need * 3 / 100)
                         ret[c]--;
         }
@@ -83,8 +85,8 @@ void shrink_floors(const struct kvp_cache *cache, uint32_t row, uint64_t tokens,
 
 /* ---- carrying out: without locks ---- */
 
-/* Ends ROW_SHRINKING; `gone`: what was picked is unmapped, else it is put back. */
-static void batch_end(struct shrink *batch, bool gone, uint64_t returned)
+/* Ends ROW_SHRINKING. What is still in the lists is put back, but for what is stuck. */
+static void batch_end(struct shrink *batch, uint64_t returned)
 {
         struct kvp_cache *cache = batch->cache;
 
@@ -92,19 +94,19 @@ static void batch_end(struct shrink *batch, bool gone, uint64_t returned)
         for (uint32_t i = 0; i < batch->n; i++) {
                 const uint32_t row = batch->rows[i];
                 uint64_t pages = 0;
+                bool stuck = false;
 
                 for (uint32_t c = 0; c < cache->layout.n_classes; c++) {
                         const uint32_t planes = cache->layout.classes[c].planes;
                         struct extents *list = cache_extents(cache, row, c);
 
-                        if (gone) {
-                                list->n = list->keep;
-                                continue;
-                        }
-                        pages += (uint64_t)(extents_end(list, planes, list->n) - list->mapped) * planes;
-                        list->mapped = extents_end(list, planes, list->n);
+                        pages += extents_pages(list, planes, list->keep);
+                        list->mapped = extents_end(list, planes, list->n - list->stuck);
+                        stuck |= list->stuck > 0;
                 }
-                cache->rows[row].flags &= ~(uint32_t)ROW_SHRINKING;
+                cache->rows[row].flags &= ~(uint32_t)(ROW_SHRINKING | ROW_STUCK);
+                cache->rows[row].flags |= stuck ? (uint32_t)ROW_STUCK : 0u;
+                batch->pages -= pages;
                 row_account(cache, row, pages, 0);
                 row_refresh(cache, row);
         }
@@ -122,7 +124,7 @@ bool shrink_carry_out(struct shrink *batch)
         if (batch->n == 0)
                 return true;
         if (cache_fence(cache) < 0) {
-                batch_end(batch, false, 0);
+                batch_end(batch, 0);
                 return false;
         }
         giveback_init(&giveback, cache->conn, WIRE_RETURN_GIVEN);
@@ -131,7 +133,7 @@ bool shrink_carry_out(struct shrink *batch)
                         returned += giveback_places(&giveback, cache, batch->rows[i], c,
                                                     cache_extents(cache, batch->rows[i], c)->keep);
         giveback_send(&giveback);
-        batch_end(batch, true, returned);
+        batch_end(batch, returned);
         return true;
 }
 

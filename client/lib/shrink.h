@@ -11,6 +11,7 @@
 
 struct shrink {
         struct kvp_cache *cache;
+        uint64_t pages; /* picked; once that was carried out: given */
         uint32_t n;
         uint32_t rows[SHRINK_ROWS];
 };

@@ -50,6 +50,10 @@ static bool may_ask(struct row *row, bool late, struct asked *asked)
                 asked->shrinking |= (row->flags & ROW_SHRINKING) != 0;
                 return false;
         }
+        if (row->flags & ROW_STUCK) {
+                row->error = -ENOMEM;
+                return false;
+        }
         if (late)
                 return row->error == 0;
         if (row->error == -EAGAIN) {

@@ -65,6 +65,76 @@ del os.environ["KVP_STANDIN_FAULT"]
 daemon.check()
 daemon.stop()
 
+
+
+def mapped(pid):
+    """Bytes of the stand-in's memory that a process has mapped."""
+    with open("/proc/%d/maps" % pid) as f:
+        ends = [[int(x, 16) for x in line.split()[0].split("-")] for line in f if "kvpager-standin" in line]
+    return sum(end - start for start, end in ends)
+
+
+# What the driver does not let go of stays the daemon's, and is given back once it does.
+daemon = Daemon(CONFIG)
+for layout, fault in ((2, "cuMemUnmap:1:999"), (1, "cuMemUnmap:2:2"), (0, "cuMemUnmap:4:700")):
+    os.environ["KVP_STANDIN_FAULT"] = fault
+    worker = daemon.worker()
+    worker.ok("create", 4, 65536, layout, 4, 2, 64, 16)
+    seq, other = worker.acquire(TOKENS), worker.acquire(TOKENS)
+    for row in (seq, other):
+        worker.grow(row, TOKENS)
+        worker.ok("fill", row, 7, 0, TOKENS)
+    worker.ok("settle")
+    worker.ok("trim", seq, 0)
+    worker.ok("settle")
+    stuck = daemon.tenant()["current_bytes"]
+    assert stuck == mapped(worker.pid) == worker.stats()["live_bytes"], (fault, stuck, mapped(worker.pid), worker.stats())
+    worker.ok("trim", other, 0)
+    worker.ok("settle")
+    assert 0 < daemon.tenant()["current_bytes"] == mapped(worker.pid) < stuck, fault
+    rc, rows = worker.step((seq, TOKENS))
+    assert rc == "ENOMEM", "a row grew over what is still mapped: " + rc
+    worker.grow(other, TOKENS)
+    worker.ok("check", other, 0, 0, TOKENS)
+    # The row's next holder can use it. While it is stuck, others are taken first.
+    worker.ok("release", seq)
+    assert worker.acquire(TOKENS) not in (seq, other)
+    worker.acquire(TOKENS)
+    assert worker.acquire(TOKENS) == seq
+    worker.ok("settle")
+    worker.grow(seq, TOKENS)
+    worker.ok("check", seq, 0, 0, TOKENS)
+    worker.ok("destroy")
+    assert mapped(worker.pid) == 0, fault
+    until(daemon.empty, "everything came back after %s" % fault)
+    worker.quit()
+
+# Where it never does, revokes go on to other rows, and the cache stays with the process.
+os.environ["KVP_STANDIN_FAULT"] = "cuMemUnmap:0:700"
+worker = daemon.worker()
+worker.ok("create", 4, 65536, 2, 4, 2, 64, 16)
+held = [worker.acquire(20000) for _ in range(2)]
+for row in held:
+    worker.grow(row, 20000)
+for row in held:
+    worker.ok("release", row)
+worker.ok("settle")
+before = daemon.tenant()["current_bytes"]
+del os.environ["KVP_STANDIN_FAULT"]
+hungry = daemon.worker()
+hungry.ok("create", 4, 65536, 2, 4, 2, 64, 16)
+seq = hungry.acquire(50000)
+assert hungry.step((seq, 50000), timeout=1000000)[0] in ("ENOMEM", "ETIMEDOUT")
+assert daemon.tenant()["current_bytes"] >= before == mapped(worker.pid)
+worker.ok("destroy")
+assert daemon.tenant()["current_bytes"] >= before == mapped(worker.pid)
+worker.quit()
+hungry.grow(seq, 50000)
+hungry.quit()
+until(daemon.empty, "everything came back with the process")
+daemon.check()
+daemon.stop()
+
 # Each of the daemon's, while it starts: it says so and ends, or it goes on.
 for symbol in sorted(set(at_start) - set(DAEMONS)):
     os.environ["KVP_STANDIN_FAULT"] = symbol + ":1:999"
