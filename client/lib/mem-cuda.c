@@ -159,15 +159,16 @@ static void cuda_release(struct mem_device *d, void *base, size_t size)
                 leave(d);
 }
 
+/* Where the context is gone, or has failed for good, nothing computes with the memory any more. */
 static int cuda_fence(struct mem_device *d)
 {
-        int r = enter(d);
+        CUresult r = d->cuda->ctx_push_current(d->context);
 
-        if (r < 0)
-                return r;
-        r = result_of(d->cuda->ctx_synchronize());
-        leave(d);
-        return r;
+        if (r == CUDA_SUCCESS) {
+                r = d->cuda->ctx_synchronize();
+                leave(d);
+        }
+        return cuda_ended(r) ? 0 : result_of(r);
 }
 
 const struct mem_backend mem_cuda = {

@@ -13,6 +13,7 @@
 #ifndef KVP_PROTO_CUDA_H
 #define KVP_PROTO_CUDA_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -40,14 +41,26 @@ enum {
         CUDA_ERROR_INVALID_IMAGE = 200,
         CUDA_ERROR_INVALID_CONTEXT = 201,
         CUDA_ERROR_NO_BINARY_FOR_GPU = 209,
+        CUDA_ERROR_ECC_UNCORRECTABLE = 214,
+        CUDA_ERROR_NVLINK_UNCORRECTABLE = 220,
+        CUDA_ERROR_CONTAINED = 226,
         CUDA_ERROR_OPERATING_SYSTEM = 304,
         CUDA_ERROR_INVALID_HANDLE = 400,
         CUDA_ERROR_NOT_FOUND = 500,
         CUDA_ERROR_NOT_READY = 600,
         CUDA_ERROR_ILLEGAL_ADDRESS = 700,
+        CUDA_ERROR_LAUNCH_TIMEOUT = 702,
         CUDA_ERROR_CONTEXT_IS_DESTROYED = 709,
+        CUDA_ERROR_ASSERT = 710,
+        CUDA_ERROR_HARDWARE_STACK_ERROR = 714,
+        CUDA_ERROR_ILLEGAL_INSTRUCTION = 715,
+        CUDA_ERROR_MISALIGNED_ADDRESS = 716,
+        CUDA_ERROR_INVALID_ADDRESS_SPACE = 717,
+        CUDA_ERROR_INVALID_PC = 718,
+        CUDA_ERROR_LAUNCH_FAILED = 719,
         CUDA_ERROR_NOT_PERMITTED = 800,
         CUDA_ERROR_NOT_SUPPORTED = 801,
+        CUDA_ERROR_MPS_CLIENT_TERMINATED = 810,
         CUDA_ERROR_UNKNOWN = 999,
 };
 
@@ -150,6 +163,10 @@ int cuda_device_find(const struct cuda *cuda, const char *uuid, CUdevice *ret_de
 
 /* The errno that stands for a result: 0, -ENOMEM, -EINVAL, -ENODEV (the device is lost), -EIO (all else). */
 int cuda_errno(CUresult result);
+
+/* Whether a context that gives it is gone, or computes nothing any more: what <cuda.h> says leaves no way on but a new
+ * process. */
+bool cuda_ended(CUresult result);
 
 /* "CUDA_ERROR_OUT_OF_MEMORY" or the like. */
 const char *cuda_error_name(const struct cuda *cuda, CUresult result);

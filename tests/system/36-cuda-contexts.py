@@ -61,6 +61,13 @@ def span(cache, row):
     return t.data + row * t.stride[0] * 2, TOKENS * t.stride[1] * 2
 
 
+def mapped():
+    """Bytes of GPUs' memory that this process has mapped."""
+    with open("/proc/self/maps") as f:
+        ends = [[int(x, 16) for x in line.split()[0].split("-")] for line in f if "kvpager-standin" in line]
+    return sum(end - start for start, end in ends)
+
+
 def live(cache, byte, times=2):
     for _ in range(times):
         row = cache.acquire(TOKENS)
@@ -175,7 +182,12 @@ try:
     raise AssertionError("memory was mapped in a context that is gone")
 except Error as e:
     assert e.errno in (errno.ENOMEM, errno.ENODEV, errno.ETIMEDOUT), e
+caches, had = len(daemon.ctl("caches")["caches"]), mapped()
+lost.trim(row, 0)
+lost.settle()
+assert mapped() == daemon.tenant()["current_bytes"] < had, "what a lost context had came back"
 lost.destroy()
+assert len(daemon.ctl("caches")["caches"]) == caches - 1, "nothing stands in the way of its end"
 live(third, 9)
 
 # A child has neither the connection nor the driver.
@@ -198,6 +210,15 @@ launch(cache, row)
 cache.trim(row, 0)
 cache.settle()
 assert cu.cuCtxSynchronize() == 700, "a kernel wrote to memory that was unmapped, and nothing was said"
+
+# From then on nothing computes in that context, nor ever will: what others of its caches had comes back.
+row = other.acquire(TOKENS)
+other.step({row: TOKENS})
+other.settle()
+had = mapped()
+other.trim(row, 0)
+other.settle()
+assert mapped() == daemon.tenant()["current_bytes"] < had, "what a failed context had came back"
 
 daemon.check()
 conn.close()
