@@ -114,6 +114,10 @@ static bool recover_same_devices(struct daemon *d, char *why, size_t size)
                         log_notice("[device %s] keeps its capacity of %" PRIu64
                                    " MiB until the daemon and the holder are stopped",
                                    now->name, before[i].capacity >> 20);
+                if (before[i].virgin_pages != now->virgin_pages)
+                        log_notice("[device %s] keeps virgin-pages = %" PRIu64
+                                   " until the daemon and the holder are stopped",
+                                   now->name, before[i].virgin_pages);
         }
         return true;
 }
@@ -273,6 +277,7 @@ static int recover_new_state(struct daemon *d, const struct core_params *params)
                 (void)snprintf(devices[i].uuid, sizeof(devices[i].uuid), "%s", device->info.uuid);
                 devices[i].page_size = device->info.page_size;
                 devices[i].capacity = device->info.capacity;
+                devices[i].virgin_pages = device->virgin_pages;
         }
         r = state_new(params, devices, d->store.n_devices, daemon_now_usec(), &recover->state);
         if (r < 0) {

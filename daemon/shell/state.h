@@ -27,7 +27,7 @@
 
 struct state_device {
         char name[STATE_NAME_MAX], backend[16], uuid[48];
-        uint64_t page_size, capacity;
+        uint64_t page_size, capacity, virgin_pages;
 };
 
 /* A connected process, as it was identified when it connected. */

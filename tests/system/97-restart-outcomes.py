@@ -277,10 +277,11 @@ def what_stays():
     with open(daemon.config) as f:
         text = f.read()
     with open(daemon.config, "w") as f:
-        f.write(text.replace("capacity = 16M", "capacity = 64M").replace("[tenant a]", "[tenant a]\nmemory.min = 24M")
+        f.write(text.replace("capacity = 16M", "capacity = 64M\nvirgin-pages = 3").replace("[tenant a]", "[tenant a]\nmemory.min = 24M")
                 .replace("[tenant b]", "[tenant b]\nmemory.min = 8M")+ "[daemon]\nmax-workers = 77\n")
     daemon.start()
     assert "keeps its capacity of 16 MiB" in daemon.text() and "each memory.min is lowered to 50 %" in daemon.text(), daemon.text()
+    assert "keeps virgin-pages = " in daemon.text(), daemon.text()
     assert "and not 77, until the daemon and the holder are stopped" in daemon.text(), daemon.text()
     assert {t["name"]: t["min_bytes"] >> 20 for t in daemon.ctl("tenants")["tenants"]} == {"a": 12, "b": 4}
     go_on(daemon, workers)
