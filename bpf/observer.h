@@ -13,6 +13,7 @@
 #include <jansson.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 #include <systemd/sd-event.h>
 
 #include "link.h"
@@ -20,9 +21,10 @@
 
 #define _cleanup_(function) __attribute__((__cleanup__(function)))
 
-#define PROBE_WHY   200u
-#define EXITS_KEPT  1024u /* of the last that were told of */
-#define WORKERS_MAX 65536u
+#define PROBE_WHY      200u
+#define EXITS_KEPT     1024u /* of the last that were told of */
+#define WORKERS_MAX    65536u
+#define SCAN_FILES_MAX 256u
 
 /* A place in the kernel or in a program that is watched, or was meant to be. */
 struct probe {
@@ -62,6 +64,24 @@ struct daemon {
         char path[CTL_SOCKET_MAX + 1];
 };
 
+struct scan_file {
+        dev_t device;
+        ino_t inode;
+};
+
+struct scan {
+        struct scan_file files[SCAN_FILES_MAX]; /* that are attached to */
+        uint32_t n_files;
+        struct seen *seen; /* processes */
+        uint32_t n_seen;
+        bool denied, full; /* it was said that maps cannot be read, that there are too many files */
+};
+
+struct serve {
+        sd_event_source *listening; /* NULL: nobody can ask */
+        char path[108];
+};
+
 struct observer {
         sd_event *event;
         bool reports; /* to kvpagerd; else it is only asked */
@@ -78,6 +98,8 @@ struct observer {
         struct cudamem *cudamem;
         struct pager *pager;
         struct machine *machine;
+        struct scan scan;
+        struct serve serve;
         struct place *places; /* of cgroups */
         uint32_t n_places;
         uint64_t records, lost_told;

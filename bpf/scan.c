@@ -23,28 +23,14 @@
 
 #include "observer.h"
 
-#define FILES_MAX     256u
 #define SEEN_MAX      65536u
 #define FIRST_USEC    UINT64_C(250000)
 #define PATIENCE_USEC UINT64_C(32000000)
-
-struct file {
-        dev_t device;
-        ino_t inode;
-};
 
 struct seen {
         uint32_t pid;
         uint64_t next_usec, wait_usec;
 };
-
-static struct {
-        struct file files[FILES_MAX];
-        uint32_t n_files;
-        struct seen *seen;
-        uint32_t n_seen;
-        bool denied, full; /* it was said that maps cannot be read, that there are too many files */
-} scan;
 
 static const struct {
         const char *prefix;
@@ -56,20 +42,20 @@ static const struct {
 };
 
 /* False: it is attached to already, or there are too many. */
-static bool file_is_new(dev_t device, ino_t inode)
+static bool file_is_new(struct scan *scan, dev_t device, ino_t inode)
 {
-        for (uint32_t i = 0; i < scan.n_files; i++)
-                if (scan.files[i].device == device && scan.files[i].inode == inode)
+        for (uint32_t i = 0; i < scan->n_files; i++)
+                if (scan->files[i].device == device && scan->files[i].inode == inode)
                         return false;
-        if (scan.n_files == FILES_MAX) {
-                if (!scan.full)
+        if (scan->n_files == SCAN_FILES_MAX) {
+                if (!scan->full)
                         observer_say(LOG_NOTICE,
                                      "there are more than %u files to be attached to: what comes is left alone",
-                                     FILES_MAX);
-                scan.full = true;
+                                     SCAN_FILES_MAX);
+                scan->full = true;
                 return false;
         }
-        scan.files[scan.n_files++] = (struct file){ .device = device, .inode = inode };
+        scan->files[scan->n_files++] = (struct scan_file){ .device = device, .inode = inode };
         return true;
 }
 
@@ -90,7 +76,7 @@ static void not_reached(struct observer *o, uint32_t pid, const char *path, int 
 
 /* The numbers of a file as maps have them, which on an overlay are not those that stat() tells: it is mapped, and
  * looked for. */
-static bool file_as_mapped(const char *path, struct file *ret)
+static bool file_as_mapped(const char *path, struct scan_file *ret)
 {
         unsigned major_number, minor_number;
         unsigned long from;
@@ -113,7 +99,7 @@ static bool file_as_mapped(const char *path, struct file *ret)
                                 4 &&
                         from == (uintptr_t)here;
                 if (found)
-                        *ret = (struct file){ .device = makedev(major_number, minor_number), .inode = inode };
+                        *ret = (struct scan_file){ .device = makedev(major_number, minor_number), .inode = inode };
         }
         if (maps)
                 (void)fclose(maps);
@@ -124,11 +110,11 @@ static bool file_as_mapped(const char *path, struct file *ret)
 /* A mapping of a process: attaches to the file, by a path of ours or through the process. */
 static void found(struct observer *o, uint32_t pid, dev_t device, ino_t inode, const char *path, size_t which)
 {
-        struct file ours = { 0 };
+        struct scan_file ours = { 0 };
         char through[4200];
         struct stat st;
 
-        if (!file_is_new(device, inode))
+        if (!file_is_new(&o->scan, device, inode))
                 return;
         if (file_as_mapped(path, &ours) && ours.device == device && ours.inode == inode) {
                 wanted[which].attach(o, path, path);
@@ -167,18 +153,19 @@ static void look_at_line(struct observer *o, uint32_t pid, char *line)
 
 static void look_at(struct observer *o, uint32_t pid)
 {
+        struct scan *scan = &o->scan;
         char path[32], line[4400];
         FILE *file;
 
         (void)snprintf(path, sizeof(path), "/proc/%u/maps", pid);
         file = fopen(path, "re");
         if (!file) {
-                if (errno == EACCES && !scan.denied)
+                if (errno == EACCES && !scan->denied)
                         observer_say(
                                 LOG_NOTICE,
                                 "what process %u has mapped cannot be read, so a library that it alone has is not seen: %s",
                                 pid, strerror(errno));
-                scan.denied |= errno == EACCES;
+                scan->denied |= errno == EACCES;
                 return;
         }
         while (fgets(line, sizeof(line), file))
@@ -189,6 +176,7 @@ static void look_at(struct observer *o, uint32_t pid)
 /* /proc lists its processes in the order of their numbers, as `seen` has them. */
 void scan_tick(struct observer *o)
 {
+        struct scan *scan = &o->scan;
         struct seen *now = calloc(SEEN_MAX, sizeof(*now));
         DIR *proc = now ? opendir("/proc") : NULL;
         const uint64_t usec = ctl_now_usec();
@@ -200,9 +188,10 @@ void scan_tick(struct observer *o)
 
                 if (pid == 0)
                         continue;
-                while (old < scan.n_seen && scan.seen[old].pid < pid)
+                while (old < scan->n_seen && scan->seen[old].pid < pid)
                         old++;
-                now[n] = old < scan.n_seen && scan.seen[old].pid == pid ? scan.seen[old] : (struct seen){ .pid = pid };
+                now[n] = old < scan->n_seen && scan->seen[old].pid == pid ? scan->seen[old]
+                                                                          : (struct seen){ .pid = pid };
                 if (now[n].next_usec <= usec) {
                         look_at(o, pid);
                         now[n].wait_usec = now[n].wait_usec == 0              ? FIRST_USEC
@@ -214,18 +203,18 @@ void scan_tick(struct observer *o)
         }
         if (proc)
                 (void)closedir(proc);
-        free(scan.seen);
-        scan.seen = now;
-        scan.n_seen = n;
+        free(scan->seen);
+        scan->seen = now;
+        scan->n_seen = n;
 }
 
 static void look_in(struct observer *o, const char *folder)
 {
-        struct file file = { 0 };
+        struct scan_file file = { 0 };
         char path[4200];
 
         (void)snprintf(path, sizeof(path), "%s/libcuda.so.1", folder);
-        if (file_as_mapped(path, &file) && file_is_new(file.device, file.inode))
+        if (file_as_mapped(path, &file) && file_is_new(&o->scan, file.device, file.inode))
                 cudamem_attach(o, path, path);
 }
 
@@ -237,9 +226,9 @@ void scan_open(struct observer *o)
         void *self = dlopen(NULL, RTLD_NOW);
 
         if (o->libcuda) {
-                struct file file = { 0 };
+                struct scan_file file = { 0 };
 
-                if (file_as_mapped(o->libcuda, &file) && file_is_new(file.device, file.inode))
+                if (file_as_mapped(o->libcuda, &file) && file_is_new(&o->scan, file.device, file.inode))
                         cudamem_attach(o, o->libcuda, o->libcuda);
                 else
                         observer_say(LOG_WARNING, "%s: %s", o->libcuda, strerror(errno));
@@ -257,7 +246,6 @@ void scan_open(struct observer *o)
 
 void scan_close(struct observer *o)
 {
-        (void)o;
-        free(scan.seen);
-        memset(&scan, 0, sizeof(scan));
+        free(o->scan.seen);
+        o->scan = (struct scan){ 0 };
 }

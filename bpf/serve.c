@@ -22,9 +22,6 @@
 #define SERVE_DEFAULT      "/run/kvpager-observe/observe.sock"
 #define SERVE_PATIENCE_SEC 5
 
-static sd_event_source *listening;
-static char bound[108];
-
 const char *serve_path(void)
 {
         const char *path = getenv("KVPAGER_OBSERVE_SOCKET");
@@ -76,22 +73,21 @@ int serve_open(struct observer *o)
         if (bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0 || listen(fd, 16) < 0)
                 r = -errno;
         if (r == 0)
-                r = sd_event_add_io(o->event, &listening, fd, EPOLLIN, on_connection, o);
+                r = sd_event_add_io(o->event, &o->serve.listening, fd, EPOLLIN, on_connection, o);
         if (r < 0) {
                 (void)close(fd);
                 return r;
         }
-        (void)sd_event_source_set_io_fd_own(listening, 1);
-        memcpy(bound, address.sun_path, sizeof(bound));
+        (void)sd_event_source_set_io_fd_own(o->serve.listening, 1);
+        memcpy(o->serve.path, address.sun_path, sizeof(o->serve.path));
         return 0;
 }
 
 void serve_close(struct observer *o)
 {
-        (void)o;
-        if (listening)
-                (void)unlink(bound);
-        listening = sd_event_source_disable_unref(listening);
+        if (o->serve.listening)
+                (void)unlink(o->serve.path);
+        o->serve.listening = sd_event_source_disable_unref(o->serve.listening);
 }
 
 json_t *serve_ask(void)
