@@ -46,7 +46,7 @@ static int config_write(const struct private_daemon_options *options, int *ret_f
         file = fdopen(dup(fd), "w");
         if (!file)
                 return -errno;
-        (void)fprintf(file, "[daemon]\nholder = no\n\n[device gpu0]\nbackend = host\ncapacity = %ju\npage-size = %ju\n",
+        (void)fprintf(file, "[daemon]\nholder = no\n\n[device host]\nbackend = host\ncapacity = %ju\npage-size = %ju\n",
                       (uintmax_t)options->capacity, (uintmax_t)options->page_size);
         for (uint32_t i = 0; i < options->n_tenants; i++) {
                 const struct private_daemon_tenant *tenant = &options->tenants[i];
