@@ -68,6 +68,9 @@ assert json.loads(seen.stdout)["answer"] == "no", seen.stdout
 seen = subprocess.run([TESTS + "/gpu-probe", "fresh_memory_is_scrubbed"], capture_output=True, text=True, timeout=60,
                       env=dict(os.environ, KVP_STANDIN_PLANT="stale:4", KVP_STANDIN_MEMORY=str(256 * MIB)))
 assert json.loads(seen.stdout)["answer"] == "no", seen.stdout
+short = subprocess.run([TESTS + "/gpu-probe", "fresh_memory_is_scrubbed"], capture_output=True, text=True, timeout=60,
+                       env=dict(os.environ, KVP_STANDIN_FAULT="cuMemCreate:2:2", KVP_STANDIN_MEMORY=str(256 * MIB)))
+assert json.loads(short.stdout)["answer"] == "unknown", short.stdout
 # A driver that refuses what one question is about can still run kernels, and all that needs those.
 os.environ["KVP_STANDIN_READ"] = "0"
 refused = subprocess.run([TESTS + "/gpu-probe", "--small", "read_only_faults_on_write"], capture_output=True, text=True, timeout=60)
