@@ -320,7 +320,7 @@ $(TESTS)/test-bpf-function: $(OBJ)/bpf/function.o | $(CLIENT_SO)
 $(FAULTS_T): $(FAULTS_O)
 	@mkdir -p $(@D)
 	$(call quiet,LD)$(CC) -shared -Wl,-z,defs -Wl,-z,now $(filter --coverage,$(SANITIZE)) $(LDFLAGS) -o $@ $(filter %.o,$^)
-$(TESTS)/standin/libcuda.so.1: $(addprefix $(OBJ)/tests/standin/,async.o compute.o reference.o attention.o)
+$(TESTS)/standin/libcuda.so.1: $(addprefix $(OBJ)/tests/standin/,async.o capture.o compute.o reference.o attention.o)
 $(STANDIN_T): $(TESTS)/standin/lib%.so.1: $(OBJ)/tests/standin/lib%.o $(OBJ)/tests/standin/standin.o
 	@mkdir -p $(@D)
 	$(call quiet,LD)$(CC) -shared -Wl,-z,defs -Wl,-soname,$(@F) $(LDFLAGS) -o $@ $(filter %.o,$^) -lm -pthread

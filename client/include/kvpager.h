@@ -159,7 +159,9 @@ int kvp_set_pressure_handler(struct kvp_conn *conn, kvp_pressure_fn *handler, vo
  * calling thread's context is of another GPU, or it has none; -ENODEV; -ENOTCONN. */
 int kvp_cache_create(struct kvp_conn *conn, const struct kvp_geometry *geometry, struct kvp_cache **ret_cache);
 
-/* NULL takes the fence away: then the context of a cache on a GPU is synchronised. */
+/* NULL takes the fence away: then the context of a cache on a GPU is synchronised. An engine that captures graphs sets
+ * one of its own that waits for its events: while a stream of that context is captured the driver may refuse to
+ * synchronise, and memory stays mapped until it is asked for again. */
 int kvp_cache_set_fence(struct kvp_cache *cache, kvp_fence_fn *fence, void *userdata);
 
 /* Unmaps, returns the memory and frees the cache. NULL is fine. No other call on it may be under way. */

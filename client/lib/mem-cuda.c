@@ -38,16 +38,32 @@ static int result_of(CUresult result)
         return r == -EIO ? -ENOMEM : r;
 }
 
-static int enter(const struct mem_device *d)
+/* While a thread is in the context. Others may capture graphs meanwhile, and by default the driver then prohibits all
+ * threads what may be unsafe in a graph, and spoils the capture of whoever is not to blame: none of our calls is part
+ * of any graph, so the thread is none of those. */
+struct visit {
+        CUresult entered;
+        int mode; /* of the thread before; -1: it has it still */
+};
+
+static struct visit enter(const struct mem_device *d)
 {
-        return result_of(d->cuda->ctx_push_current(d->context));
+        struct visit visit = { .mode = CU_STREAM_CAPTURE_MODE_RELAXED };
+
+        if (d->cuda->exchange_capture_mode(&visit.mode) != CUDA_SUCCESS)
+                visit.mode = -1;
+        visit.entered = d->cuda->ctx_push_current(d->context);
+        return visit;
 }
 
-static void leave(const struct mem_device *d)
+static void leave(const struct mem_device *d, struct visit visit)
 {
         CUcontext popped;
 
-        (void)d->cuda->ctx_pop_current(&popped);
+        if (visit.entered == CUDA_SUCCESS)
+                (void)d->cuda->ctx_pop_current(&popped);
+        if (visit.mode >= 0)
+                (void)d->cuda->exchange_capture_mode(&visit.mode);
 }
 
 /* The caller's context, if it is of the device. */
@@ -97,13 +113,13 @@ static int cuda_open(const char *uuid, struct mem_device **ret)
 
 static int cuda_reserve(struct mem_device *d, size_t size, size_t align, void **ret_base)
 {
+        const struct visit visit = enter(d);
+        int r = result_of(visit.entered);
         CUdeviceptr base;
-        int r = enter(d);
 
-        if (r < 0)
-                return r;
-        r = result_of(d->cuda->mem_reserve(&base, size, align, 0, 0));
-        leave(d);
+        if (r == 0)
+                r = result_of(d->cuda->mem_reserve(&base, size, align, 0, 0));
+        leave(d, visit);
         if (r == 0)
                 *ret_base = (void *)(uintptr_t)base;
         return r;
@@ -113,61 +129,61 @@ static int cuda_reserve(struct mem_device *d, size_t size, size_t align, void **
  * it is refused. */
 static int cuda_map(struct mem_device *d, void *address, size_t size, int fd)
 {
+        const struct visit visit = enter(d);
         CUmemGenericAllocationHandle handle;
-        int r = enter(d);
+        int r = visit.entered == CUDA_SUCCESS ? 0 : -ENOMEM;
 
-        if (r < 0)
-                return -ENOMEM;
-        r = result_of(d->cuda->mem_import(&handle, (void *)(intptr_t)fd, CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR));
+        if (r == 0)
+                r = result_of(
+                        d->cuda->mem_import(&handle, (void *)(intptr_t)fd, CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR));
         if (r == 0) {
                 PROBE1(import_done, size);
                 r = result_of(d->cuda->mem_map(pointer(address), size, 0, handle, 0));
                 (void)d->cuda->mem_release(handle);
         }
-        leave(d);
+        leave(d, visit);
         return r == -ENODEV ? -ENOMEM : r;
 }
 
 static int cuda_access(struct mem_device *d, void *address, size_t size)
 {
         const CUmemAccessDesc desc = { { CU_MEM_LOCATION_TYPE_DEVICE, d->device }, CU_MEM_ACCESS_FLAGS_PROT_READWRITE };
-        int r = enter(d);
+        const struct visit visit = enter(d);
+        int r = result_of(visit.entered);
 
-        if (r < 0)
-                return r;
-        r = result_of(d->cuda->mem_set_access(pointer(address), size, &desc, 1));
-        leave(d);
+        if (r == 0)
+                r = result_of(d->cuda->mem_set_access(pointer(address), size, &desc, 1));
+        leave(d, visit);
         return r;
 }
 
 static int cuda_unmap(struct mem_device *d, void *address, size_t size)
 {
-        const bool inside = enter(d) == 0;
+        const struct visit visit = enter(d);
         const int r = result_of(d->cuda->mem_unmap(pointer(address), size));
 
-        if (inside)
-                leave(d);
+        leave(d, visit);
         return r;
 }
 
 static void cuda_release(struct mem_device *d, void *base, size_t size)
 {
-        const bool inside = enter(d) == 0;
+        const struct visit visit = enter(d);
 
         (void)d->cuda->mem_free(pointer(base), size);
-        if (inside)
-                leave(d);
+        leave(d, visit);
 }
 
-/* Where the context is gone, or has failed for good, nothing computes with the memory any more. */
+/* Where the context is gone, or has failed for good, nothing computes with the memory any more. While a stream of it is
+ * captured the driver may refuse to wait: then something may compute. */
 static int cuda_fence(struct mem_device *d)
 {
-        CUresult r = d->cuda->ctx_push_current(d->context);
+        const struct visit visit = enter(d);
+        const CUresult r = visit.entered == CUDA_SUCCESS ? d->cuda->ctx_synchronize() : visit.entered;
 
-        if (r == CUDA_SUCCESS) {
-                r = d->cuda->ctx_synchronize();
-                leave(d);
-        }
+        leave(d, visit);
+        if (r >= CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED && r <= CUDA_ERROR_STREAM_CAPTURE_WRONG_THREAD)
+                return -EBUSY;
         return cuda_ended(r) ? 0 : result_of(r);
 }
 

@@ -61,6 +61,9 @@ enum {
         CUDA_ERROR_NOT_PERMITTED = 800,
         CUDA_ERROR_NOT_SUPPORTED = 801,
         CUDA_ERROR_MPS_CLIENT_TERMINATED = 810,
+        CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED = 900,
+        CUDA_ERROR_STREAM_CAPTURE_INVALIDATED = 901,
+        CUDA_ERROR_STREAM_CAPTURE_WRONG_THREAD = 908,
         CUDA_ERROR_UNKNOWN = 999,
 };
 
@@ -68,6 +71,7 @@ enum { CU_MEM_ALLOCATION_TYPE_PINNED = 1 };
 enum { CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR = 1 };
 enum { CU_MEM_LOCATION_TYPE_DEVICE = 1, CU_MEM_LOCATION_TYPE_HOST_NUMA = 3 };
 enum { CU_STREAM_NON_BLOCKING = 1 };
+enum { CU_STREAM_CAPTURE_MODE_GLOBAL = 0, CU_STREAM_CAPTURE_MODE_THREAD_LOCAL = 1, CU_STREAM_CAPTURE_MODE_RELAXED = 2 };
 enum { CU_MEM_ACCESS_FLAGS_PROT_NONE = 0, CU_MEM_ACCESS_FLAGS_PROT_READ = 1, CU_MEM_ACCESS_FLAGS_PROT_READWRITE = 3 };
 enum { CU_MEM_ALLOC_GRANULARITY_MINIMUM = 0 };
 enum {
@@ -113,6 +117,7 @@ _Static_assert(sizeof(CUmemAccessDesc) == 12, "as in cuda.h");
         X(ctx_push_current, cuCtxPushCurrent_v2, (CUcontext context))                                                         \
         X(ctx_pop_current, cuCtxPopCurrent_v2, (CUcontext *ret))                                                              \
         X(ctx_synchronize, cuCtxSynchronize, (void))                                                                          \
+        X(exchange_capture_mode, cuThreadExchangeStreamCaptureMode, (int *mode))                                              \
         X(primary_ctx_retain, cuDevicePrimaryCtxRetain, (CUcontext *ret, CUdevice device))                                    \
         X(primary_ctx_release, cuDevicePrimaryCtxRelease_v2, (CUdevice device))                                               \
         X(mem_get_info, cuMemGetInfo_v2, (size_t *ret_free, size_t *ret_total))                                               \

@@ -83,6 +83,11 @@ CUresult standin_enter(enum function function)
         return CUDA_SUCCESS;
 }
 
+CUcontext standin_current_context(void)
+{
+        return n_contexts > 0 ? contexts[n_contexts - 1] : NULL;
+}
+
 int standin_current_device(void)
 {
         return n_contexts > 0 ? (int)((uintptr_t)contexts[n_contexts - 1] & 0xff) - 1 : -1;
@@ -345,12 +350,6 @@ CUresult cuCtxPopCurrent_v2(CUcontext *ret)
         return CUDA_SUCCESS;
 }
 
-CUresult cuCtxSynchronize(void)
-{
-        ENTER(ctx_synchronize);
-        return n_contexts > 0 ? standin_finish() : CUDA_ERROR_INVALID_CONTEXT;
-}
-
 CUresult cuDevicePrimaryCtxRetain(CUcontext *ret, CUdevice device)
 {
         ENTER(primary_ctx_retain);
@@ -501,7 +500,7 @@ CUresult cuMemImportFromShareableHandle(CUmemGenericAllocationHandle *ret, void 
         CUresult r;
         int fd;
 
-        ENTER(mem_import);
+        ENTER_UNSAFE(mem_import);
         if (type != CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR)
                 return CUDA_ERROR_INVALID_VALUE;
         (void)snprintf(path, sizeof(path), "/proc/self/fd/%d", theirs);
@@ -524,7 +523,7 @@ CUresult cuMemAddressReserve(CUdeviceptr *ret, size_t size, size_t alignment, CU
         uint64_t base, start;
         void *p;
 
-        ENTER(mem_reserve);
+        ENTER_UNSAFE(mem_reserve);
         r = calloc(1, sizeof(*r));
         if (!r)
                 abort();
@@ -556,7 +555,7 @@ CUresult cuMemAddressFree(CUdeviceptr address, size_t size)
 {
         CUresult result = CUDA_ERROR_INVALID_VALUE;
 
-        ENTER(mem_free);
+        ENTER_UNSAFE(mem_free);
         (void)pthread_mutex_lock(&lock);
         for (struct reservation **at = &reservations; *at; at = &(*at)->next) {
                 struct reservation *r = *at;
@@ -579,7 +578,7 @@ CUresult cuMemMap(CUdeviceptr address, size_t size, size_t offset, CUmemGenericA
         CUresult result = CUDA_ERROR_INVALID_VALUE;
         const struct handle *h;
 
-        ENTER(mem_map);
+        ENTER_UNSAFE(mem_map);
         (void)pthread_mutex_lock(&lock);
         h = handle_find(handle);
         if (h && offset == 0 && flags == 0 && size == h->size && address % GRANULARITY == 0 &&
@@ -613,7 +612,7 @@ CUresult cuMemUnmap(CUdeviceptr address, size_t size)
 {
         CUresult result = CUDA_ERROR_INVALID_VALUE;
 
-        ENTER(mem_unmap);
+        ENTER_UNSAFE(mem_unmap);
         (void)pthread_mutex_lock(&lock);
         for (struct mapping **at = &mappings; *at; at = &(*at)->next) {
                 struct mapping *m = *at;
@@ -637,7 +636,7 @@ CUresult cuMemSetAccess(CUdeviceptr address, size_t size, const CUmemAccessDesc 
 {
         CUresult result = CUDA_ERROR_INVALID_VALUE;
 
-        ENTER(mem_set_access);
+        ENTER_UNSAFE(mem_set_access);
         (void)pthread_mutex_lock(&lock);
         if (desc->flags == CU_MEM_ACCESS_FLAGS_PROT_READ && !standin_setting("KVP_STANDIN_READ", 1))
                 count = 0;

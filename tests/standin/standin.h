@@ -62,6 +62,16 @@ static inline void standin_moved(enum function function, uint64_t bytes)
 CUresult standin_allocate(CUdeviceptr *ret, size_t size);
 CUresult standin_free(CUdeviceptr address, uint64_t *ret_size);
 
+/* A call that is unsafe in a graph, while one is captured: the capture is spoilt, and the call fails. */
+CUresult standin_unsafe(void);
+#define ENTER_UNSAFE(function)                                                                                         \
+        do {                                                                                                           \
+                ENTER(function);                                                                                       \
+                if (standin_unsafe() != CUDA_SUCCESS)                                                                  \
+                        return CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;                                                  \
+        } while (0)
+
+CUcontext standin_current_context(void);          /* of the calling thread; NULL: it has none */
 int standin_current_device(void);                 /* of the calling thread's context; -1: it has none */
 int standin_real_device(int device);              /* numbers may differ from process to process */
 bool standin_has_room(int device, uint64_t size); /* and takes it; any thread */

@@ -171,6 +171,31 @@ cache.settle()
 cache.release(row)
 assert cu.cuCtxSynchronize() == 0, "memory was unmapped under a kernel"
 
+# While a stream is captured into a graph, in the mode that prohibits most, caches of its context and of others go on: the capture is
+# not spoilt, and what would need the context to wait stays mapped until after it.
+stream, graph = ctypes.c_void_p(), ctypes.c_void_p()
+call("cuStreamCreate", ctypes.byref(stream), 1)
+call("cuStreamBeginCapture_v2", stream, 0)
+live(other, 5)
+row = cache.acquire(TOKENS)
+cache.step({row: TOKENS})
+cache.settle()
+had = mapped()
+cache.trim(row, 0)
+cache.settle()
+assert mapped() == had, "memory was unmapped that the graph may use"
+assert cu.cuStreamEndCapture(stream, ctypes.byref(graph)) == 0, "a capture was spoilt"
+cache.trim(row, 0)
+cache.settle()
+assert mapped() < had
+cache.release(row)
+# Whose thread is not exempt spoils it: the check above can fail.
+call("cuStreamBeginCapture_v2", stream, 0)
+spoils = threading.Thread(target=lambda: (cu.cuCtxPushCurrent_v2(mine), cu.cuCtxSynchronize()))
+spoils.start()
+spoils.join(60)
+assert cu.cuStreamEndCapture(stream, ctypes.byref(graph)) == 901
+
 # A context that goes takes its cache along, and nothing else.
 doomed = context(0)
 lost = cache_on(conn)
