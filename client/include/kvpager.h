@@ -13,7 +13,8 @@
  * fork() every call of the child returns -ECHILD, and the mappings are not inherited. Nothing here raises a signal or
  * exits: a daemon that is restarted is waited for, within timeouts, where a kvpager-holder keeps its memory; where it
  * is gone, calls that need it return -ENOTCONN, and what is mapped stays readable and writable. A daemon that lives and
- * has lost this worker (its log says why) takes the memory back: then a touch of it is SIGBUS.
+ * has lost this worker (its log says why) takes the memory back: on "host" a touch of it is SIGBUS then; what is mapped
+ * of a GPU nobody can take, and it stays until the process unmaps it or ends.
  */
 #ifndef KVPAGER_H
 #define KVPAGER_H
@@ -127,7 +128,8 @@ struct kvp_cache_stats {
 
 /* Asked on the mapper thread (or in kvp_cache_destroy) before anything of `cache` is unmapped: returns 0 once no kernel
  * uses rows that were released or tokens that were trimmed, or a negative errno to leave the memory mapped (where the
- * cache is being destroyed: until the process ends or disconnects). Neither destroys caches nor disconnects. */
+ * cache is being destroyed: on a GPU until the process ends, on "host" until it ends or disconnects; a touch is SIGBUS
+ * from then on). Neither destroys caches nor disconnects. */
 typedef int kvp_fence_fn(struct kvp_cache *cache, void *userdata);
 
 /* Memory is wanted back: `bytes` beyond what idle rows and look-ahead gave, within `deadline_usec` of now. Runs on the
@@ -156,7 +158,8 @@ int kvp_set_pressure_handler(struct kvp_conn *conn, kvp_pressure_fn *handler, vo
 
 /* Reserves virtual memory; no page is used yet. -EINVAL: a geometry that makes no sense; -EOVERFLOW: one whose size is
  * not a number of 64 bits; -ENOMEM: more than the address space has, or over a bound of the daemon's; -EXDEV: the
- * calling thread's context is of another GPU, or it has none; -ENODEV; -ENOTCONN. */
+ * calling thread's context is of another GPU (where it has none, the device's primary context is taken); -ENODEV: no
+ * such device, or a GPU that this process cannot use; -ENOTCONN. */
 int kvp_cache_create(struct kvp_conn *conn, const struct kvp_geometry *geometry, struct kvp_cache **ret_cache);
 
 /* NULL takes the fence away: then the context of a cache on a GPU is synchronised. An engine that captures graphs sets
@@ -164,7 +167,8 @@ int kvp_cache_create(struct kvp_conn *conn, const struct kvp_geometry *geometry,
  * synchronise, and memory stays mapped until it is asked for again. */
 int kvp_cache_set_fence(struct kvp_cache *cache, kvp_fence_fn *fence, void *userdata);
 
-/* Unmaps, returns the memory and frees the cache. NULL is fine. No other call on it may be under way. */
+/* Unmaps, returns the memory and frees the cache; what the fence or the driver does not let go of stays mapped, and is
+ * charged until the process disconnects. NULL is fine. No other call on it may be under way. */
 void kvp_cache_destroy(struct kvp_cache *cache);
 
 /* -ENOENT: no such group, layer or part. */
