@@ -80,7 +80,7 @@ struct kvp_layer_group {
 
 struct kvp_geometry {
         size_t size;
-        uint32_t device; /* index, from 0 */
+        uint32_t device; /* index among the daemon's, from 0 */
         uint32_t layout; /* enum kvp_layout */
         uint32_t max_seqs;
         uint32_t n_groups;
@@ -93,7 +93,8 @@ struct kvp_geometry {
 struct kvp_tensor {
         void *data;
         uint32_t n_dims; /* 4 */
-        uint32_t device;
+        uint32_t device; /* DLPack's device_id: the GPU's number in this process, which may differ from the daemon's; 0
+                            on "host" */
         uint64_t shape[4];
         uint64_t stride[4]; /* elements */
         uint32_t element_bits;

@@ -263,7 +263,10 @@ KVP_PUBLIC int kvp_cache_tensor(const struct kvp_cache *cache, uint32_t group, u
 
         if (r < 0)
                 return r;
-        return layout_tensor(&cache->layout, cache->reservation.base, group, layer, part, ret_tensor);
+        r = layout_tensor(&cache->layout, cache->reservation.base, group, layer, part, ret_tensor);
+        if (r == 0 && cache->mem->number)
+                ret_tensor->device = cache->mem->number(cache->mem_device);
+        return r;
 }
 
 KVP_PUBLIC int kvp_cache_stats(const struct kvp_cache *cache, struct kvp_cache_stats *ret_stats)

@@ -202,7 +202,6 @@ int layout_tensor(const struct layout *layout, void *base, uint32_t group, uint3
         *ret = (struct kvp_tensor){
                 .data = (char *)base + g->offset[part] + layer * g->layer_step[part] + within_token,
                 .n_dims = 4,
-                .device = layout->device,
                 .shape = { layout->rows, layout->max_tokens, g->shape.kv_heads, dim },
                 .stride = { g->row_bytes[part] / bits * 8, g->token_bytes[part] * 8 / bits, dim, 1 },
                 .element_bits = bits,

@@ -48,7 +48,7 @@ struct layout {
  * or more plane classes than the protocol has. `page_size` is a power of two. */
 int layout_init(struct layout *ret, const struct kvp_geometry *geometry, uint64_t page_size);
 
-/* -ENOENT: no such group, layer or part. */
+/* All but the tensor's device. -ENOENT: no such group, layer or part. */
 int layout_tensor(const struct layout *layout, void *base, uint32_t group, uint32_t layer, enum kvp_part part,
                   struct kvp_tensor *ret);
 

@@ -111,6 +111,11 @@ static int cuda_open(const char *uuid, struct mem_device **ret)
         return 0;
 }
 
+static uint32_t cuda_number(const struct mem_device *d)
+{
+        return (uint32_t)d->device;
+}
+
 static int cuda_reserve(struct mem_device *d, size_t size, size_t align, void **ret_base)
 {
         const struct visit visit = enter(d);
@@ -192,6 +197,7 @@ const struct mem_backend mem_cuda = {
         .whole = true,
         .open = cuda_open,
         .close = cuda_close,
+        .number = cuda_number,
         .reserve = cuda_reserve,
         .map = cuda_map,
         .access = cuda_access,

@@ -20,6 +20,9 @@ struct mem_backend {
         int (*open)(const char *uuid, struct mem_device **ret_device);
         void (*close)(struct mem_device *device);
 
+        /* The device's number in this process, as DLPack has it. NULL: 0. */
+        uint32_t (*number)(const struct mem_device *device);
+
         /* `size` bytes of address space at a multiple of `align`, nothing behind it. -ENOMEM. */
         int (*reserve)(struct mem_device *device, size_t size, size_t align, void **ret_base);
 

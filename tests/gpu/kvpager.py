@@ -125,9 +125,9 @@ class Cache:
         checked(self.lib.cache_tensor(self.handle, 0, layer, part, byref(tensor)))
         return tensor
 
-    def tensor(self, layer, part, cuda_device=0):
+    def tensor(self, layer, part):
         """For torch.from_dlpack(). The cache must outlive what comes of it."""
-        return DLPack(self.where(layer, part), self.kind, cuda_device)
+        return DLPack(self.where(layer, part), self.kind)
 
     def destroy(self):
         self.lib.cache_destroy(self.handle)
@@ -163,11 +163,11 @@ def forget(_):
 class DLPack:
     kept = []  # what torch points to lives as long as the program
 
-    def __init__(self, tensor, kind, cuda_device):
+    def __init__(self, tensor, kind):
         shape = (c_int64 * 4)(*tensor.shape)
         strides = (c_int64 * 4)(*tensor.stride)
-        self.device = (CUDA, cuda_device)
-        self.managed = DLManagedTensor(DLTensor(tensor.data, CUDA, cuda_device, 4, CODES[kind], tensor.element_bits, 1, shape, strides,
+        self.device = (CUDA, tensor.device)
+        self.managed = DLManagedTensor(DLTensor(tensor.data, CUDA, tensor.device, 4, CODES[kind], tensor.element_bits, 1, shape, strides,
                                                 0), None, forget)
         self.kept.append((self.managed, shape, strides))
 

@@ -92,6 +92,17 @@ live(cache, 1)
 assert current() is None
 cache.destroy()
 
+# Whatever the daemon calls a device, a tensor is on the one that has that number here.
+for first in (0, 1):
+    os.environ["KVP_STANDIN_FIRST"] = str(first)
+    for device in (0, 1):
+        cache = cache_on(conn, device)
+        assert cache.where(0, K).device == device ^ first, (device, first)
+        assert cache.tensor(0, V).__dlpack_device__() == (2, device ^ first)
+        live(cache, 6)
+        cache.destroy()
+del os.environ["KVP_STANDIN_FIRST"]
+
 # One of the caller's: it stays current, and on top.
 mine = context(0)
 cache = cache_on(conn)

@@ -381,6 +381,6 @@ Test(layout, tensors_that_are_not_there)
         cr_assert_eq(layout_tensor(&layout, NULL, 0, 0, (enum kvp_part)2, &t), -ENOENT);
         cr_assert_eq(t.n_dims, 77);
         cr_assert_eq(layout_tensor(&layout, NULL, 0, 1, KVP_V, &t), 0);
-        cr_assert(t.n_dims == 4 && t.device == 3 && t.element_bits == 8);
+        cr_assert(t.n_dims == 4 && t.device == 0 && t.element_bits == 8);
         cr_assert(t.shape[0] == 5 && t.shape[1] == 9 && t.shape[2] == 1 && t.shape[3] == 8);
 }
