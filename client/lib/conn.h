@@ -39,6 +39,9 @@
 #define CONN_GRACE_USEC   UINT64_C(20000) /* for the daemon's own "timed out" to arrive */
 /* A daemon that answers no call, or reads nothing, for so long counts as gone. */
 #define CONN_PATIENCE_USEC UINT64_C(10000000)
+/* For so long a daemon that ended is looked for, while each call waits no longer than it would otherwise. The daemon's
+ * own absent-timeout begins when it is back. */
+#define CONN_ABSENCE_USEC UINT64_C(60000000)
 
 enum request_state {
         REQUEST_FREE,

@@ -12,6 +12,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -23,6 +24,7 @@
 
 #define PAUSE_MIN_NSEC  1000000 /* between attempts */
 #define PAUSE_MAX_NSEC  32000000
+#define QUIT_USEC       UINT64_C(50000) /* how long who disconnects may wait for an attempt */
 #define RESUME_REQUEST  1u
 #define RESUMED_REQUEST 2u
 
@@ -159,18 +161,36 @@ static int tell_all(struct attempt *attempt)
 
 /* ---- the connection ---- */
 
-static int await_ok(struct attempt *attempt)
+/* It is not given up for another before the deadline: a daemon that reads this one later would find that we have gone.
+ */
+static int await_answer(const struct attempt *attempt)
 {
+        struct pollfd readable = { .fd = attempt->socket, .events = POLLIN };
+
         for (;;) {
                 const uint64_t left = subtract_saturated(attempt->deadline, time_now_usec());
-                struct wire_view view;
-                unsigned n_fds;
-                bool cut;
-                int fd = -1, size;
+                const struct timespec pause = timespec_of(min_u64(left, QUIT_USEC));
 
                 if (left == 0 || atomic_load(&attempt->conn->quit))
                         return -ETIMEDOUT;
-                size = conn_receive(attempt->socket, 0, attempt->packet, sizeof(attempt->packet), &fd, 1, &n_fds, &cut);
+                if (ppoll(&readable, 1, &pause, NULL) > 0)
+                        return 0;
+        }
+}
+
+static int await_ok(struct attempt *attempt)
+{
+        for (;;) {
+                struct wire_view view;
+                unsigned n_fds;
+                bool cut;
+                int fd = -1, size, r;
+
+                r = await_answer(attempt);
+                if (r < 0)
+                        return r;
+                size = conn_receive(attempt->socket, MSG_DONTWAIT, attempt->packet, sizeof(attempt->packet), &fd, 1,
+                                    &n_fds, &cut);
                 if (size < 0)
                         return size == -ENOTCONN ? -EPIPE : -EPROTO;
                 if (size == 0)
@@ -221,16 +241,15 @@ static int attempt_once(struct attempt *attempt)
                                             .features = WIRE_FEATURES,
                                             .token_low = conn->token[0],
                                             .token_high = conn->token[1] };
-        const struct timeval patience = { .tv_sec = 1 };
         struct wire_welcome welcome;
         int r;
 
         r = conn_open(conn, &attempt->socket);
-        if (r == 0 && setsockopt(attempt->socket, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience)) < 0)
-                r = -ENOMEM;
         if (r == 0)
                 r = attempt_send(attempt, WIRE_RESUME, RESUME_REQUEST, &resume, NULL, 0);
         if (r == 0 || r == -EPIPE) /* why it hung up may still be there to be read */
+                r = await_answer(attempt);
+        if (r == 0)
                 r = conn_welcome(attempt->socket, attempt->packet, attempt->deadline, &welcome, &attempt->events);
         if (r == 0)
                 r = tell_all(attempt);
@@ -277,7 +296,7 @@ static void quiesce(struct kvp_conn *conn)
 
 void conn_resume(struct kvp_conn *conn)
 {
-        const uint64_t deadline = deadline_in(conn->patience_usec);
+        const uint64_t deadline = deadline_in(CONN_ABSENCE_USEC);
         long pause = PAUSE_MIN_NSEC;
         int r = -EPIPE;
 

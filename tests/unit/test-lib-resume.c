@@ -162,6 +162,32 @@ Test(resume, is_not_waited_for_by_who_disconnects, .timeout = 60)
         fake_stop(box.fake);
 }
 
+/* A daemon may be away for longer than a call waits for it. */
+Test(resume, is_tried_for_longer_than_a_call_waits, .timeout = 40)
+{
+        struct kvp_cache *cache;
+        uint32_t seq;
+
+        box_open(&box, &keeps, NULL);
+        seq = box_acquire(&box, 100);
+        cr_assert_eq(box_step(&box, seq, 100, NULL), 0);
+        box_settle(&box);
+        box.conn->patience_usec = 20000;
+        fake_pause(box.fake, true);
+        fake_hang_up(box.fake);
+        for (unsigned i = 0; i < 10; i++)
+                cr_assert_eq(kvp_cache_create(box.conn, &box_fused, &cache), -ENOTCONN);
+        box.conn->patience_usec = 10 * SECOND;
+        fake_pause(box.fake, false);
+        cr_assert_eq(box_step(&box, seq, 4000, NULL), 0);
+        cr_assert_eq(fake_resumed(box.fake), 1);
+        fake_pause(box.fake, true); /* nor does who disconnects wait for it */
+        fake_hang_up(box.fake);
+        kvp_disconnect(box.conn);
+        cr_assert_null(fake_violation(box.fake));
+        fake_stop(box.fake);
+}
+
 /* ---- many threads ---- */
 
 static _Atomic bool done;
