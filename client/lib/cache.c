@@ -325,7 +325,7 @@ static int settle_here(struct kvp_conn *conn, uint64_t deadline)
                 (void)pthread_mutex_lock(&conn->mutex);
                 ended = conn->ended;
                 requests = conn->n_requests > 0;
-                r = conn_is_dead(conn) ? -ENOTCONN : !requests && mapper_is_idle(conn) ? 1 : 0;
+                r = conn_is_down(conn) ? -ENOTCONN : !requests && mapper_is_idle(conn) ? 1 : 0;
                 if (r == 0 && time_now_usec() >= deadline)
                         r = -ETIMEDOUT;
                 if (r == 0 && !requests)

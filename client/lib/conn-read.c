@@ -262,7 +262,7 @@ bool conn_drain(struct kvp_conn *conn)
         int r = 1;
 
         (void)pthread_mutex_lock(&conn->mutex);
-        while (r > 0 && conn->waiters == 0 && !conn->reading && !conn_is_dead(conn)) {
+        while (r > 0 && conn->waiters == 0 && !conn->reading && !conn_is_down(conn)) {
                 conn_read_begin(conn);
                 r = read_packet(conn, MSG_DONTWAIT);
                 any |= r > 0;

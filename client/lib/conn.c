@@ -222,7 +222,7 @@ int conn_send(struct kvp_conn *conn, enum wire_opcode opcode, struct request *re
                 int r;
 
                 (void)pthread_mutex_lock(&conn->sending);
-                if (conn_is_dead(conn)) {
+                if (conn_is_down(conn)) {
                         (void)pthread_mutex_unlock(&conn->sending);
                         return -ENOTCONN;
                 }
@@ -262,7 +262,7 @@ void conn_sleep(struct kvp_conn *conn, uint64_t deadline)
 static void read_as_reader(struct kvp_conn *conn, uint64_t usec)
 {
         conn_read_begin(conn);
-        if (conn_is_dead(conn))
+        if (conn_is_down(conn))
                 grow_fail_all(conn);
         else
                 (void)conn_read(conn, usec);
@@ -277,14 +277,14 @@ int conn_wait(struct kvp_conn *conn, conn_done_fn *done, void *arg, uint64_t dea
         (void)pthread_mutex_lock(&conn->mutex);
         conn->waiters++;
         while (!done(conn, arg)) {
-                const bool dead = conn_is_dead(conn);
-                const uint64_t left = dead ? 0 : subtract_saturated(deadline, time_now_usec());
+                const bool down = conn_is_down(conn);
+                const uint64_t left = down ? 0 : subtract_saturated(deadline, time_now_usec());
 
-                if (dead && conn->n_requests == 0) {
+                if (down && conn->n_requests == 0) {
                         r = -ENOTCONN;
                         break;
                 }
-                if (!dead && left == 0) {
+                if (!down && left == 0) {
                         r = -ETIMEDOUT;
                         break;
                 }
@@ -314,9 +314,9 @@ int conn_wait_up(struct kvp_conn *conn, uint64_t deadline)
         int r = 0;
 
         if (pthread_equal(pthread_self(), conn->mapper))
-                return conn_is_dead(conn) ? -ENOTCONN : 0;
+                return conn_is_down(conn) ? -ENOTCONN : 0;
         (void)pthread_mutex_lock(&conn->mutex);
-        while (conn_is_dead(conn) && r == 0)
+        while (conn_is_down(conn) && r == 0)
                 if (conn_is_gone(conn))
                         r = -ENOTCONN;
                 else if (time_now_usec() >= deadline)
@@ -373,7 +373,7 @@ int conn_call(struct kvp_conn *conn, enum wire_opcode opcode, const void *fixed,
 
 void conn_fail(struct kvp_conn *conn)
 {
-        if (atomic_exchange(&conn->dead, true))
+        if (atomic_exchange(&conn->down, true))
                 return;
         (void)shutdown(conn->socket, SHUT_RDWR); /* wakes the reader */
         (void)mapper_wake(conn);
@@ -391,7 +391,7 @@ void conn_end(struct kvp_conn *conn)
 void conn_reap(struct kvp_conn *conn)
 {
         (void)pthread_mutex_lock(&conn->mutex);
-        if (conn_is_dead(conn) && !conn->reading && conn->n_requests > 0)
+        if (conn_is_down(conn) && !conn->reading && conn->n_requests > 0)
                 read_as_reader(conn, 0);
         (void)pthread_mutex_unlock(&conn->mutex);
 }

@@ -106,7 +106,7 @@ struct kvp_conn {
         pthread_mutex_t sending; /* a packet at a time, so that they acknowledge more and more */
         uint64_t out[WIRE_MAX_PACKET / sizeof(uint64_t)];
 
-        _Atomic bool dead;      /* not up */
+        _Atomic bool down;      /* not up; it may be gone */
         _Atomic bool resumable; /* not gone, if it is not up */
         struct sockaddr_un address;
         uint32_t worker;
@@ -125,15 +125,16 @@ struct kvp_conn {
         _Atomic uint64_t mapper_wakes;
 };
 
-static inline bool conn_is_dead(struct kvp_conn *conn)
+/* For now, or for good. */
+static inline bool conn_is_down(struct kvp_conn *conn)
 {
-        return atomic_load_explicit(&conn->dead, memory_order_acquire);
+        return atomic_load_explicit(&conn->down, memory_order_acquire);
 }
 
 /* For good. */
 static inline bool conn_is_gone(struct kvp_conn *conn)
 {
-        return conn_is_dead(conn) && !atomic_load_explicit(&conn->resumable, memory_order_acquire);
+        return conn_is_down(conn) && !atomic_load_explicit(&conn->resumable, memory_order_acquire);
 }
 
 /* -ECHILD in a child of the process that connected. */
@@ -182,7 +183,7 @@ void conn_fail(struct kvp_conn *conn);
 /* It is gone: the daemon is not to be trusted, or does not know us. From now on everything that needs it fails. */
 void conn_end(struct kvp_conn *conn);
 
-/* Ends all requests of a dead connection, unless the reader is about to. */
+/* Ends all requests of a connection that is down, unless the reader is about to. */
 void conn_reap(struct kvp_conn *conn);
 
 /* ---- conn-read.c: all of it by the reader alone ---- */

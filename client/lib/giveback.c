@@ -17,7 +17,7 @@ void giveback_send(struct giveback *giveback)
         const uint32_t n = giveback->n;
 
         giveback->n = 0;
-        if (n == 0 || conn_is_dead(giveback->conn))
+        if (n == 0 || conn_is_down(giveback->conn))
                 return;
         if (conn_send(giveback->conn, WIRE_RETURN, NULL, REQUEST_FREE, &fixed, giveback->ids, n,
                       deadline_in(giveback->conn->patience_usec)) == -ETIMEDOUT)

@@ -38,7 +38,7 @@ bool grow_failed(struct kvp_conn *conn, const struct wire_item_grow_failed *item
 bool grow_refused(struct kvp_conn *conn, uint32_t request,
                   const struct wire_error *error); /* all of a request; 0: of the connection */
 
-/* Ends every request of a dead connection, calls included. */
+/* Ends every request of a connection that is down, calls included. */
 void grow_fail_all(struct kvp_conn *conn);
 
 #endif

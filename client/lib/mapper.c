@@ -292,11 +292,11 @@ static void serve_all(struct kvp_conn *conn)
                         (void)pthread_mutex_lock(&cache->lock);
                         any = cache->queue_length > 0;
                         (void)pthread_mutex_unlock(&cache->lock);
-                } while (any && !conn_is_dead(conn) && serve(cache));
+                } while (any && !conn_is_down(conn) && serve(cache));
                 if (conn_is_gone(conn))
                         forget(cache);
         }
-        if (conn_is_dead(conn))
+        if (conn_is_down(conn))
                 conn_reap(conn);
 }
 
@@ -366,15 +366,15 @@ static bool listen_to_socket(struct kvp_conn *conn, bool listens)
 static bool sleep_until_woken(struct kvp_conn *conn, bool expects, struct came *ret)
 {
         uint32_t awake = MAPPER_AWAKE;
-        const bool dead = conn_is_dead(conn);
+        const bool down = conn_is_down(conn);
         struct epoll_event events[3];
         bool listens, heard, slept;
         int n;
 
-        if (dead)
+        if (down)
                 (void)epoll_ctl(conn->epoll, EPOLL_CTL_DEL, conn->events, NULL);
         (void)pthread_mutex_lock(&conn->mutex);
-        listens = !dead && conn->waiters == 0 && (conn->n_requests > 0 || expects);
+        listens = !down && conn->waiters == 0 && (conn->n_requests > 0 || expects);
         heard = listen_to_socket(conn, listens);
         slept = atomic_compare_exchange_strong(&conn->mapper_state, &awake,
                                                listens && heard ? MAPPER_LISTENING : MAPPER_SLEEPING);
@@ -419,14 +419,14 @@ static void *mapper_main(void *userdata)
         while (!atomic_load(&conn->quit)) {
                 struct came came;
 
-                if (conn_is_dead(conn) && !conn_is_gone(conn)) {
+                if (conn_is_down(conn) && !conn_is_gone(conn)) {
                         conn_resume(conn);
                         asked = true; /* what waited for that */
                         continue;
                 }
                 if (asked)
                         serve_all(conn);
-                if (conn_is_dead(conn) && !conn_is_gone(conn))
+                if (conn_is_down(conn) && !conn_is_gone(conn))
                         continue;
                 if (!sleep_until_woken(conn, expects, &came)) {
                         asked = was_asked(conn);

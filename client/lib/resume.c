@@ -224,7 +224,7 @@ static int put_in_place(struct attempt *attempt)
                 conn->dealt_with = conn->acknowledged = 0;
                 conn->receive_usec = 0;
                 conn->ack_wanted = conn->mapper_hears = false;
-                atomic_store(&conn->dead, false);
+                atomic_store(&conn->down, false);
                 (void)pthread_cond_broadcast(&conn->changed);
         }
         (void)pthread_mutex_unlock(&conn->mutex);
@@ -300,7 +300,7 @@ void conn_resume(struct kvp_conn *conn)
         long pause = PAUSE_MIN_NSEC;
         int r = -EPIPE;
 
-        assert(conn_is_dead(conn));
+        assert(conn_is_down(conn));
         (void)epoll_ctl(conn->epoll, EPOLL_CTL_DEL, conn->events, NULL);
         quiesce(conn);
         while (!atomic_load(&conn->quit) && !conn_is_gone(conn)) {

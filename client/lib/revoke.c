@@ -75,7 +75,7 @@ static uint64_t revoke_idle(struct kvp_conn *conn, uint64_t wanted)
 {
         uint64_t taken = 0;
 
-        while (taken < wanted && !conn_is_dead(conn)) {
+        while (taken < wanted && !conn_is_down(conn)) {
                 uint64_t until;
                 struct kvp_cache *cache = idle_oldest(conn, &until);
 
@@ -115,7 +115,7 @@ static uint64_t revoke_slack(struct kvp_conn *conn, uint64_t wanted)
         uint64_t taken = 0;
 
         for (struct kvp_cache *cache = NULL; (cache = mapper_next_cache(conn, cache));)
-                for (uint32_t row = 0; row < cache->n_rows && taken < wanted && !cache->spared && !conn_is_dead(conn);)
+                for (uint32_t row = 0; row < cache->n_rows && taken < wanted && !cache->spared && !conn_is_down(conn);)
                         taken += take_slack(cache, &row, wanted - taken);
         return taken;
 }
@@ -169,7 +169,7 @@ void revoke_answer(struct kvp_conn *conn, const struct wire_revoke *revoke)
                 if (taken < wanted)
                         (void)revoke_slack(conn, wanted - taken);
         }
-        if (!conn_is_dead(conn) && conn_send(conn, WIRE_REVOKED, NULL, REQUEST_FREE, &answer, NULL, 0,
+        if (!conn_is_down(conn) && conn_send(conn, WIRE_REVOKED, NULL, REQUEST_FREE, &answer, NULL, 0,
                                              deadline_in(conn->patience_usec)) == -ETIMEDOUT)
                 conn_fail(conn);
 }

@@ -261,7 +261,7 @@ static bool ask_ahead(struct kvp_cache *cache, const struct kvp_seq_step *steps,
 static int step_beyond(struct kvp_cache *cache, struct kvp_seq_step *steps, size_t n, uint64_t timeout_usec)
 {
         struct kvp_conn *conn = cache->conn;
-        const bool dead = conn_is_gone(conn);
+        const bool gone = conn_is_gone(conn);
         bool unbacked = false, wake = false, called = false;
         struct request *request = NULL;
         int waited = 0, r;
@@ -283,7 +283,7 @@ static int step_beyond(struct kvp_cache *cache, struct kvp_seq_step *steps, size
                 hot->tokens = steps[i].tokens;
                 steps[i].ret_status = 0;
         }
-        if (unbacked && dead) {
+        if (unbacked && gone) {
                 waited = -ENOTCONN;
         } else if (unbacked && timeout_usec == 0) {
                 wake = demand(cache, steps, n);
@@ -294,7 +294,7 @@ static int step_beyond(struct kvp_cache *cache, struct kvp_seq_step *steps, size
                 called = true;
         }
         wanted = conclude(cache, steps, n, waited, &r);
-        if (wanted > 0 && !wake && !dead && may_ask_ahead(cache, steps, n, wanted))
+        if (wanted > 0 && !wake && !gone && may_ask_ahead(cache, steps, n, wanted))
                 request = conn_request_take(conn, true);
         if (wanted > 0)
                 wake |= ask_ahead(cache, steps, n, request);
@@ -307,7 +307,7 @@ static int step_beyond(struct kvp_cache *cache, struct kvp_seq_step *steps, size
                 (void)grow_send(cache, request, 0, 0); /* now or not at all, and then it counts as refused */
                 (void)mapper_attend(conn);
         }
-        if (wake && !dead && mapper_wake(conn) && !called) {
+        if (wake && !gone && mapper_wake(conn) && !called) {
                 (void)pthread_mutex_lock(&cache->lock);
                 cache->counters.with_syscalls++;
                 (void)pthread_mutex_unlock(&cache->lock);
