@@ -361,6 +361,24 @@ static void check_claims(struct proof *p, uint32_t index)
         EQUAL(p, "pages revoked of device", index, d->revoked, revoked);
 }
 
+/* The tenant's queue on the device; returns how many wait there. */
+static uint32_t check_queue(struct proof *p, uint32_t tenant, uint32_t device, uint32_t most)
+{
+        const struct core *c = p->core;
+        const struct tenant *t = tenant_get(c, tenant);
+        bool fresh = t->fresh[device] == NIL, turn = t->turn[device] == NIL;
+        uint32_t queued = 0;
+
+        for (uint32_t i = t->waiting_head[device]; i != NIL && queued <= most; i = request_get(c, i)->next) {
+                fresh |= i == t->fresh[device];
+                turn |= i == t->turn[device];
+                queued++;
+        }
+        if (!fresh || !turn)
+                broken(p, "tenant %u has lost its place in its queue on device %u", tenant, device);
+        return queued;
+}
+
 static void check_requests(struct proof *p)
 {
         const struct core *c = p->core;
@@ -395,9 +413,8 @@ static void check_requests(struct proof *p)
                 for (uint32_t k = 0; k < CORE_ORDERS; k++)
                         EQUAL(p, "wanted extents of device", i, d->want[k], want[i][k]);
                 for (uint32_t t = 0; t < c->top_tenant; t++)
-                        for (uint32_t r = tenant_get(c, t)->used ? tenant_get(c, t)->waiting_head[i] : NIL;
-                             r != NIL && queued <= n; r = request_get(c, r)->next)
-                                queued++;
+                        if (tenant_get(c, t)->used)
+                                queued += check_queue(p, t, i, n);
         }
         EQUAL(p, "queued requests of the core", 0, queued, c->n_waiting);
 }

@@ -33,6 +33,8 @@
 #define RECLAIM_DEADLINE_USEC UINT64_C(1000000)  /* where the tenant has none */
 #define SUSPECT_USEC          UINT64_C(60000000) /* suspicion lasts so long, unless the memory comes free before */
 #define ASK_NEXT_USEC         UINT64_C(100000)   /* a revoke unanswered for so long: somebody else is asked as well */
+#define STALE_TURN_USEC       UINT64_C(10000)    /* who waits in vain and was not looked at has another turn then */
+#define STALE_TRIES           4u                 /* a tenant, each time that who waits is looked at */
 #define WORKER_MAX_REQUESTS   1024u
 #define WORKER_MAX_CACHES     64u
 #define CORE_MAX_PAGES        (1u << 30) /* of a device: products with planes stay within 32 bits */
@@ -147,8 +149,10 @@ struct tenant {
         uint64_t current_bytes, live_bytes,
                 idle_bytes; /* current: what is held, and what admitted requests were promised */
         uint32_t waiting_head[CORE_MAX_DEVICES], waiting_tail[CORE_MAX_DEVICES]; /* requests, by age */
-        uint32_t current[CORE_MAX_DEVICES], returning[CORE_MAX_DEVICES];         /* pages */
-        uint32_t min[CORE_MAX_DEVICES], max[CORE_MAX_DEVICES];                   /* the limits in whole pages */
+        uint32_t fresh[CORE_MAX_DEVICES]; /* of them the oldest that is not stale, when last looked at; NIL: none */
+        uint32_t turn[CORE_MAX_DEVICES];  /* the stale one that is looked at next; NIL: the second oldest */
+        uint32_t current[CORE_MAX_DEVICES], returning[CORE_MAX_DEVICES]; /* pages */
+        uint32_t min[CORE_MAX_DEVICES], max[CORE_MAX_DEVICES];           /* the limits in whole pages */
         uint64_t revoked[CORE_MAX_DEVICES]; /* pages that revokes under way still want of its workers */
         /* Figures for people; nothing is decided by them. See core_tenant_info. */
         uint64_t extents_granted, pages_granted, requests, requests_waited, requests_failed, wait_usec;

@@ -13,6 +13,9 @@
  * come back for as long as its tenant's reclaim deadline is stale: it no longer holds up others, whoever fits passes
  * it, and it waits on only for what was asked back, no longer in mere hope. A tenant at its memory.max blocks only
  * itself.
+ *
+ * Those that are stale are the oldest of their queue. However many they are, an event looks at a few of each tenant: at
+ * the oldest, and at the others in turn.
  */
 #include "internal.h"
 
@@ -100,6 +103,8 @@ static void queue_add(struct core *c, uint32_t index)
         else
                 t->waiting_head[device] = index;
         t->waiting_tail[device] = index;
+        if (t->fresh[device] == NIL)
+                t->fresh[device] = index;
         device_get(c, device)->n_waiting++;
         c->n_waiting++;
         t->requests_waited++;
@@ -123,6 +128,10 @@ static void queue_remove(struct core *c, uint32_t index)
                 request_get(c, r->next)->prev = r->prev;
         else
                 t->waiting_tail[device] = r->prev;
+        if (t->fresh[device] == index)
+                t->fresh[device] = r->next;
+        if (t->turn[device] == index)
+                t->turn[device] = r->next;
         device_get(c, device)->n_waiting--;
         c->n_waiting--;
         t->wait_usec += c->now_usec - r->since_usec;
@@ -247,6 +256,21 @@ static bool is_stale(const struct core *c, const struct request *r)
         return c->now_usec >= request_stale_at(c, r);
 }
 
+/* The oldest request of the tenant's queue that is not stale. All before it are, for they wait longer; so only those
+ * are looked at that became stale, or no longer are, since it was asked for last. */
+static uint32_t fresh_of(struct core *c, struct tenant *t, uint32_t device)
+{
+        uint32_t fresh = t->fresh[device], before;
+
+        while (fresh != NIL && is_stale(c, request_get(c, fresh)))
+                fresh = request_get(c, fresh)->next;
+        before = fresh == NIL ? t->waiting_tail[device] : request_get(c, fresh)->prev;
+        for (; before != NIL && !is_stale(c, request_get(c, before)); before = request_get(c, before)->prev)
+                fresh = before;
+        t->fresh[device] = fresh;
+        return fresh;
+}
+
 /* With it the tenant has no more than its memory.min: nobody holds it up. */
 static bool is_guaranteed(const struct core *c, const struct request *r)
 {
@@ -304,10 +328,32 @@ static uint32_t first_of(const struct core *c, const uint32_t candidates[CORE_MA
         return first;
 }
 
+/* Whom of its tenant to look at once `looked`, which is stale, was: the oldest comes first, then the others in turn,
+ * and after STALE_TRIES that wait on the oldest that is not stale. `behind` stands behind it. */
+static uint32_t after_stale(struct core *c, uint32_t tenant, uint32_t device, uint32_t behind, bool from_oldest,
+                            uint32_t tries)
+{
+        struct tenant *t = tenant_get(c, tenant);
+        uint32_t *turn = &t->turn[device], next = behind;
+        bool all = tries < STALE_TRIES;
+
+        if (from_oldest && *turn != NIL && *turn != t->waiting_head[device]) {
+                next = *turn;
+                all = false;
+        }
+        if (!all)
+                core_deadline_at(c, c->now_usec + STALE_TURN_USEC);
+        if (next == NIL || !is_stale(c, request_get(c, next)))
+                *turn = next = NIL;
+        else if (tries >= STALE_TRIES)
+                *turn = next;
+        return next == NIL || tries >= STALE_TRIES ? fresh_of(c, t, device) : next;
+}
+
 void request_admit_waiting(struct run *run, uint32_t device)
 {
         struct core *c = run->core;
-        uint32_t candidates[CORE_MAX_TENANTS], index;
+        uint32_t candidates[CORE_MAX_TENANTS], tries[CORE_MAX_TENANTS] = { 0 }, index;
         bool held_up = false;
 
         for (uint32_t i = 0; i < c->top_tenant; i++)
@@ -315,7 +361,7 @@ void request_admit_waiting(struct run *run, uint32_t device)
         while ((index = first_of(c, candidates)) != NIL) {
                 const struct request *r = request_get(c, index);
                 const uint32_t tenant = tenant_of(c, r), behind = r->next;
-                const bool stale = is_stale(c, r);
+                const bool stale = is_stale(c, r), oldest = r->prev == NIL;
                 enum served how;
 
                 if (!stale)
@@ -330,7 +376,13 @@ void request_admit_waiting(struct run *run, uint32_t device)
                 }
                 how = serve(run, index);
                 held_up |= how == WAITS_FOR_DEVICE && !stale;
-                candidates[tenant] = how == SERVED || stale ? behind : NIL;
+                if (stale) {
+                        tries[tenant] += how != SERVED;
+                        candidates[tenant] = after_stale(c, tenant, device, behind, oldest && how != SERVED,
+                                                         tries[tenant]);
+                } else {
+                        candidates[tenant] = how == SERVED ? behind : NIL;
+                }
         }
 }
 
@@ -397,16 +449,15 @@ static bool tenant_is_full(const struct core *c, const struct request *r)
 
 /* Somebody waits for the device's memory who is to be served before the request. Others at their memory.max, and those
  * who have waited in vain, hold up nobody. */
-static bool must_queue(const struct core *c, uint32_t index)
+static bool must_queue(struct core *c, uint32_t index)
 {
         const uint32_t device = device_of(c, request_get(c, index));
         const bool guaranteed = is_guaranteed(c, request_get(c, index));
 
         for (uint32_t i = 0; c->devices[device].n_waiting > 0 && i < c->top_tenant; i++) {
-                uint32_t head = tenant_get(c, i)->used ? tenant_get(c, i)->waiting_head[device] : NIL;
+                struct tenant *t = tenant_get(c, i);
+                const uint32_t head = t->used && t->waiting_head[device] != NIL ? fresh_of(c, t, device) : NIL;
 
-                while (head != NIL && is_stale(c, request_get(c, head)))
-                        head = request_get(c, head)->next;
                 if (head == NIL || !core_policy_default.precedes(c, head, index))
                         continue;
                 if (i == tenant_of(c, request_get(c, index)) ||
@@ -418,7 +469,7 @@ static bool must_queue(const struct core *c, uint32_t index)
 
 /* Look-ahead takes what is free, never what somebody waits for or what would have to be taken from anybody. What is
  * coming back fills up what it takes below the watermark. */
-static enum core_error optional_check(const struct core *c, uint32_t index)
+static enum core_error optional_check(struct core *c, uint32_t index)
 {
         const struct request *r = request_get(c, index);
         const uint32_t device = device_of(c, r), wanted = request_wanted(c, r);

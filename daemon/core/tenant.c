@@ -51,7 +51,7 @@ void tenant_set(struct run *run, const struct core_ev_tenant_set *event)
                 memset(t, 0, sizeof *t);
                 t->used = 1;
                 for (uint32_t i = 0; i < CORE_MAX_DEVICES; i++)
-                        t->waiting_head[i] = t->waiting_tail[i] = NIL;
+                        t->waiting_head[i] = t->waiting_tail[i] = t->fresh[i] = t->turn[i] = NIL;
                 c->n_tenants++;
                 c->top_tenant = bits_max_u32(c->top_tenant, event->tenant + 1);
         }

@@ -5,6 +5,7 @@
  *
  *      bench-core-scale                nanoseconds, at 1,000 and at 1,000,000 pages, for tests/bench/run
  *      bench-core-scale PAGES ORDER    one of them; tests/sim/scale.sh counts its instructions under callgrind
+ *      bench-core-scale waiting N      a tenant's pages while N requests of another's 30 workers wait in vain
  *
  * Only the lives of the last pages are measured: what was there before stays there. The floor is a table with no rules:
  * an array from page to extent, and a stack of free extents.
@@ -149,6 +150,92 @@ static double measure(uint32_t pages, uint32_t order)
         return took / ((extents - before) << order);
 }
 
+static uint32_t connect_worker(struct driver *driver, uint32_t tenant)
+{
+        struct core_event event;
+
+        core_event_init(&event, CORE_EV_WORKER_ADD, 1);
+        event.worker_add = (struct core_ev_worker_add){ .cookie = 1, .tenant = tenant };
+        apply(driver, &event);
+        core_event_init(&event, CORE_EV_CACHE_CREATE, 1);
+        event.cache_create = (struct core_ev_cache_create){ .worker = driver->worker, .rows = 1024, .n_classes = 1 };
+        event.cache_create.classes[0] = (struct core_plane_class){ .planes = 1, .row_pages = 1 };
+        event.size = (uint16_t)core_event_size(&event);
+        apply(driver, &event);
+        return driver->worker;
+}
+
+static void ask(struct driver *driver, uint64_t now, uint32_t row)
+{
+        struct core_event event;
+
+        core_event_init(&event, CORE_EV_GROW, now);
+        event.grow = (struct core_ev_grow){ .worker = driver->worker, .cache = driver->cache, .row = row };
+        event.grow.need = event.grow.max = 1;
+        event.grow.timeout_usec = 60000000;
+        apply(driver, &event);
+}
+
+/* A tenant at its memory.max has so many requests that wait for one of its workers, which does not answer, is to be
+ * killed and takes its time; they are stale. Somebody else asks for pages, and gives them back. */
+static void measure_waiting(uint32_t waiting)
+{
+        const struct core_params params = {
+                .max_extents = MOST_PAGES, .max_workers = 64, .max_caches = 64, .max_rows = 65536, .max_requests = 65536
+        };
+        struct driver driver = { .actions.capacity = 4 * CORE_ACTIONS_MAX };
+        void *memory = mmap(NULL, core_size(&params), PROT_READ | PROT_WRITE,
+                            MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        uint32_t worker, cache;
+        struct core_event event;
+
+        driver.actions.v = calloc(driver.actions.capacity, sizeof(*driver.actions.v));
+        driver.extents = calloc(MEASURED + 1, sizeof(*driver.extents));
+        if (memory == MAP_FAILED || !driver.actions.v || !driver.extents)
+                exit(1);
+        start(&driver, memory, &params);
+        worker = driver.worker;
+        cache = driver.cache;
+        core_event_init(&event, CORE_EV_TENANT_SET, 1);
+        event.tenant_set = (struct core_ev_tenant_set){
+                .tenant = 1, .on_overdue = CORE_OVERDUE_KILL, .max_bytes = UINT64_C(1) << 21, .high_bytes = UINT64_MAX
+        };
+        apply(&driver, &event);
+        connect_worker(&driver, 1);
+        ask(&driver, 1, 0);
+        core_event_init(&event, CORE_EV_ACK, 1);
+        event.ack.worker = driver.worker;
+        event.ack.granted = driver.granted;
+        apply(&driver, &event);
+        core_event_init(&event, CORE_EV_ROW, 1);
+        event.row.worker = driver.worker;
+        event.row.cache = driver.cache;
+        apply(&driver, &event);
+        for (uint32_t i = 0; i < 30; i++) {
+                connect_worker(&driver, 1);
+                for (uint32_t row = 0; row < waiting / 30; row++)
+                        ask(&driver, 1, row);
+        }
+        for (uint64_t now = 1000000; now <= 2000000; now += 100000) {
+                core_event_init(&event, CORE_EV_TICK, now);
+                apply(&driver, &event);
+        }
+        if (core_n_waiting(driver.core) != waiting) {
+                fprintf(stderr, "%u requests wait\n", core_n_waiting(driver.core));
+                exit(1);
+        }
+        driver.worker = worker;
+        driver.cache = cache;
+        driver.granted = 0;
+        CALLGRIND_START_INSTRUMENTATION;
+        for (uint32_t i = 0; i < 100; i++)
+                grow(&driver, i);
+        for (uint32_t i = 0; i < 100; i++)
+                give_back(&driver, i);
+        CALLGRIND_STOP_INSTRUMENTATION;
+        exit(0);
+}
+
 /* The same lives in the least that could keep account of them. Not inlined, so that nothing of it is left out. */
 static __attribute__((noinline)) double measure_floor(uint32_t *table, uint32_t *stack, uint32_t pages)
 {
@@ -190,6 +277,8 @@ static void compare(const char *name, uint32_t pages)
 
 int main(int argc, char **argv)
 {
+        if (argc == 3 && strcmp(argv[1], "waiting") == 0)
+                measure_waiting((uint32_t)atoi(argv[2]));
         if (argc == 3) {
                 measure((uint32_t)atoi(argv[1]), (uint32_t)atoi(argv[2]));
                 return 0;

@@ -219,6 +219,7 @@ Test(core_check, sees_a_list_that_is_cut_or_runs_in_a_circle)
         FALSE(admitted->of_worker_next, admitted - request_get(core, 0), "requests of worker");
         FALSE(other->admitted_head, admitted - request_get(core, 0), "admitted requests of worker");
         FALSE(admitted->next, admitted - request_get(core, 0), "admitted requests of worker");
+        t->fresh[0] = NIL;
         FALSE(t->waiting_head[0], NIL, "queued requests of ");
         FALSE(waiting->next, waiting - request_get(core, 0), "queued requests of ");
 }
@@ -323,6 +324,8 @@ Test(core_check, sees_a_request_that_is_not_its_workers_or_never_ends)
               core->next_deadline_usec - 1 - bits_max_u64(waiting->since_usec, core->devices[0].back_usec),
               "nobody looks when request");
         FALSE(waiting->state, REQUEST_FREE, "requests of the core");
+        FALSE(tenant_get(core, worker_get(core, waiting->worker)->tenant)->fresh[0], NIL - 1, "has lost its place");
+        FALSE(tenant_get(core, worker_get(core, waiting->worker)->tenant)->turn[0], NIL - 1, "has lost its place");
         MORE(admitted->total, "current bytes of worker");
         LESS(admitted->total, "current bytes of worker");
 }
