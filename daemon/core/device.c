@@ -112,6 +112,22 @@ void device_missing(struct run *run, const struct core_ev_device_missing *event)
         core_pump_later(c, event->device);
 }
 
+/* Two times are enough to know, for each tenant, when a page came back last from somebody else. */
+void device_page_back(struct core *c, uint32_t device, uint32_t tenant)
+{
+        struct device *d = device_get(c, device);
+
+        if (d->back_tenant != tenant)
+                d->back_other_usec = d->back_usec;
+        d->back_tenant = tenant;
+        d->back_usec = c->now_usec;
+}
+
+uint64_t device_back_from_others(const struct device *d, uint32_t tenant)
+{
+        return d->back_tenant == tenant ? d->back_other_usec : d->back_usec;
+}
+
 void device_tick(struct run *run, uint32_t device)
 {
         struct core *c = run->core;

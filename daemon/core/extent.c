@@ -300,7 +300,7 @@ void extent_destroyed(struct run *run, uint32_t index)
         assert(w->current_bytes >= bytes);
         d->held -= pages;
         d->returning -= pages;
-        d->back_usec = c->now_usec;
+        device_page_back(c, device, w->tenant);
         tenant_get(c, w->tenant)->returning[device] -= pages;
         tenant_refund(c, w->tenant, device, pages);
         w->current_bytes -= bytes;

@@ -195,7 +195,10 @@ struct device {
         uint64_t revoked;       /* pages that they still want */
         uint64_t unmet;         /* pages: the sum of what tenants have below their memory.min */
         uint64_t ask_next_usec; /* revokes are under way: until then nobody else is asked; UINT64_MAX: none */
-        uint64_t back_usec;     /* when a page came back last */
+        uint64_t back_usec;     /* when a page came back last, */
+        uint32_t back_tenant;   /* whose it was, */
+        uint32_t reserved2;
+        uint64_t back_other_usec; /* and when one of another tenant's did */
         uint32_t virgin_head[CORE_ORDERS];
         uint32_t n_virgin[CORE_ORDERS], n_creating[CORE_ORDERS]; /* extents */
         uint32_t want[CORE_ORDERS];                              /* extents that admitted requests still need */
@@ -413,6 +416,8 @@ bool device_retries(const struct extent *extent, uint32_t index);
 void device_make(struct run *run, uint32_t device);
 void device_tick(struct run *run, uint32_t device);
 void device_missing(struct run *run, const struct core_ev_device_missing *event);
+void device_page_back(struct core *core, uint32_t device, uint32_t tenant);
+uint64_t device_back_from_others(const struct device *d, uint32_t tenant); /* when a page did last */
 
 /* tenant.c, worker.c, cache.c */
 void tenant_set(struct run *run, const struct core_ev_tenant_set *event);
@@ -466,7 +471,7 @@ struct claim { /* who wants memory back, and for what */
         uint64_t wanted;         /* pages that the tenant would have more */
         bool own_only;           /* the tenant is at its memory.max: only its own memory helps */
         bool for_guarantee;      /* memory.low protects nobody from it */
-        bool stale;              /* no page has come back for a reclaim deadline, as long as it has waited */
+        bool stale;              /* it has waited in vain for long, see request_stale_at() */
 };
 enum reclaim_result { RECLAIM_WAIT, RECLAIM_HOPELESS };
 enum reclaim_result reclaim_for(struct run *run, const struct claim *claim, uint64_t shortage_pages);

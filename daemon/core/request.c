@@ -10,9 +10,9 @@
  * Requests wait in one queue a tenant and device, by age. Of the queues' heads the policy says which is served first
  * (core_policy.precedes); while that one waits for memory to come back nobody passes it, so that a large request is not
  * starved by small ones. It fails as soon as nothing is left to reclaim, or at its timeout. One that has seen no page
- * come back for as long as its tenant's reclaim deadline is stale: it no longer holds up others, whoever fits passes
- * it, and it waits on only for what was asked back, no longer in mere hope. A tenant at its memory.max blocks only
- * itself.
+ * of another tenant's come back for as long as its own tenant's reclaim deadline, or has waited for twice as long, is
+ * stale: it no longer holds up others, whoever fits passes it, and it waits on only for what was asked back, no longer
+ * in mere hope. A tenant at its memory.max blocks only itself.
  *
  * Those that are stale are the oldest of their queue. However many they are, an event looks at a few of each tenant: at
  * the oldest, and at the others in turn.
@@ -242,13 +242,16 @@ static void admit(struct run *run, uint32_t index)
         trace(run, r, from, TRACE_ADMITTED, CORE_E_NONE);
 }
 
-/* When a waiting request loses its right to hold up others, unless a page comes back before. */
+/* When a waiting request loses its right to hold up others, unless a page of somebody else's comes back before. Its own
+ * tenant could give one back now and then for no other purpose, and so could a friend; so there is an end to it. */
 uint64_t request_stale_at(const struct core *c, const struct request *r)
 {
-        const uint64_t patience = tenant_get(c, tenant_of(c, r))->reclaim_deadline_usec;
+        const uint32_t tenant = tenant_of(c, r);
+        const uint64_t deadline = tenant_get(c, tenant)->reclaim_deadline_usec,
+                       patience = deadline ? deadline : RECLAIM_DEADLINE_USEC;
+        const uint64_t back = device_back_from_others(&c->devices[device_of(c, r)], tenant);
 
-        return bits_max_u64(r->since_usec, c->devices[device_of(c, r)].back_usec) +
-               (patience ? patience : RECLAIM_DEADLINE_USEC);
+        return bits_min_u64(bits_max_u64(r->since_usec, back) + patience, r->since_usec + 2 * patience);
 }
 
 static bool is_stale(const struct core *c, const struct request *r)

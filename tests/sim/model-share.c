@@ -167,10 +167,14 @@ void model_check_wakeups(struct model *model, uint32_t device)
 static bool is_stale(const struct model *model, const struct model_request *request, const struct model_worker *worker,
                      uint32_t device)
 {
-        const uint64_t patience = model->tenants[worker->tenant].reclaim_deadline_usec,
-                       back = model->devices[device].back, from = request->since > back ? request->since : back;
+        const uint64_t deadline = model->tenants[worker->tenant].reclaim_deadline_usec,
+                       patience = deadline ? deadline : 1000000;
+        uint64_t from = request->since;
 
-        return model->now >= from + (patience ? patience : 1000000);
+        for (uint32_t t = 0; t < model->n_tenants; t++)
+                if (t != worker->tenant && model->devices[device].back[t] > from)
+                        from = model->devices[device].back[t];
+        return model->now >= from + patience || model->now >= request->since + 2 * patience;
 }
 
 /* Where nobody is asked for memory and none is on its way back, nobody waits for it longer than a reclaim deadline. */

@@ -179,7 +179,7 @@ static void event_device_add(struct model *model, const struct core_ev_device_ad
             add->pages > UINT64_MAX >> add->page_shift)
                 return;
         model->devices[model->n_devices++] =
-                (struct model_device){ add->page_shift, add->pages, add->virgin_pages, 0, 0, 0 };
+                (struct model_device){ add->page_shift, add->pages, add->virgin_pages, 0, 0, { 0 } };
 }
 
 static void event_tenant_set(struct model *model, const struct core_ev_tenant_set *set)
@@ -386,7 +386,7 @@ static void event_destroyed(struct model *model, const struct core_ev_device_don
         if (done->status == 0) {
                 model->counters[CORE_COUNT_EXTENTS_DESTROYED]++;
                 if (extent->tenant != MODEL_NONE)
-                        model->devices[extent->device].back = model->now;
+                        model->devices[extent->device].back[extent->tenant] = model->now;
                 *extent = model->extents[--model->n_extents];
                 return;
         }

@@ -101,7 +101,7 @@ struct model_device {
         uint32_t page_shift, pages, virgin_pages;
         uint32_t missing;  /* pages that the device says are gone */
         uint64_t promised; /* pages of admitted requests that are not granted yet, from what the core publishes */
-        uint64_t back;     /* when memory came back last */
+        uint64_t back[CORE_MAX_TENANTS]; /* when memory of each came back last */
 };
 
 struct model_tenant {
