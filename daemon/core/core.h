@@ -100,6 +100,7 @@ struct core_params {
         uint32_t max_rows;     /* rows that have pages, or that a request is about to give some, over all caches */
         uint32_t max_requests; /* growth requests under way, over all workers */
         uint32_t trace;        /* emit TRANSITION actions */
+        uint64_t hash_key;     /* random, and known to no worker: else it could choose rows that are slow to find */
 };
 
 struct core;

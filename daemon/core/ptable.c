@@ -9,7 +9,9 @@
  *      (row record, plane, granule) -> the extents of that granule, chained
  *
  * A granule is 64 pages, the largest extent. Extents are naturally aligned, so each lies within one granule, and a
- * chain has at most 64. Keys are not stored: they are in the records that the slots point to.
+ * chain has at most 64. Keys are not stored: they are in the records that the slots point to. Rows, planes and pages
+ * are the client's to choose, so each hash is mixed with a secret of this core's (core_params.hash_key): nobody can
+ * choose those that fall together.
  */
 #include "internal.h"
 
@@ -27,25 +29,26 @@ static uint32_t *row_slots(const struct core *c)
 }
 
 /* A slot holds index + 1, so that zeroed memory is an empty table. */
-static uint64_t row_hash(uint32_t cache, uint32_t number)
+static uint64_t row_hash(const struct core *c, uint32_t cache, uint32_t number)
 {
-        return bits_mix((uint64_t)cache << 32 | number);
+        return bits_mix(((uint64_t)cache << 32 | number) ^ c->params.hash_key);
 }
-static uint64_t granule_hash(uint32_t row, uint32_t plane, uint32_t granule)
+static uint64_t granule_hash(const struct core *c, uint32_t row, uint32_t plane, uint32_t granule)
 {
-        return bits_mix(((uint64_t)row << 32 | granule) ^ (uint64_t)plane << 52 ^ (uint64_t)plane << 20);
+        return bits_mix(((uint64_t)row << 32 | granule) ^ (uint64_t)plane << 52 ^ (uint64_t)plane << 20 ^
+                        c->params.hash_key);
 }
 static uint64_t row_slot_hash(const struct core *c, uint32_t value)
 {
         const struct row *row = row_get(c, value - 1);
 
-        return row_hash(row->cache, row->number);
+        return row_hash(c, row->cache, row->number);
 }
 static uint64_t granule_slot_hash(const struct core *c, uint32_t value)
 {
         const struct extent *e = extent_get(c, value - 1);
 
-        return granule_hash(e->row, e->plane, e->first >> GRANULE_SHIFT);
+        return granule_hash(c, e->row, e->plane, e->first >> GRANULE_SHIFT);
 }
 
 /* Empties slot `at` and closes the gap. */
@@ -70,7 +73,7 @@ static void slots_remove(const struct core *c, uint32_t *slots, uint32_t mask, u
 static uint32_t granule_slot(const struct core *c, uint32_t row, uint32_t plane, uint32_t granule)
 {
         const uint32_t *slots = granule_slots(c);
-        uint32_t i = (uint32_t)granule_hash(row, plane, granule) & c->granule_mask;
+        uint32_t i = (uint32_t)granule_hash(c, row, plane, granule) & c->granule_mask;
 
         for (; slots[i] != 0; i = (i + 1) & c->granule_mask) {
                 const struct extent *e = extent_get(c, slots[i] - 1);
@@ -84,7 +87,7 @@ static uint32_t granule_slot(const struct core *c, uint32_t row, uint32_t plane,
 static uint32_t row_slot(const struct core *c, uint32_t cache, uint32_t number)
 {
         const uint32_t *slots = row_slots(c);
-        uint32_t i = (uint32_t)row_hash(cache, number) & c->row_mask;
+        uint32_t i = (uint32_t)row_hash(c, cache, number) & c->row_mask;
 
         for (; slots[i] != 0; i = (i + 1) & c->row_mask) {
                 const struct row *row = row_get(c, slots[i] - 1);

@@ -16,6 +16,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/mman.h>
+#include <sys/random.h>
 #include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
@@ -350,6 +351,19 @@ static void daemon_bounds(struct daemon *d, struct core_params *ret)
                                      .max_requests = MAX_REQUESTS };
 }
 
+/* What no worker can know. A signal can come in between where the machine has only just been started. */
+static int daemon_make_key(uint64_t *ret)
+{
+        ssize_t n;
+
+        for (unsigned tries = 0; (n = getrandom(ret, sizeof(*ret), 0)) < 0 && errno == EINTR && tries < 8; tries++)
+                ;
+        if (n == (ssize_t)sizeof(*ret))
+                return 0;
+        log_error("no random bytes for a key: %s", strerror(errno));
+        return -errno;
+}
+
 /* What is as large as the core says that there may be. */
 static int daemon_make_tables(struct daemon *d, const struct core_params *params, void **ret_arena)
 {
@@ -385,6 +399,9 @@ static int daemon_make_core(struct daemon *d)
         int r;
 
         daemon_bounds(d, &bounds);
+        r = daemon_make_key(&bounds.hash_key);
+        if (r < 0)
+                return r;
         d->actions.capacity = DAEMON_ACTIONS;
         d->actions.v = calloc(d->actions.capacity, sizeof(d->actions.v[0]));
         d->peers = calloc(d->max_peers, sizeof(struct peer *));

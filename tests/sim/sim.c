@@ -283,7 +283,8 @@ void sim_params(uint64_t seed, bool trace, struct core_params *ret_params)
                                             .max_caches = 12,
                                             .max_rows = 64,
                                             .max_requests = 24,
-                                            .trace = trace || seed % 8 == 6 };
+                                            .trace = trace || seed % 8 == 6,
+                                            .hash_key = seed * UINT64_C(0x9e3779b97f4a7c15) };
         switch (seed % 32) { /* now and then a table is too small */
         case 5:
                 ret_params->max_rows = 4;

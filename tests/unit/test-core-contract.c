@@ -23,19 +23,19 @@ TestSuite(core_contract, .init = start, .fini = stop);
 Test(core_contract, size_of_unsound_parameters_is_zero)
 {
         const struct core_params bad[] = {
-                { 0, 1, 1, 1, 1, 0 },
-                { (1u << 30) + 1, 1, 1, 1, 1, 0 },
-                { 1, 0, 1, 1, 1, 0 },
-                { 1, 65536, 1, 1, 1, 0 },
-                { 1, 1, 0, 1, 1, 0 },
-                { 1, 1, 65536, 1, 1, 0 },
-                { 1, 1, 1, 0, 1, 0 },
-                { 1, 1, 1, 1, 0, 0 },
-                { 1, 1, 1, (1u << 30) + 1, 1, 0 },
-                { 1, 1, 1, 1, (1u << 30) + 1, 0 },
+                { 0, 1, 1, 1, 1, 0, 0 },
+                { (1u << 30) + 1, 1, 1, 1, 1, 0, 0 },
+                { 1, 0, 1, 1, 1, 0, 0 },
+                { 1, 65536, 1, 1, 1, 0, 0 },
+                { 1, 1, 0, 1, 1, 0, 0 },
+                { 1, 1, 65536, 1, 1, 0, 0 },
+                { 1, 1, 1, 0, 1, 0, 0 },
+                { 1, 1, 1, 1, 0, 0, 0 },
+                { 1, 1, 1, (1u << 30) + 1, 1, 0, 0 },
+                { 1, 1, 1, 1, (1u << 30) + 1, 0, 0 },
         };
-        const struct core_params largest = { 1u << 30, 65535, 65535, 1u << 30, 1u << 30, 0 };
-        const struct core_params smallest = { 1, 1, 1, 1, 1, 0 };
+        const struct core_params largest = { 1u << 30, 65535, 65535, 1u << 30, 1u << 30, 0, 0 };
+        const struct core_params smallest = { 1, 1, 1, 1, 1, 0, 0 };
 
         for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
                 cr_expect_eq(core_size(&bad[i]), 0, "%zu", i);
