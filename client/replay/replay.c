@@ -189,7 +189,7 @@ static int replay_start_daemon(struct replay *replay, struct complaint *complain
         const struct options *options = replay->options;
         _cleanup_(cleanup_free) struct private_daemon_tenant *tenants = calloc(options->tenants, sizeof(*tenants));
         struct plan *plan = &replay->plan;
-        uint64_t whole;
+        uint64_t whole, device;
         int r;
 
         if (!tenants)
@@ -207,10 +207,11 @@ static int replay_start_daemon(struct replay *replay, struct complaint *complain
                 return complain(complaint, -EINVAL, "%s: less than a page of %ju bytes%s",
                                 options->capacity ? "--capacity" : "too little memory is free for a default --capacity",
                                 (uintmax_t)plan->page_size, options->fixed_split ? " for each tenant" : "");
+        device = plan->capacity; /* the daemon says what is wrong with guarantees that are more */
         r = replay_share_out(replay, tenants);
         if (r < 0)
                 return complain(complaint, r, "no memory for %u tenants", options->tenants);
-        r = private_daemon_start(&(struct private_daemon_options){ .capacity = plan->capacity,
+        r = private_daemon_start(&(struct private_daemon_options){ .capacity = device,
                                                                    .page_size = plan->page_size,
                                                                    .n_tenants = options->tenants,
                                                                    .tenants = tenants },
