@@ -14,7 +14,8 @@
 #include "number.h"
 #include "trace.h"
 
-#define WORKERS_MAX 1024u
+#define WORKERS_MAX   1024u
+#define PAGE_SIZE_MAX (UINT64_C(1) << 30) /* the daemon's */
 
 enum option_id {
         OPTION_TRACE = 256,
@@ -147,8 +148,8 @@ static int parse_page_size(const char *name, const char *text, uint64_t *ret_byt
 
         if (r < 0)
                 return r;
-        if (bytes < 65536 || (bytes & (bytes - 1)) != 0)
-                return complain(complaint, -EINVAL, "--%s: '%s' is not a power of two from 64K up", name, text);
+        if (bytes < 65536 || bytes > PAGE_SIZE_MAX || (bytes & (bytes - 1)) != 0)
+                return complain(complaint, -EINVAL, "--%s: '%s' is not a power of two from 64K to 1G", name, text);
         *ret_bytes = bytes;
         return 0;
 }

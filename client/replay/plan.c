@@ -16,6 +16,9 @@
 #define BURSTS_SEQUENCES 16u
 #define HUNGRY_SEQUENCES 48u
 
+#define ARRIVAL_USEC_MAX (UINT64_C(1) << 62) /* whatever comes later than in 100,000 years comes then */
+#define CAPACITY_MAX     (UINT64_MAX / 4)
+
 uint32_t plan_bursts(const struct options *options, uint64_t n_requests)
 {
         uint64_t n = (uint64_t)options->tenants * BURSTS_A_TENANT;
@@ -46,6 +49,13 @@ static uint64_t request_tokens(const struct request *request)
         return (uint64_t)request->prompt_tokens + request->generated_tokens;
 }
 
+static uint64_t arrival_at_speed(uint64_t usec, double speed)
+{
+        const double slowed = (double)usec / speed;
+
+        return slowed < (double)ARRIVAL_USEC_MAX ? (uint64_t)slowed : ARRIVAL_USEC_MAX;
+}
+
 int plan_deal(const struct options *options, const struct trace *trace, double speed, struct plan *ret_plan)
 {
         struct plan plan = { .n_workers = options->tenants * options->workers };
@@ -74,7 +84,7 @@ int plan_deal(const struct options *options, const struct trace *trace, double s
                 struct request *request = &plan.shares[worker][plan.n_shares[worker]++];
 
                 *request = trace->requests[i];
-                request->arrival_usec = (uint64_t)((double)request->arrival_usec / speed);
+                request->arrival_usec = arrival_at_speed(request->arrival_usec, speed);
                 request->impossible = request_tokens(request) > plan.max_tokens;
         }
         *ret_plan = plan;
@@ -102,6 +112,17 @@ void plan_clear(struct plan *plan)
         *plan = (struct plan){ 0 };
 }
 
+/* No size is so large that it would wrap around: those beyond CAPACITY_MAX are as good as that. */
+static uint64_t product(uint64_t a, uint64_t b)
+{
+        return a > 0 && b > CAPACITY_MAX / a ? CAPACITY_MAX : a * b;
+}
+
+static uint64_t sum(uint64_t a, uint64_t b)
+{
+        return a > CAPACITY_MAX - b ? CAPACITY_MAX : a + b;
+}
+
 static int run_yardstick(const struct plan *plan, const struct options *options, uint64_t *ret_bytes,
                          uint64_t *ret_running)
 {
@@ -119,7 +140,7 @@ static int run_yardstick(const struct plan *plan, const struct options *options,
                              simulation);
         if (r < 0)
                 return r;
-        *ret_bytes = simulation->peak_blocks * LEDGER_BLOCK_TOKENS * geometry_token_bytes(&options->geometry);
+        *ret_bytes = product(simulation->peak_blocks * LEDGER_BLOCK_TOKENS, geometry_token_bytes(&options->geometry));
         *ret_running = simulation->peak_running;
         return 0;
 }
@@ -151,11 +172,11 @@ static uint64_t scenario_pages(const struct plan *plan, const struct options *op
 
         for (uint32_t i = 0; i < plan->n_workers; i++)
                 for (size_t k = 0; k < plan->n_shares[i]; k++) {
-                        pages += geometry_pages(&options->geometry, options->layout, plan->page_size,
-                                                request_tokens(&plan->shares[i][k]));
+                        pages = sum(pages, geometry_pages(&options->geometry, options->layout, plan->page_size,
+                                                          request_tokens(&plan->shares[i][k])));
                         n++;
                 }
-        return sequences * pages / n;
+        return product(sequences, pages) / n;
 }
 
 /* The yardstick's peak in blocks, and what sequences leave half empty in the last page of each plane. On the virtual
@@ -182,16 +203,16 @@ int plan_capacity(struct plan *plan, const struct options *options, uint64_t ava
                         return r;
                 plan->unconstrained = options->no_compute;
                 if (options->no_compute)
-                        bytes += bytes / 4 + 8 * planes * running * plan->page_size;
+                        bytes = sum(bytes, sum(bytes / 4, product(8 * planes * running, plan->page_size)));
                 else
-                        bytes = (bytes + planes * running * plan->page_size / 2) / 8;
+                        bytes = sum(bytes, product(planes * running, plan->page_size) / 2) / 8;
                 pages = bytes / plan->page_size;
         }
         if (pages < least)
                 pages = least;
         if (!options->no_compute && available > 0 && pages > limit / plan->page_size)
                 pages = limit / plan->page_size;
-        plan->capacity = pages * plan->page_size;
+        plan->capacity = product(pages, plan->page_size) / plan->page_size * plan->page_size;
         return 0;
 }
 

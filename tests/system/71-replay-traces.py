@@ -26,4 +26,11 @@ for load in loads:
         for peak in ("peak_live_bytes", "paged16_peak_bytes", "preemptions", "virtual_seconds"):
             assert again[peak] == tight[peak], (peak, again[peak], tight[peak])
         assert abs(again["peak_idle_bytes"] - tight["peak_idle_bytes"]) <= pages << 21, (again, tight)
+
+# A request that comes ever so late is not done before it comes.
+with open("far.jsonl", "w") as f:
+    for usec in (0, 10**15):
+        f.write('{"timestamp": %d, "input_length": 10, "output_length": 1}\n' % usec)
+far = replay("--trace", "far.jsonl", "--no-compute", "--speed", "0.001")
+assert far["requests_completed"] == 2 and far["virtual_seconds"] >= 1e12, far
 assert leftovers() <= before + 4096, "the kernel holds %d KiB more than before" % (leftovers() - before)

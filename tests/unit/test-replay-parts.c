@@ -181,6 +181,8 @@ Test(replay_parts, names_the_option_that_is_wrong)
                 "--capacity lots",
                 "--page-size 63K",
                 "--page-size 32768",
+                "--page-size 2G",
+                "--page-size 4096P",
                 "--spare 91",
                 "--verify --no-compute",
                 "--unknown",
@@ -353,6 +355,35 @@ Test(replay_parts, plan_deals_and_sizes)
         plan.capacity = 65536;
         plan_mark_impossible(&plan, &options);
         cr_assert_eq(plan.max_tokens, 1, "nothing does");
+        plan_clear(&plan);
+}
+
+/* What does not fit into 64 bits is as good as the largest that does. */
+Test(replay_parts, plan_does_not_wrap_around)
+{
+        static struct request requests[100];
+        const struct trace trace = { .requests = requests, .n = 100 };
+        struct complaint complaint;
+        struct options options;
+        struct plan plan;
+
+        for (uint32_t i = 0; i < 100; i++)
+                requests[i] = (struct request){ .id = i, .prompt_tokens = TRACE_TOKENS_MAX };
+        requests[99].arrival_usec = UINT64_C(1000000000000000000);
+        cr_assert_eq(
+                parse(&options, &complaint, "--no-compute --geometry layers=1024,kv_heads=1024,head_dim=256,type=fp32"),
+                0, "%s", complaint.text);
+        cr_assert_eq(plan_deal(&options, &trace, 0.001, &plan), 0);
+        cr_assert_gt(plan.shares[0][99].arrival_usec, UINT64_C(1000000000000000000));
+        cr_assert_lt(plan.shares[0][99].arrival_usec, UINT64_MAX / 2);
+        plan.page_size = 1 << 30;
+        for (int i = 0; i < 2; i++) {
+                options.scenario = i == 0 ? SCENARIO_NONE : SCENARIO_HUNGRY;
+                cr_assert_eq(plan_capacity(&plan, &options, 0), 0);
+                cr_assert_gt(plan.capacity, UINT64_MAX / 8, "%ju", (uintmax_t)plan.capacity);
+                plan_mark_impossible(&plan, &options);
+                cr_assert_not(plan.shares[0][99].impossible);
+        }
         plan_clear(&plan);
 }
 
