@@ -16,6 +16,7 @@
 #include "cleanup.h"
 #include "number.h"
 #include "plot-inside.h"
+#include "utf8.h"
 
 #define N_SERIES    4u
 #define CLIP_FACTOR 3.0 /* reserve-ahead may be out of all proportion: what is far beyond the others is cut */
@@ -56,6 +57,10 @@ static void draw_frame(FILE *file, const struct axes *axes, const struct outcome
         const struct options *options = outcome->options;
         const char *slash = options->trace ? strrchr(options->trace, '/') : NULL;
         const char *scenario = options->scenario ? scenario_name(options->scenario) : NULL;
+        _cleanup_(cleanup_free) char *name = utf8_repair(slash            ? slash + 1
+                                                         : options->trace ? options->trace
+                                                         : scenario       ? scenario
+                                                                          : "made-up load");
 
         (void)fprintf(
                 file,
@@ -65,11 +70,7 @@ static void draw_frame(FILE *file, const struct axes *axes, const struct outcome
                 "<text x=\"%.0f\" y=\"24\" font-size=\"16\" font-weight=\"bold\">KV cache memory over time</text>\n"
                 "<text x=\"%.0f\" y=\"24\" text-anchor=\"end\" fill=\"#777\">",
                 PLOT_WIDTH, PLOT_HEIGHT, PLOT_WIDTH, PLOT_HEIGHT, PLOT_LEFT, PLOT_WIDTH - PLOT_RIGHT);
-        for (const char *c = slash            ? slash + 1
-                             : options->trace ? options->trace
-                             : scenario       ? scenario
-                                              : "made-up load";
-             *c; c++)
+        for (const char *c = name ? name : ""; *c; c++)
                 (void)fputc(strchr("<>&\"", *c) || (unsigned char)*c < ' ' ? '_' : *c, file);
         (void)fprintf(file, ", %s, %s</text>\n", options->geometry.name, layout_name(options->layout));
         (void)fprintf(file, "<text x=\"%.0f\" y=\"%.0f\" text-anchor=\"middle\">%s</text>\n",

@@ -7,8 +7,10 @@
 #include <inttypes.h>
 #include <jansson.h>
 
+#include "cleanup.h"
 #include "number.h"
 #include "outcome.h"
+#include "utf8.h"
 
 static double ratio(uint64_t part, uint64_t whole)
 {
@@ -98,8 +100,9 @@ static void set_tenants(json_t *object, const struct outcome *outcome)
 static void set_setting(json_t *object, const struct outcome *outcome)
 {
         const struct options *options = outcome->options;
+        _cleanup_(cleanup_free) char *trace = options->trace ? utf8_repair(options->trace) : NULL;
 
-        json_object_set_new(object, "trace", options->trace ? json_string(options->trace) : json_null());
+        json_object_set_new(object, "trace", trace ? json_string(trace) : json_null());
         json_object_set_new(object, "format", json_string(outcome->format));
         json_object_set_new(object, "scenario",
                             options->scenario ? json_string(scenario_name(options->scenario)) : json_null());

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Whole traces at full geometry on a device of 0.7 times what a paged allocator would take: all done, few preemptions, nothing left."""
 import os
+import shutil
+import xml.etree.ElementTree
 
 from replay import LONG, TRACES, leftovers, replay
 
@@ -33,4 +35,12 @@ with open("far.jsonl", "w") as f:
         f.write('{"timestamp": %d, "input_length": 10, "output_length": 1}\n' % usec)
 far = replay("--trace", "far.jsonl", "--no-compute", "--speed", "0.001")
 assert far["requests_completed"] == 2 and far["virtual_seconds"] >= 1e12, far
+
+# A name that is no UTF-8 spoils neither the JSON nor the picture.
+name = os.fsencode("t") + b"\xff\xe4\xc3\xa4&\x01.jsonl"
+shutil.copy("far.jsonl", name)
+named = replay("--trace", name, "--no-compute", "--plot", "t.svg")
+assert named["trace"] == "t\ufffd\ufffd\u00e4&\x01.jsonl", named["trace"]
+texts = [text.text for text in xml.etree.ElementTree.parse("t.svg").iter("{http://www.w3.org/2000/svg}text")]
+assert any(text.startswith("t\ufffd\ufffd\u00e4__.jsonl, tiny") for text in texts), texts
 assert leftovers() <= before + 4096, "the kernel holds %d KiB more than before" % (leftovers() - before)

@@ -19,5 +19,5 @@ def leftovers():
 def replay(*arguments, seconds=600 if LONG else 120):
     done = subprocess.run([BIN + "/kvpager-replay", *arguments, "--json"], capture_output=True, text=True, timeout=seconds,
                           stdin=subprocess.DEVNULL)
-    assert done.returncode == 0, "kvpager-replay %s: %d: %s" % (" ".join(arguments), done.returncode, done.stderr)
+    assert done.returncode == 0, "kvpager-replay %r: %d: %s" % (arguments, done.returncode, done.stderr)
     return json.loads(done.stdout)

@@ -14,6 +14,7 @@
 #include "options.h"
 #include "plan.h"
 #include "timeline.h"
+#include "utf8.h"
 
 Test(replay_parts, parses_sizes)
 {
@@ -224,6 +225,40 @@ static int compare_numbers(const void *left, const void *right)
         const uint64_t *a = left, *b = right;
 
         return (*a > *b) - (*a < *b);
+}
+
+Test(replay_parts, repairs_what_is_no_utf8)
+{
+#define BAD "\xef\xbf\xbd"
+        static const struct {
+                const char *text, *repaired;
+        } cases[] = {
+                { "", "" },
+                { "trace.csv", "trace.csv" },
+                { "\x01\x7f", "\x01\x7f" },
+                { "\xc3\xa4\xe2\x82\xac\xf0\x9f\x98\x80", "\xc3\xa4\xe2\x82\xac\xf0\x9f\x98\x80" },
+                { "\xf4\x8f\xbf\xbd", "\xf4\x8f\xbf\xbd" },
+                { "a\xff\xfe.csv", "a" BAD BAD ".csv" },
+                { "\xe4.csv", BAD ".csv" },                      /* Latin-1 */
+                { "\xe2\x82", BAD BAD },                         /* cut */
+                { "\xf0\x9f\x98", BAD BAD BAD },                 /* cut */
+                { "\x80", BAD },                                 /* continues nothing */
+                { "\xc0\xaf", BAD BAD },                         /* overlong */
+                { "\xe0\x9f\xbf", BAD BAD BAD },                 /* overlong */
+                { "\xf0\x8f\xbf\xbd", BAD BAD BAD BAD },         /* overlong */
+                { "\xed\xa0\x80", BAD BAD BAD },                 /* a surrogate */
+                { "\xef\xbf\xbe", BAD BAD BAD },                 /* no character */
+                { "\xf4\x90\x80\x80", BAD BAD BAD BAD },         /* beyond the last */
+                { "\xf8\x88\x80\x80\x80", BAD BAD BAD BAD BAD }, /* of five bytes */
+        };
+
+        for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+                char *repaired = utf8_repair(cases[i].text);
+
+                cr_expect_str_eq(repaired, cases[i].repaired, "%zu", i);
+                free(repaired);
+        }
+#undef BAD
 }
 
 Test(replay_parts, histogram_is_true_to_its_steps)
