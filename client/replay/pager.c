@@ -198,14 +198,9 @@ int pager_stats(struct pager *pager, struct kvp_cache_stats *ret_stats)
 
 const char *pager_why_short(const struct pager *pager)
 {
-        switch (pager->shortage) {
-        case -EDQUOT:
+        if (pager->shortage == -EDQUOT)
                 return "its tenant is at its memory.max, by what other workers hold";
-        case -ETIMEDOUT:
-                return "others were asked for memory, and gave none in time";
-        default:
-                return "others hold it, or kvpagerd may open no more files, one for each extent (ulimit -n)";
-        }
+        return "others hold it, or kvpagerd may open no more files, one for each extent (ulimit -n)";
 }
 
 /* kvp_step() over pager->steps, timed. */

@@ -136,10 +136,17 @@ static void daemon_exec(const struct daemon_files *files, const char *notify, pi
         char config[32], pid[32], program[PATH_MAX + 16];
         sigset_t none;
         ssize_t n;
+        int r;
 
         (void)prctl(PR_SET_PDEATHSIG, SIGTERM);
-        if (getppid() != parent || daemon_place_files(files) < 0)
+        if (getppid() != parent)
                 return;
+        r = daemon_place_files(files);
+        if (r < 0) {
+                (void)dprintf(files->log, "cannot run kvpagerd: %s%s\n", strerror(-r),
+                              r == -EMFILE ? " (ulimit -n)" : "");
+                return;
+        }
         (void)snprintf(config, sizeof(config), "/proc/self/fd/%d", CONFIG_FD);
         (void)snprintf(pid, sizeof(pid), "%jd", (intmax_t)getpid());
         (void)setenv("LISTEN_PID", pid, 1);

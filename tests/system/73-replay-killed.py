@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """However a replay ends, its private daemon and its workers end too, and no folder, socket or shared memory is left."""
 import os
+import resource
 import signal
 import subprocess
 
@@ -45,5 +46,10 @@ done = subprocess.run([BIN + "/kvpager-replay", "--requests", "1", "--mins", "1G
                       text=True, timeout=60)
 assert done.returncode == 1 and "memory.min of all tenants together is 2G" in done.stderr, done.stderr
 assert "[device host] has 1G" in done.stderr, done.stderr  # called what it is: the host's memory
+# So are those of one that finds too few open files to be run at all.
+for n in range(6, 13):
+    done = subprocess.run([BIN + "/kvpager-replay", "--requests", "1", "--no-compute"], capture_output=True, text=True, timeout=60,
+                          preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (n, n)))
+    assert done.returncode in (0, 1) and "it said nothing" not in done.stderr, (n, done.stderr)
 assert os.listdir(os.environ["TMPDIR"]) == []
 until(lambda: leftovers() <= before + 4096, "the kernel holds more shared memory than before", 20)
