@@ -71,11 +71,11 @@ static void append(char *text, size_t size, const char *format, ...)
 static int check_guarantees(const struct config *config, const struct config_size *devices, uint32_t n_devices,
                             uint64_t whole, unsigned *ret_line, char *why, size_t size)
 {
-        char text[CONFIG_SIZE_TEXT];
+        char text[CONFIG_SIZE_TEXT], page_text[CONFIG_SIZE_TEXT];
 
         for (uint32_t i = 0; i < n_devices; i++) {
                 const uint64_t page = devices[i].page_size;
-                uint64_t sum = 0, left = devices[i].capacity;
+                uint64_t sum = 0, sum_pages = 0, left = devices[i].capacity;
                 unsigned named = 0, line = 0;
                 bool fits = true;
 
@@ -87,10 +87,16 @@ static int check_guarantees(const struct config *config, const struct config_siz
                         fits = fits && min <= left && (min + page - 1) / page * page <= left;
                         left -= fits ? (min + page - 1) / page * page : 0;
                         sum = __builtin_add_overflow(sum, min, &sum) ? CONFIG_NO_LIMIT : sum;
+                        sum_pages += min / page + (min % page > 0);
                 }
                 if (fits)
                         continue;
-                (void)snprintf(why, size, "memory.min of all tenants together is %s (", config_size_text(sum, text));
+                if (sum <= devices[i].capacity) /* what is too much are the whole pages that it takes */
+                        (void)snprintf(why, size, "memory.min of all tenants together is %s in whole pages of %s (",
+                                       config_size_text(sum_pages * page, text), config_size_text(page, page_text));
+                else
+                        (void)snprintf(why, size, "memory.min of all tenants together is %s (",
+                                       config_size_text(sum, text));
                 for (uint32_t k = 0; k < config->n_tenants && named < 5; k++) {
                         const uint64_t min = config_amount_bytes(&config->tenants[k].min, whole);
 

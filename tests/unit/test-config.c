@@ -260,7 +260,9 @@ Test(config, guarantees_of_all_together)
                 why, "memory.min of all tenants together is 16777217 (a 8M, b 8M, c 1), and [device small] has 16M");
         /* Pages count: a byte takes one, of each tenant. */
         c->tenants[0].min.bytes = 7 * mib;
-        cr_expect_eq(config_check_guarantees(c, devices, 2, &line, why, sizeof(why)), -EINVAL, "8 and 8 and 2");
+        cr_expect_eq(config_check_guarantees(c, devices, 2, &line, why, sizeof(why)), -EINVAL);
+        cr_expect_str_eq(why, "memory.min of all tenants together is 18M in whole pages of 2M (a 7M, b 8M, c 1), and "
+                              "[device small] has 16M");
         c->tenants[0].min.bytes = 6 * mib;
         cr_expect_eq(config_check_guarantees(c, devices, 2, &line, why, sizeof(why)), 0);
         cr_expect_eq(line, 7, "the third tenant's");
