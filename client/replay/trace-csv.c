@@ -157,9 +157,10 @@ int trace_csv_parse(const struct trace_csv *csv, struct trace_line *line, struct
         if ((size_t)n != csv->n_columns) {
                 const char *missing = csv_missing(csv, (size_t)n);
 
-                return complain(complaint, -EINVAL, "%s:%ju: the row has %d fields, the header %zu%s%s%s: is it cut?",
-                                line->file, (uintmax_t)line->number, n, csv->n_columns,
-                                missing ? ": there is no field '" : "", missing ? missing : "", missing ? "'" : "");
+                return complain(complaint, -EINVAL, "%s:%ju: the row has %d fields, the header %zu%s%s%s%s", line->file,
+                                (uintmax_t)line->number, n, csv->n_columns, missing ? ": there is no field '" : "",
+                                missing ? missing : "", missing ? "'" : "",
+                                (size_t)n < csv->n_columns ? ": is it cut?" : "");
         }
 
         const char *text = fields[csv->clock], *name = csv->clock_name;

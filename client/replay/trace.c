@@ -60,6 +60,9 @@ static int reader_next_line(struct reader *reader, struct complaint *complaint)
                                 return complain(complaint, -EINVAL, "%s:%ju: a line of more than %ju bytes", line->file,
                                                 (uintmax_t)line->number + 1, (uintmax_t)LINE_BYTES_MAX);
                         reader->buffer[length++] = (char)c;
+                        if (line->number == 0 && length == 2 && memcmp(reader->buffer, "\x1f\x8b", 2) == 0)
+                                return complain(complaint, -EINVAL, "%s: compressed by gzip: gunzip it first",
+                                                line->file);
                 }
                 if (c == EOF && ferror(reader->file))
                         return complain(complaint, -EIO, "%s: cannot read: %s", line->file, strerror(errno));
@@ -88,7 +91,7 @@ static int reader_recognise(struct reader *reader, struct complaint *complaint)
                 line->text += 3;
                 line->length -= 3;
         }
-        if (line->text[0] == '{') {
+        if (line->text[strspn(line->text, " \t")] == '{') {
                 reader->format = TRACE_MOONCAKE;
                 reader->trace.format = "mooncake";
                 return 0;

@@ -125,7 +125,7 @@ Test(replay_trace, reads_mooncake)
 
         cr_assert_eq(
                 read_text(
-                        "{\"timestamp\": 27482, \"input_length\": 6955, \"output_length\": 52, \"hash_ids\": [46, 47]}\n"
+                        " \t{\"timestamp\": 27482, \"input_length\": 6955, \"output_length\": 52, \"hash_ids\": [46, 47]}\n"
                         "{\"timestamp\": 27000.5, \"input_length\": 0, \"output_length\": 3}",
                         &trace, &complaint),
                 0, "%s", complaint.text);
@@ -189,7 +189,7 @@ Test(replay_trace, complains_of_bad_rows)
                 { AZURE "2023-11-16 18:17:03,\"5,1", "load:2: a quote that does not end" },
                 { BURST "5,ChatGPT,472,18,490", "load:2: the row has 5 fields, the header 6: is it cut?" },
                 { BURSTNEW "5,1,2.5,ChatGPT",
-                  "load:2: the row has 4 fields, the header 8: there is no field 'Request tokens'" },
+                  "load:2: the row has 4 fields, the header 8: there is no field 'Request tokens': is it cut?" },
                 { BURST "-5,ChatGPT,472,18,490,x", "load:2: field 'Timestamp' is negative" },
                 { BURST "nan,ChatGPT,472,18,490,x", "load:2: field 'Timestamp'" },
                 { BURST "5s,ChatGPT,472,18,490,x", "load:2: field 'Timestamp' is not what belongs there: '5s'" },
@@ -231,6 +231,8 @@ Test(replay_trace, complains_of_bad_rows)
                 cr_expect_eq(read_text(rows[i].text, &trace, &complaint), -EINVAL, "%zu", i);
                 cr_expect_eq(strncmp(complaint.text, rows[i].complaint, strlen(rows[i].complaint)), 0, "%zu: %s", i,
                              complaint.text);
+                cr_expect_eq(strstr(complaint.text, "is it cut?") != NULL, strstr(rows[i].complaint, "cut?") != NULL,
+                             "%zu: %s", i, complaint.text);
                 cr_expect_eq(trace.n, 4711, "an output was touched");
         }
 }
@@ -243,6 +245,8 @@ Test(replay_trace, complains_of_files_that_are_no_text)
 
         cr_assert_eq(read_bytes("TIME\0STAMP\n", 11, 0, &trace, &complaint), -EINVAL);
         cr_assert_str_eq(complaint.text, "load:1: a NUL byte: not a text file");
+        cr_assert_eq(read_bytes("\x1f\x8b\x08\0\0", 5, 0, &trace, &complaint), -EINVAL);
+        cr_assert_str_eq(complaint.text, "load: compressed by gzip: gunzip it first");
         memset(line, '{', sizeof(line));
         cr_assert_eq(read_bytes(line, sizeof(line), 0, &trace, &complaint), -EINVAL);
         cr_assert(strstr(complaint.text, "load:1: a line of more than"), "%s", complaint.text);
