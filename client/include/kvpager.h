@@ -105,7 +105,7 @@ struct kvp_seq_step {
         uint32_t seq;       /* a held row */
         int32_t ret_status; /* 0 or a negative errno, this row's own */
         uint64_t tokens;    /* the length that this iteration reaches */
-        uint64_t ret_ready; /* tokens that the row is backed for */
+        uint64_t ret_ready; /* tokens that the row is backed for; those beyond `tokens` may be taken back at any time */
 };
 
 struct kvp_cache_stats {
