@@ -113,13 +113,15 @@ int conn_welcome(int socket, void *packet, uint64_t deadline, struct wire_welcom
                 const uint64_t left = subtract_saturated(deadline, time_now_usec());
                 const struct timespec pause = timespec_of(left);
 
-                if (ppoll(&readable, 1, &pause, NULL) == 0 || left == 0)
+                if (ppoll(&readable, 1, &pause, NULL) == 0)
                         return -ETIMEDOUT;
                 size = conn_receive(socket, MSG_DONTWAIT, packet, WIRE_MAX_PACKET, &events, 1, &n_fds, &cut);
                 if (size < 0)
                         return size == -ENOTCONN ? -EPIPE : -EPROTO;
                 if (size > 0)
                         break;
+                if (left == 0)
+                        return -ETIMEDOUT;
         }
         if (cut)
                 return -EMFILE;

@@ -171,10 +171,10 @@ static int await_answer(const struct attempt *attempt)
                 const uint64_t left = subtract_saturated(attempt->deadline, time_now_usec());
                 const struct timespec pause = timespec_of(min_u64(left, QUIT_USEC));
 
+                if (ppoll(&readable, 1, &pause, NULL) > 0) /* first: who was stopped for long may have been answered */
+                        return 0;
                 if (left == 0 || atomic_load(&attempt->conn->quit))
                         return -ETIMEDOUT;
-                if (ppoll(&readable, 1, &pause, NULL) > 0)
-                        return 0;
         }
 }
 
@@ -304,7 +304,10 @@ void conn_resume(struct kvp_conn *conn)
         (void)epoll_ctl(conn->epoll, EPOLL_CTL_DEL, conn->events, NULL);
         quiesce(conn);
         while (!atomic_load(&conn->quit) && !conn_is_gone(conn)) {
-                struct attempt attempt = { .conn = conn, .socket = -1, .events = -1, .deadline = deadline };
+                struct attempt attempt = { .conn = conn,
+                                           .socket = -1,
+                                           .events = -1,
+                                           .deadline = max_u64(deadline, deadline_in(CONN_PATIENCE_USEC)) };
 
                 r = attempt_once(&attempt);
                 cleanup_close(&attempt.socket);

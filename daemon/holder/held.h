@@ -3,9 +3,9 @@
  * held.h -- what kvpagerd and kvpager-holder say to each other.
  *
  * The holder keeps a copy of the fd of each extent, and of the memory that the daemon writes its state to, so that
- * neither ends with the daemon. It knows nothing of what it holds, and says nothing unless asked; what was sent is safe,
- * whoever dies, for an fd in a socket's queue is as good as held. One SOCK_SEQPACKET
- * socket, one packet one message, in the order sent.
+ * neither ends with the daemon. It knows nothing of what it holds, and says nothing unless asked; what was sent is
+ * safe, whoever dies, for an fd in a socket's queue is as good as held. One SOCK_SEQPACKET socket, one packet one
+ * message, in the order sent.
  *
  *      PUT      items and an fd each: keep them, in place of what was kept under the same numbers
  *      DROP     items: keep them no more

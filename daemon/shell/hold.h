@@ -2,8 +2,8 @@
  *
  * hold.h -- the daemon's side of kvpager-holder, see held.h.
  *
- * Without a holder everything works but for a restart, which then loses what workers have. Nothing is waited for but room
- * in the socket: a holder that has not made any within HOLD_PATIENCE_MSEC is given up.
+ * Without a holder everything works but for a restart, which then loses what workers have. Nothing is waited for but
+ * room in the socket: a holder that has not made any within HOLD_PATIENCE_MSEC is given up.
  */
 #ifndef SHELL_HOLD_H
 #define SHELL_HOLD_H

@@ -5,6 +5,8 @@
  */
 #include <pthread.h>
 #include <stdatomic.h>
+#include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "conn.h"
@@ -233,4 +235,33 @@ Test(resume, is_nothing_that_threads_notice)
         box_settle(&box);
         cr_assert_eq(fake_pages(box.fake) * PAGE, box_stats(&box).live_bytes + box_stats(&box).idle_bytes);
         box_close(&box);
+}
+
+/* A process that was stopped for long finds the answer there, and its time over. */
+Test(resume, an_answer_that_is_there_counts_however_late_it_is_read)
+{
+        static uint64_t out[WIRE_MAX_PACKET / sizeof(uint64_t)], in[WIRE_MAX_PACKET / sizeof(uint64_t)];
+        const struct wire_welcome welcome = { .version = WIRE_VERSION, .worker = 7, .features = WIRE_FEATURES };
+        union {
+                struct cmsghdr align;
+                char bytes[CMSG_SPACE(sizeof(int))];
+        } control = { .align = {
+                              .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS, .cmsg_len = CMSG_LEN(sizeof(int)) } };
+        struct iovec vector = { .iov_base = out };
+        const struct msghdr message = {
+                .msg_iov = &vector, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)
+        };
+        struct wire_welcome found;
+        int fds[2], events = -1;
+
+        cr_assert_eq(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds), 0);
+        cr_assert_eq(conn_welcome(fds[0], in, 1, &found, &events), -ETIMEDOUT);
+        memcpy(CMSG_DATA(&control.align), &fds[1], sizeof(int));
+        vector.iov_len = wire_encode(out, sizeof(out), WIRE_WELCOME, 1, 0, &welcome, NULL, 0);
+        cr_assert_gt(sendmsg(fds[1], &message, 0), 0);
+        cr_assert_eq(conn_welcome(fds[0], in, 1, &found, &events), 0);
+        cr_expect_eq(found.worker, 7);
+        (void)close(events);
+        (void)close(fds[0]);
+        (void)close(fds[1]);
 }
