@@ -199,11 +199,11 @@ int kvp_seq_trim(struct kvp_cache *cache, uint32_t seq, uint64_t tokens);
  * row crosses its look-ahead mark. A held row that is not named is paused and keeps its pages; fewer tokens than before
  * (speculation rolled back) unmap nothing. A row twice, not held, or beyond max_tokens: -EINVAL, and nothing changes.
  * Timeout 0 does not wait: a row that is not backed is left to the mapper, and its status is -ETIMEDOUT or what the
- * mapper's last attempt met. Else 0 or the first failing row's error: -ENOMEM (the device is full, or this process has
- * no mappings left: vm.max_map_count), -EDQUOT (the tenant's memory.max), -ETIMEDOUT, -ENOTCONN; -EMFILE: this process
- * is at its fd limit (a few are needed for a moment); -ECANCELED: the row was released while the call waited; -EPROTO:
- * the daemon does not make sense. What was mapped stays mapped, each row's ret_ready says how far it is backed, and the
- * call can be repeated. */
+ * mapper's last attempt met. Else 0 or the first failing row's error: -ENOMEM (the device is full, this process has no
+ * mappings left (vm.max_map_count), or the driver has not let go of what the row had beyond), -EDQUOT (the tenant's
+ * memory.max), -ETIMEDOUT, -ENOTCONN; -EMFILE: this process is at its fd limit (a few are needed for a moment);
+ * -ECANCELED: the row was released while the call waited; -EPROTO: the daemon does not make sense. What was mapped
+ * stays mapped, each row's ret_ready says how far it is backed, and the call can be repeated. */
 int kvp_step(struct kvp_cache *cache, struct kvp_seq_step *steps, size_t n, uint64_t timeout_usec);
 
 #ifdef __cplusplus
