@@ -74,7 +74,9 @@ void cache_create(struct run *run, const struct core_ev_cache_create *event)
                 return;
         w = worker_get(c, worker);
         error = geometry_check(c, event, &pages);
-        if (error == CORE_E_NONE && (w->n_caches >= WORKER_MAX_CACHES || (slot = slot_take(c)) == NIL))
+        if (error == CORE_E_NONE && (w->n_caches >= WORKER_MAX_CACHES ||
+                                     tenant_has_part(c, tenant_get(c, w->tenant)->n_caches, c->params.max_caches) ||
+                                     (slot = slot_take(c)) == NIL))
                 error = CORE_E_TOO_MANY_CACHES;
         if (error != CORE_E_NONE) {
                 run_reply_error(run, worker, event->request, error);
@@ -99,6 +101,7 @@ void cache_create(struct run *run, const struct core_ev_cache_create *event)
                 cache_get(c, k->next)->prev = slot;
         w->first_cache = slot;
         w->n_caches++;
+        tenant_get(c, w->tenant)->n_caches++;
         c->n_caches++;
         action = run_action(run, CORE_ACT_REPLY_CACHE, worker);
         action->reply.request = event->request;
@@ -178,6 +181,7 @@ void cache_reap(struct run *run)
                 c->free_cache = slot;
                 c->n_caches--;
                 worker_get(c, worker)->n_caches--;
+                tenant_get(c, worker_get(c, worker)->tenant)->n_caches--;
                 worker_put(c, worker);
         }
 }

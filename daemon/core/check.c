@@ -302,13 +302,14 @@ static void check_tenant(struct proof *p, uint32_t index)
         const struct core *c = p->core;
         const struct tenant *t = tenant_get(c, index);
         uint64_t current = 0, live = 0, idle = 0;
-        uint32_t workers = 0, overdue = 0, requests = 0;
+        uint32_t workers = 0, slots = 0, caches = 0, overdue = 0, requests = 0;
 
         for (uint32_t i = 0; i < c->top_worker; i++) {
                 const struct worker *w = worker_get(c, i);
 
                 if (w->state == WORKER_FREE || w->tenant != index)
                         continue;
+                slots++;
                 workers += w->state == WORKER_LIVE;
                 overdue += w->overdue != 0;
                 requests += w->n_requests;
@@ -316,8 +317,13 @@ static void check_tenant(struct proof *p, uint32_t index)
                 live += w->live_bytes;
                 idle += w->idle_bytes;
         }
+        for (uint32_t i = 0; i < c->top_cache; i++)
+                caches += cache_get(c, i)->state != CACHE_FREE &&
+                          worker_get(c, cache_get(c, i)->worker)->tenant == index;
         check_tenant_devices(p, index);
         EQUAL(p, "workers of tenant", index, t->workers, workers);
+        EQUAL(p, "slots of workers of tenant", index, t->n_slots, slots);
+        EQUAL(p, "slots of caches of tenant", index, t->n_caches, caches);
         EQUAL(p, "overdue workers of tenant", index, t->overdue, overdue);
         EQUAL(p, "requests of tenant", index, t->n_requests, requests);
         EQUAL(p, "current bytes of tenant", index, t->current_bytes, current);

@@ -145,6 +145,7 @@ struct tenant {
         uint16_t reserved;
         uint32_t on_overdue, weight, workers;
         uint32_t overdue, n_requests; /* its workers that are overdue; its requests, waiting and admitted */
+        uint32_t n_slots, n_caches;   /* slots of its workers and caches, those that are gone or dying included */
         uint64_t min_bytes, low_bytes, high_bytes, max_bytes, reclaim_deadline_usec;
         uint64_t current_bytes, live_bytes,
                 idle_bytes; /* current: what is held, and what admitted requests were promised */
@@ -426,6 +427,7 @@ void tenant_charge(struct core *core, uint32_t tenant, uint32_t device, uint32_t
 void tenant_refund(struct core *core, uint32_t tenant, uint32_t device, uint32_t pages);
 void tenant_add_device(struct core *core, uint32_t device); /* counts `unmet` of a new device */
 void tenant_put(struct core *core, uint32_t tenant);
+bool tenant_has_part(const struct core *core, uint32_t has, uint32_t of);
 void worker_add(struct run *run, const struct core_ev_worker_add *event);
 void worker_gone(struct run *run, const struct core_ev_worker *event);
 void worker_ack(struct run *run, const struct core_ev_ack *event);

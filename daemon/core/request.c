@@ -433,7 +433,7 @@ static enum core_error grow_check(const struct core *c, uint32_t worker, const s
         if (worker_is_denied(w))
                 return CORE_E_DENIED;
         if (w->n_requests >= WORKER_MAX_REQUESTS ||
-            tenant_get(c, w->tenant)->n_requests >= bits_max_u32(c->params.max_requests / c->n_tenants, 1))
+            tenant_has_part(c, tenant_get(c, w->tenant)->n_requests, c->params.max_requests))
                 return CORE_E_TOO_MANY_REQUESTS;
         pages = (uint64_t)event->need * class->planes;
         if (pages << d->page_shift > tenant_get(c, w->tenant)->max_bytes)

@@ -100,11 +100,18 @@ void tenant_refund(struct core *c, uint32_t tenant, uint32_t device, uint32_t pa
         change(c, t, device, 0u - pages);
 }
 
+/* Whether a tenant that has so many of a table's records has its part of them: all tenants have equal parts, and one at
+ * least, so that nobody can take what all need. */
+bool tenant_has_part(const struct core *c, uint32_t has, uint32_t of)
+{
+        return has >= bits_max_u32(of / c->n_tenants, 1);
+}
+
 void tenant_put(struct core *c, uint32_t tenant)
 {
         struct tenant *t = tenant_get(c, tenant);
 
-        if (!t->removed || t->workers > 0 || t->current_bytes > 0)
+        if (!t->removed || t->n_slots > 0)
                 return;
         unlimit(c, t);
         memset(t, 0, sizeof *t);

@@ -41,7 +41,8 @@ void worker_add(struct run *run, const struct core_ev_worker_add *event)
         struct core *c = run->core;
         const bool known = event->tenant < CORE_MAX_TENANTS && tenant_get(c, event->tenant)->used &&
                            !tenant_get(c, event->tenant)->removed;
-        const uint32_t slot = known ? slot_take(c) : NIL;
+        const bool full = known && tenant_has_part(c, tenant_get(c, event->tenant)->n_slots, c->params.max_workers);
+        const uint32_t slot = known && !full ? slot_take(c) : NIL;
         struct core_action *action;
         struct worker *w;
         uint32_t generation;
@@ -63,6 +64,7 @@ void worker_add(struct run *run, const struct core_ev_worker_add *event)
         w->next = w->wait_next = w->first_cache = w->first_request = w->admitted_head = w->admitted_tail = NIL;
         w->ack_at_usec = UINT64_MAX;
         tenant_get(c, event->tenant)->workers++;
+        tenant_get(c, event->tenant)->n_slots++;
         c->n_workers++;
         core_count(c, CORE_COUNT_WORKERS_CONNECTED, 1);
         action = run_action(run, CORE_ACT_WELCOME, slot);
@@ -85,6 +87,7 @@ void worker_put(struct core *c, uint32_t slot)
         w->generation = generation ? generation : 1;
         w->next = c->free_worker;
         c->free_worker = slot;
+        tenant_get(c, tenant)->n_slots--;
         tenant_put(c, tenant);
 }
 

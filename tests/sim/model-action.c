@@ -305,14 +305,45 @@ static void action_kill(struct model *model, struct model_worker *worker)
         worker->dying = true;
 }
 
-/* A worker that went keeps its slot until its extents are destroyed. */
-static uint32_t slots_in_use(const struct model *model)
+/* All tenants have equal parts of a table, and one record at least. */
+static uint32_t part_of(const struct model *model, uint32_t table)
 {
-        uint32_t n = model->n_workers;
+        uint32_t tenants = 0;
+
+        for (uint32_t t = 0; t < model->n_tenants; t++)
+                tenants += model->tenants[t].exists;
+        return table / tenants > 1 ? table / tenants : 1;
+}
+
+static uint32_t workers_of(const struct model *model, uint32_t tenant)
+{
+        uint32_t n = 0;
+
+        for (uint32_t i = 0; i < model->n_workers; i++)
+                n += model->workers[i].tenant == tenant;
+        return n;
+}
+
+static uint32_t caches_of(struct model *model, uint32_t tenant)
+{
+        uint32_t n = 0;
+
+        for (uint32_t i = 0; i < model->n_caches; i++) {
+                const struct model_worker *worker = model_worker_by_serial(model, model->caches[i].worker);
+
+                n += worker && worker->tenant == tenant;
+        }
+        return n;
+}
+
+/* A worker that went keeps its slot until its extents are destroyed. MODEL_NONE: of all tenants. */
+static uint32_t slots_in_use(const struct model *model, uint32_t tenant)
+{
+        uint32_t n = tenant == MODEL_NONE ? model->n_workers : workers_of(model, tenant);
 
         for (uint32_t i = 0; i < model->n_extents; i++) {
                 uint32_t serial = model->extents[i].worker;
-                bool counted = serial == MODEL_NONE;
+                bool counted = serial == MODEL_NONE || (tenant != MODEL_NONE && model->extents[i].tenant != tenant);
 
                 for (uint32_t k = 0; k < model->n_workers; k++)
                         counted |= model->workers[k].serial == serial;
@@ -333,7 +364,8 @@ static void action_peer(struct model *model, const struct core_action *action)
         }
         model->cookie = 0;
         if (action->type == CORE_ACT_REFUSE) {
-                if (model->cookie_allowed && slots_in_use(model) < model->params.max_workers)
+                if (model->cookie_allowed && slots_in_use(model, MODEL_NONE) < model->params.max_workers &&
+                    slots_in_use(model, model->cookie_tenant) < part_of(model, model->params.max_workers))
                         model_break(model, "refused for no reason: %s", words_error(action->peer.error));
                 return;
         }
@@ -341,6 +373,8 @@ static void action_peer(struct model *model, const struct core_action *action)
                 model_break(model, "welcome to tenant %u, asked for %u", action->peer.tenant, model->cookie_tenant);
         if (model_worker(model, action->worker) || model->n_workers >= model->params.max_workers)
                 model_break(model, "worker id %u in use, or too many workers", action->worker);
+        if (workers_of(model, model->cookie_tenant) >= part_of(model, model->params.max_workers))
+                model_break(model, "tenant %u has more than its part of the workers", model->cookie_tenant);
         worker = LIST_PUSH(model, workers);
         worker->serial = model->next_serial++;
         worker->id = action->worker;
@@ -376,7 +410,8 @@ static void reply_create(struct model *model, struct model_worker *worker, const
         if (action->type == CORE_ACT_REPLY_ERROR) {
                 if (good && action->reply.error == CORE_E_TOO_MANY_CACHES) {
                         /* A dying cache keeps its slot until it is reaped; that is over when nothing is pending. */
-                        if (model->n_caches < model->params.max_caches / 2)
+                        if (model->n_caches < model->params.max_caches / 2 &&
+                            caches_of(model, worker->tenant) < part_of(model, model->params.max_caches) / 2)
                                 model_break(model, "too many caches, but there are %u", model->n_caches);
                 } else if (good)
                         model_break(model, "a good cache is refused: %s", words_error(action->reply.error));
@@ -386,6 +421,8 @@ static void reply_create(struct model *model, struct model_worker *worker, const
                 model_break(model, "a bad cache is accepted, or answered as what it is not");
                 return;
         }
+        if (caches_of(model, worker->tenant) >= part_of(model, model->params.max_caches))
+                model_break(model, "tenant %u has more than its part of the caches", worker->tenant);
         for (uint32_t i = 0; i < model->n_caches; i++)
                 if (model->caches[i].id == action->reply.cache)
                         model_break(model, "cache id %u in use", action->reply.cache);

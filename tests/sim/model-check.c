@@ -129,6 +129,7 @@ static void check_tenant(struct model *model, const struct core *core, uint32_t 
         if (!core_tenant_info(core, t, &info)) {
                 if (!tenant->removed || tenant->workers > 0)
                         model_break(model, "tenant %u is not there", t);
+                tenant->exists = false;
                 return;
         }
         check_equal(model, "tenant", t, "live", info.live_bytes, sums.live);

@@ -279,8 +279,8 @@ static void finish(struct world *world)
 void sim_params(uint64_t seed, bool trace, struct core_params *ret_params)
 {
         *ret_params = (struct core_params){ .max_extents = 1200,
-                                            .max_workers = 6,
-                                            .max_caches = 12,
+                                            .max_workers = 12,
+                                            .max_caches = 24,
                                             .max_rows = 64,
                                             .max_requests = 24,
                                             .trace = trace || seed % 8 == 6,

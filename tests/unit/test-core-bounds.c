@@ -313,6 +313,72 @@ Test(core_bounds, of_a_tenants_requests_under_way)
         }
 }
 
+/* Likewise of the tables of workers and caches. A slot is in use until nothing of its owner is left. */
+Test(core_bounds, of_a_tenants_workers)
+{
+        struct core_params some = params;
+        uint32_t worker, first = 0;
+
+        some.max_workers = 11;
+        stop();
+        start_with(&some);
+        for (uint32_t t = 1; t < 4; t++)
+                set_tenant(t, UINT64_MAX);
+        for (uint32_t t = 0; t < 4; t++)
+                for (uint32_t n = 0; n <= 2; n++) {
+                        worker = add_worker(t);
+                        cr_expect_eq(worker != 0, n < 2, "tenant %u: %u", t, n);
+                        first = first ? first : worker;
+                }
+        cr_assert_not_null(answer(CORE_ACT_REFUSE));
+        cr_expect_eq(answer(CORE_ACT_REFUSE)->peer.error, CORE_E_TOO_MANY_WORKERS);
+        grow((struct core_ev_grow){ .worker = first, .cache = add_cache(first, 1, 1, 4), .need = 1, .max = 1 });
+        device_answer_all(&world);
+        worker_is_gone(first);
+        cr_expect_eq(add_worker(0), 0, "its page is being destroyed");
+        device_answer_all(&world);
+        cr_expect_neq(add_worker(0), 0);
+}
+
+Test(core_bounds, of_a_tenants_caches)
+{
+        struct core_params some = params;
+        uint32_t workers[2], last = 0;
+
+        some.max_caches = 11;
+        stop();
+        start_with(&some);
+        set_tenant(1, UINT64_MAX);
+        for (uint32_t t = 0; t < 2; t++) {
+                workers[t] = add_worker(t);
+                for (uint32_t n = 0; n < 5; n++)
+                        cr_expect_neq(last = add_cache(workers[t], 1, 1, 1), 0, "tenant %u: %u", t, n);
+                cr_expect_eq(add_cache(workers[t], 1, 1, 1), 0);
+                cr_expect_eq(answer(CORE_ACT_REPLY_ERROR)->reply.error, CORE_E_TOO_MANY_CACHES);
+        }
+        begin(CORE_EV_CACHE_DESTROY)->cache_destroy = (struct core_ev_cache_destroy){ workers[1], 9, last, 0 };
+        apply();
+        cr_expect_neq(add_cache(workers[1], 1, 1, 1), 0);
+}
+
+/* A tenant that is to go stays while anything of its workers is there, for that is counted as its. */
+Test(core_bounds, of_a_tenant_that_goes)
+{
+        struct core_tenant_info info;
+        uint32_t worker;
+
+        set_tenant(1, UINT64_MAX);
+        worker = add_worker(1);
+        grow((struct core_ev_grow){ .worker = worker, .cache = add_cache(worker, 1, 1, 4), .need = 1, .max = 1 });
+        device_answer_all(&world);
+        begin(CORE_EV_TENANT_REMOVE)->tenant_remove.tenant = 1;
+        apply();
+        worker_is_gone(worker);
+        cr_expect(core_tenant_info(world.core, 1, &info));
+        device_answer_all(&world);
+        cr_expect(!core_tenant_info(world.core, 1, &info));
+}
+
 Test(core_bounds, of_the_table_of_requests)
 {
         struct core_params few = params;

@@ -148,6 +148,8 @@ Test(core_check, sees_bytes_of_a_worker_or_tenant_counted_wrongly)
                 MORE(w->idle_bytes, "idle bytes of worker");
                 MORE(w->n_requests, "requests of worker");
                 MORE(t->workers, "workers of tenant");
+                MORE(t->n_slots, "slots of workers of tenant");
+                MORE(t->n_caches, "slots of caches of tenant");
                 MORE(t->current_bytes, "current bytes of tenant");
                 MORE(t->live_bytes, "live bytes of tenant");
                 MORE(t->idle_bytes, "idle bytes of tenant");
