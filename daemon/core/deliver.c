@@ -9,6 +9,8 @@
  */
 #include "internal.h"
 
+#define LARGEST_PAGES (1u << (CORE_ORDERS - 1) * 2)
+
 /* The largest size that may start at `page` with `left` pages to go. */
 static uint32_t piece_at(uint32_t page, uint32_t left)
 {
@@ -64,8 +66,20 @@ uint32_t deliver_total(uint32_t first, uint32_t need, uint32_t max)
         return best;
 }
 
+/* Slots that are kept for what others than the tenant are guaranteed and do not have yet, in extents as large as can
+ * be. */
+static uint64_t slots_kept(const struct core *c, uint32_t tenant)
+{
+        uint64_t slots = 0;
+
+        for (uint32_t t = 0; t < c->top_tenant; t++)
+                for (uint32_t device = 0; t != tenant && tenant_get(c, t)->used && device < c->n_devices; device++)
+                        slots += ((uint64_t)tenant_unmet(tenant_get(c, t), device) + LARGEST_PAGES - 1) / LARGEST_PAGES;
+        return slots;
+}
+
 /* Whether the table of extents has room for what the request takes as asked for, beside what admitted requests are
- * still owed. Virgin extents that nobody wants make room. */
+ * still owed and what is kept for guarantees. Virgin extents that nobody wants make room. */
 bool deliver_has_slots(const struct core *c, const struct request *r)
 {
         const struct cache *cache = cache_get(c, r->cache);
@@ -73,10 +87,11 @@ bool deliver_has_slots(const struct core *c, const struct request *r)
         uint64_t wanted = c->n_extents, surplus = 0, at_most = c->n_extents + (uint64_t)request_wanted(c, r);
 
         for (uint32_t device = 0; device < c->n_devices; device++)
-                at_most += c->devices[device].reserved_pages;
+                at_most += c->devices[device].reserved_pages + c->devices[device].unmet / LARGEST_PAGES + c->n_tenants;
         if (at_most <= c->params.max_extents)
                 return true; /* a page each would do */
 
+        wanted += slots_kept(c, worker_get(c, r->worker)->tenant);
         deliver_pieces(r->first, r->need, count);
         for (uint32_t device = 0; device < c->n_devices; device++)
                 for (uint32_t i = 0; i < CORE_ORDERS; i++) {

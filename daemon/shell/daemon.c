@@ -338,7 +338,7 @@ static void daemon_bounds(struct daemon *d, struct core_params *ret)
                 uint64_t left = nofile > 3 * (workers + 16) + FDS_SPARE ? nofile - 3 * (workers + 16) - FDS_SPARE : 0;
 
                 extents = left > 64 ? left : 64;
-                if (extents < pages / 8)
+                if (extents < pages)
                         log_warning("at most %" PRIu64 " extents at once for %" PRIu64
                                     " pages: each is an open file, and %" PRIu64
                                     " are allowed; raise the limit (LimitNOFILE=) or the page-size",

@@ -135,7 +135,7 @@ static uint32_t rows_in_use(const struct model *model)
 
 bool model_slots_may_lack(struct model *model, int64_t need)
 {
-        int64_t extents = model->n_extents + need;
+        int64_t extents = model->n_extents + need + (int64_t)model_slots_kept(model, MODEL_NONE);
 
         for (uint32_t i = 0; i < model->n_requests; i++) {
                 const struct model_request *other = &model->requests[i];

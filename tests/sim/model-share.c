@@ -40,12 +40,29 @@ uint64_t model_guarded(const struct model *model, uint32_t device, uint32_t tena
         return pages;
 }
 
+uint64_t model_slots_kept(const struct model *model, uint32_t tenant)
+{
+        const uint64_t largest = 1u << core_order_shift(CORE_ORDERS - 1);
+        uint64_t slots = 0;
+
+        for (uint32_t t = 0; t < model->n_tenants; t++)
+                for (uint32_t d = 0; d < model->n_devices && t != tenant; d++)
+                        slots += (unmet(model, d, t) + largest - 1) / largest;
+        return slots;
+}
+
 /* Rule 1, and memory.max: whoever has more than before has it by right. */
 static void check_grown(struct model *model, uint32_t device, uint32_t tenant, uint64_t available)
 {
         const struct model_device *d = &model->devices[device];
         const struct model_tenant *t = &model->tenants[tenant];
+        uint64_t extents = 0;
 
+        for (uint32_t i = 0; i < model->n_extents; i++)
+                extents += model->extents[i].tenant != MODEL_NONE;
+        if (extents + model_slots_kept(model, tenant) > model->params.max_extents)
+                model_break(model, "tenant %u grew to %" PRIu64 " extents in all, and %" PRIu64 " are kept for others",
+                            tenant, extents, model_slots_kept(model, tenant));
         if (t->max_bytes != UINT64_MAX && t->pages[device] > t->max_bytes >> d->page_shift)
                 model_break(model, "tenant %u: grew to %u pages of device %u, over memory.max of %" PRIu64 " bytes",
                             tenant, t->pages[device], device, t->max_bytes);

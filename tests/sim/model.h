@@ -176,6 +176,8 @@ bool model_keeps_waiting(const struct model *model, uint32_t tenant); /* one of 
 void model_check_revoke(struct model *model, const struct model_worker *worker, const struct core_action *action);
 /* Pages of the device that are kept for others than the tenant, and those that nobody takes from it. */
 uint64_t model_guarded(const struct model *model, uint32_t device, uint32_t tenant);
+/* Extents that are kept for them, for where there can be fewer extents than pages. */
+uint64_t model_slots_kept(const struct model *model, uint32_t tenant);
 uint64_t model_floor(const struct model *model, uint32_t device, uint32_t tenant, bool with_low);
 
 /* For model-action.c: a well-formed request failed with that error. */

@@ -45,6 +45,37 @@ Test(core_policy, for_a_guarantee_memory_low_does_not_count_and_memory_min_does)
         cr_expect_eq(core_n_waiting(world.core), 2);
 }
 
+/* Where there are fewer extents than pages, some are kept: as many as the guarantee takes in the largest size. */
+Test(core_policy, single_pages_leave_extents_for_a_guarantee)
+{
+        struct core_params few = params;
+        struct party own, other;
+        uint64_t pages = 0;
+
+        few.max_extents = 64;
+        stop();
+        start_with(&few);
+        limit(0, (struct limits){ .weight = 1 });
+        limit(1, (struct limits){ .weight = 1, .min = 7 * 64 + 1 });
+        own = party(0);
+        other = party(1);
+        while (grow((struct core_ev_grow){ .worker = own.worker,
+                                           .cache = own.cache,
+                                           .row = (uint32_t)pages / 512,
+                                           .first = (uint32_t)pages % 512 * 2,
+                                           .need = 1,
+                                           .max = 1 }) == CORE_E_NONE) {
+                cr_assert_leq(++pages, 64);
+                device_answer_all(&world);
+                acknowledge(own.worker, pages);
+        }
+        cr_expect_eq(answer(CORE_ACT_GROW_FAILED)->failed.error, CORE_E_DEVICE_FULL);
+        cr_expect_eq(pages, 64 - 8);
+        for (uint32_t i = 0; i < 8; i++)
+                take(&other, i, i < 7 ? 64 : 1);
+        cr_expect_eq(current_of(1), (7 * 64 + 1) * PAGE);
+}
+
 Test(core_policy, nobody_is_asked_for_what_he_is_guaranteed)
 {
         struct party own, other;
