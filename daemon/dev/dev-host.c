@@ -7,6 +7,10 @@
  * worker from adding F_SEAL_SHRINK, with which it could keep what it gave back. Nothing is mapped here, so nothing that
  * a worker does to a file can raise a signal in the daemon.
  *
+ * A worker can keep its file locked, and whoever truncates it sleeps, beyond the reach of signals, until he lets go. So
+ * that is done by threads that have next to nothing open: a daemon that ends while one of them sleeps lets go of its
+ * sockets and its lock all the same, and the next one can start.
+ *
  * With huge pages each extent is allocated when it is made: a worker that maps it must never find none left. Else
  * memory is used as it is touched, unless `populate` asks for all of it at once.
  */
@@ -14,9 +18,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "dev.h"
 #include "owner.h"
@@ -35,6 +42,7 @@ struct dev {
         uint64_t page_size, capacity;
         unsigned memfd_flags;
         bool allocate; /* at creation, all of it */
+        bool by_path;  /* a file can be truncated by its path in /proc, without having it open */
         char warning[DEV_WARNING];
 };
 
@@ -234,6 +242,40 @@ static int host_set_capacity(struct dev *dev, const struct dev_options *options,
         return 0;
 }
 
+static int host_truncate(int fd, off_t size)
+{
+        int r;
+
+        do
+                r = ftruncate(fd, size);
+        while (r < 0 && errno == EINTR);
+        return r < 0 ? -errno : 0;
+}
+
+#define HOST_PATH_SIZE 32
+
+static const char *host_path(int fd, char path[static HOST_PATH_SIZE])
+{
+        (void)snprintf(path, HOST_PATH_SIZE, "/proc/self/fd/%d", fd);
+        return path;
+}
+
+/* As the process has it open, whatever this thread has. Unlike ftruncate() this asks the file's mode, which whoever has
+ * the same user as the daemon may have changed. */
+static int host_truncate_path(int fd)
+{
+        char path[HOST_PATH_SIZE];
+        int r;
+
+        (void)host_path(fd, path);
+        r = truncate(path, 0);
+        if (r < 0 && errno == EACCES && chmod(path, S_IRUSR | S_IWUSR) == 0)
+                r = truncate(path, 0);
+        while (r < 0 && errno == EINTR)
+                r = truncate(path, 0);
+        return r < 0 ? -errno : 0;
+}
+
 static int host_set_up(struct dev *dev, const struct dev_options *options, char *error, size_t error_size)
 {
         struct host_error complaint = { .text = error, .size = error_size };
@@ -256,8 +298,10 @@ static int host_set_up(struct dev *dev, const struct dev_options *options, char 
         if (probe < 0) {
                 r = -errno;
                 (void)snprintf(error, error_size, "memfd_create: %s", strerror(-r));
+                return r;
         }
-        return r;
+        dev->by_path = host_truncate_path(probe) == 0;
+        return 0;
 }
 
 static int host_open(const struct dev_options *options, struct dev **ret, char *error, size_t error_size)
@@ -291,16 +335,6 @@ static void host_info(const struct dev *dev, struct dev_info *ret)
         memcpy(ret->warning, dev->warning, sizeof(ret->warning));
 }
 
-static int host_truncate(int fd, off_t size)
-{
-        int r;
-
-        do
-                r = ftruncate(fd, size);
-        while (r < 0 && errno == EINTR);
-        return r < 0 ? -errno : 0;
-}
-
 static int host_create(struct dev *dev, uint32_t order, struct dev_extent *ret)
 {
         _cleanup_fd_ int fd = -1;
@@ -330,24 +364,42 @@ static int host_create(struct dev *dev, uint32_t order, struct dev_extent *ret)
         return 0;
 }
 
-static int host_destroy(struct dev *dev, struct dev_extent *extent)
+static void host_set_apart(struct dev *dev, int fd)
 {
+        assert(dev && fd >= 0);
+
+        /* In this order no more of the table is copied than is below `fd`. */
+        if (dev->by_path && close_range((unsigned)fd + 1, UINT_MAX, CLOSE_RANGE_UNSHARE) == 0 && fd > 0)
+                (void)close_range(0, (unsigned)fd - 1, 0);
+}
+
+static int host_end(struct dev *dev, const struct dev_extent *extent)
+{
+        _cleanup_fd_ int opened = -1;
+        char path[HOST_PATH_SIZE];
         int r;
 
         assert(dev && extent);
         assert(extent->fd >= 0);
 
-        r = host_truncate(extent->fd, 0);
-        if (r < 0) {
-                if (r != -EPERM)
-                        return r;
-                /* Sealed against shrinking all the same, before it came to be ours. A hole frees the memory for now;
-                 * whoever has it can touch it anew for as long as he lives, so he must be told on. */
-                (void)fallocate(extent->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0,
-                                (off_t)(dev->page_size << extent->order));
-                r = DEV_TAMPERED;
-        }
-        extent->fd = fd_close(extent->fd);
+        r = dev->by_path ? host_truncate_path(extent->fd) : host_truncate(extent->fd, 0);
+        if (r != -EPERM)
+                return r;
+        /* Sealed against shrinking all the same, before it came to be ours. A hole frees the memory for now; whoever has
+         * it can touch it anew for as long as he lives, so he must be told on. */
+        if (dev->by_path)
+                opened = open(host_path(extent->fd, path), O_RDWR | O_CLOEXEC);
+        (void)fallocate(dev->by_path ? opened : extent->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0,
+                        (off_t)(dev->page_size << extent->order));
+        return DEV_TAMPERED;
+}
+
+static int host_destroy(struct dev *dev, struct dev_extent *extent)
+{
+        int r = host_end(dev, extent);
+
+        if (r >= 0)
+                extent->fd = fd_close(extent->fd);
         return r;
 }
 
@@ -359,4 +411,6 @@ const struct dev_backend dev_backend_host = {
         .info = host_info,
         .create = host_create,
         .destroy = host_destroy,
+        .end = host_end,
+        .set_apart = host_set_apart,
 };

@@ -1,28 +1,25 @@
 /* SPDX-License-Identifier: MIT
  *
- * dev-thread.c -- see dev-thread.h. Three lists under one mutex; the eventfd is written only when the list of finished
- * jobs was empty, so a burst of jobs costs one wake-up of the loop.
+ * dev-thread.c -- see dev-thread.h. The lists, and the lanes, are under one mutex; the eventfd is written only when the
+ * list of finished jobs was empty, so a burst of jobs costs one wake-up of the loop.
  */
 #include "dev-thread.h"
 
 #include <assert.h>
 #include <errno.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <time.h>
 
+#include "dev-lanes.h"
+#include "job-list.h"
 #include "owner.h"
 
 /* What is missing is looked at so often, should nothing else ask for it: soon after it became more, for the memory of a
  * process that was killed comes free a little later, and then ever more seldom. */
 #define LOOK_AGAIN_MSEC 100u
 #define LOOK_MSEC       5000u
-
-struct job_list {
-        struct dev_job *head, **tail;
-};
 
 struct dev_thread {
         const struct dev_backend *backend;
@@ -31,6 +28,7 @@ struct dev_thread {
         pthread_mutex_t mutex;
         pthread_cond_t cond, over; /* there is something to do; the thread has ended */
         struct job_list creates, destroys, done;
+        struct dev_lanes *lanes; /* NULL: the backend wants all on this thread */
         bool stop, ended;
         bool look, news;      /* what is missing is to be looked at; it was, after destructions, or it changed */
         uint64_t missing;     /* bytes */
@@ -40,32 +38,6 @@ struct dev_thread {
         uint64_t less; /* was missing before destructions that did not set all free; UINT64_MAX: there were none */
         int event_fd;
 };
-
-static void job_list_init(struct job_list *list)
-{
-        list->head = NULL;
-        list->tail = &list->head;
-}
-
-static void job_list_append(struct job_list *list, struct dev_job *job)
-{
-        job->next = NULL;
-        *list->tail = job;
-        list->tail = &job->next;
-}
-
-static struct dev_job *job_list_pop(struct job_list *list)
-{
-        struct dev_job *job = list->head;
-
-        if (job) {
-                list->head = job->next;
-                if (!list->head)
-                        list->tail = &list->head;
-                job->next = NULL;
-        }
-        return job;
-}
 
 static void thread_run(struct dev_thread *t, struct dev_job *job)
 {
@@ -80,6 +52,15 @@ static void thread_tell(struct dev_thread *t)
 {
         while (!t->done.head && !t->news && eventfd_write(t->event_fd, 1) < 0 && errno == EINTR)
                 ;
+}
+
+/* The mutex is held. On the thread, or on one of the lanes'. */
+static void thread_done(void *userdata, struct dev_job *job)
+{
+        struct dev_thread *t = userdata;
+
+        thread_tell(t);
+        job_list_append(&t->done, job);
 }
 
 /* What is missing now; what was known before, where the backend cannot say. */
@@ -137,26 +118,34 @@ static struct timespec time_after(uint64_t usec)
         return time;
 }
 
-/* Until there is something to do, or it is time to look again. */
-static void thread_wait(struct dev_thread *t)
+/* Until there is something to do, or it is time to look again, or, at `tend`, to see after the lanes. */
+static void thread_wait(struct dev_thread *t, uint64_t tend)
 {
-        const struct timespec until = time_after(t->patience * UINT64_C(1000));
+        const struct timespec until = t->backend->missing
+                                              ? time_after(t->patience * UINT64_C(1000))
+                                              : (struct timespec){ .tv_sec = (time_t)(tend / 1000000u),
+                                                                   .tv_nsec = (long)(tend % 1000000u) * 1000 };
 
-        if (!t->backend->missing) {
+        if (!t->backend->missing && tend == UINT64_MAX) {
                 (void)pthread_cond_wait(&t->cond, &t->mutex);
                 return;
         }
-        t->look |= pthread_cond_timedwait(&t->cond, &t->mutex, &until) == ETIMEDOUT;
+        if (pthread_cond_timedwait(&t->cond, &t->mutex, &until) == ETIMEDOUT)
+                t->look |= t->backend->missing != NULL;
 }
 
 static void *thread_main(void *userdata)
 {
         struct dev_thread *t = userdata;
         struct dev_job *job;
+        uint64_t tend;
 
         (void)pthread_mutex_lock(&t->mutex);
         while (!t->stop) {
+                tend = t->lanes ? dev_lanes_tend(t->lanes) : UINT64_MAX;
                 job = job_list_pop(&t->creates);
+                if (t->lanes)
+                        dev_lanes_give_way(t->lanes, t->creates.head != NULL);
                 if (!job)
                         job = job_list_pop(&t->destroys);
                 if (!job && t->look) {
@@ -164,7 +153,7 @@ static void *thread_main(void *userdata)
                         continue;
                 }
                 if (!job) {
-                        thread_wait(t);
+                        thread_wait(t, tend);
                         continue;
                 }
                 if (job->kind == DEV_JOB_DESTROY)
@@ -173,8 +162,7 @@ static void *thread_main(void *userdata)
                 thread_run(t, job);
                 (void)pthread_mutex_lock(&t->mutex);
                 t->look |= t->backend->missing && (job->kind == DEV_JOB_DESTROY || job->status < 0);
-                thread_tell(t);
-                job_list_append(&t->done, job);
+                thread_done(t, job);
         }
         t->ended = true;
         (void)pthread_cond_signal(&t->over);
@@ -184,16 +172,20 @@ static void *thread_main(void *userdata)
 
 static int thread_start(struct dev_thread *t)
 {
-        sigset_t all, before;
-        int r;
+        int r = 0;
 
-        (void)sigfillset(&all);
-        r = pthread_sigmask(SIG_SETMASK, &all, &before);
-        if (r != 0)
-                return -r;
-        r = pthread_create(&t->thread, NULL, thread_main, t);
-        (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
-        return -r;
+        if (t->backend->end)
+                r = dev_lanes_new(t->backend, t->dev, &t->mutex, &t->over, t->event_fd, thread_done, t, &t->lanes);
+        if (r < 0)
+                return r;
+        r = dev_lanes_start_thread(&t->thread, thread_main, t);
+        if (r < 0 && t->lanes) {
+                (void)pthread_mutex_lock(&t->mutex);
+                dev_lanes_stop(t->lanes);
+                (void)pthread_mutex_unlock(&t->mutex);
+                dev_lanes_free(t->lanes); /* they had nothing to do yet */
+        }
+        return r;
 }
 
 int dev_thread_new(const struct dev_backend *backend, struct dev *dev, struct dev_thread **ret)
@@ -203,6 +195,7 @@ int dev_thread_new(const struct dev_backend *backend, struct dev *dev, struct de
         int r;
 
         assert(backend && dev && ret);
+        assert(!backend->end || !backend->missing);
 
         t = calloc(1, sizeof(*t));
         if (!t)
@@ -234,6 +227,7 @@ int dev_thread_new(const struct dev_backend *backend, struct dev *dev, struct de
 int dev_thread_free(struct dev_thread *t, uint64_t timeout_usec)
 {
         struct timespec until;
+        bool running;
         int r = 0;
 
         if (!t)
@@ -242,14 +236,15 @@ int dev_thread_free(struct dev_thread *t, uint64_t timeout_usec)
         (void)pthread_mutex_lock(&t->mutex);
         t->stop = true;
         (void)pthread_cond_signal(&t->cond);
-        while (!t->ended && r == 0)
+        if (t->lanes)
+                dev_lanes_stop(t->lanes);
+        while ((running = !t->ended || (t->lanes && dev_lanes_running(t->lanes))) && r == 0)
                 r = pthread_cond_timedwait(&t->over, &t->mutex, &until);
-        if (t->ended)
-                r = 0;
         (void)pthread_mutex_unlock(&t->mutex);
-        if (r != 0)
+        if (running)
                 return -r;
         (void)pthread_join(t->thread, NULL); /* it is in its last instructions */
+        dev_lanes_free(t->lanes);
         (void)pthread_mutex_destroy(&t->mutex);
         (void)pthread_cond_destroy(&t->cond);
         (void)pthread_cond_destroy(&t->over);
@@ -267,12 +262,22 @@ int dev_thread_fd(const struct dev_thread *t)
 
 void dev_thread_submit(struct dev_thread *t, struct dev_job *job)
 {
+        bool wakes;
+
         assert(t && job);
         assert(job->kind == DEV_JOB_CREATE || job->extent.fd >= 0);
 
         (void)pthread_mutex_lock(&t->mutex);
-        job_list_append(job->kind == DEV_JOB_CREATE ? &t->creates : &t->destroys, job);
-        (void)pthread_cond_signal(&t->cond);
+        if (job->kind == DEV_JOB_CREATE || !t->lanes) {
+                job_list_append(job->kind == DEV_JOB_CREATE ? &t->creates : &t->destroys, job);
+                wakes = true;
+                if (t->lanes)
+                        dev_lanes_give_way(t->lanes, true);
+        } else {
+                wakes = dev_lanes_submit(t->lanes, job);
+        }
+        if (wakes)
+                (void)pthread_cond_signal(&t->cond);
         (void)pthread_mutex_unlock(&t->mutex);
 }
 
@@ -292,7 +297,24 @@ struct dev_job *dev_thread_collect(struct dev_thread *t, unsigned max)
         if (!t->done.head && !t->news)
                 (void)eventfd_read(t->event_fd, &value);
         (void)pthread_mutex_unlock(&t->mutex);
+        for (struct dev_job *job = taken.head; job; job = job->next)
+                if (job->kind == DEV_JOB_DESTROY && job->status >= 0)
+                        job->extent.fd = fd_close(job->extent.fd); /* end() leaves it */
         return taken.head;
+}
+
+const struct dev_job *dev_thread_stuck(struct dev_thread *t, uint64_t since_usec)
+{
+        const struct dev_job *job;
+
+        assert(t);
+
+        if (!t->lanes)
+                return NULL;
+        (void)pthread_mutex_lock(&t->mutex);
+        job = dev_lanes_stuck(t->lanes, since_usec);
+        (void)pthread_mutex_unlock(&t->mutex);
+        return job;
 }
 
 void dev_thread_look(struct dev_thread *t)

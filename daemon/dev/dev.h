@@ -2,7 +2,7 @@
  *
  * dev.h -- what a backend does: make extents, export them as fds, take them away.
  *
- * All calls but `check`, `open` and `close` run on the device's own thread (dev-thread), so they may be slow; none may
+ * All calls but `check`, `open` and `close` run on the device's own threads (dev-thread), so they may be slow; none may
  * exit, log or touch the core. An extent is a small handle in a slot that the caller owns.
  */
 #ifndef DEV_H
@@ -67,6 +67,13 @@ struct dev_backend {
          * closes the fd. DEV_TAMPERED: ended as far as our account goes, but whoever held it saw to it that it cannot
          * be taken away from him. On failure the extent still stands and the call may be repeated. */
         int (*destroy)(struct dev *dev, struct dev_extent *extent);
+        /* NULL: nobody can make destroy() last, and it runs on the one thread that create() runs on. Else the device's
+         * thread uses this in its place, which leaves the fd to be closed by others. It runs on threads of its own, at
+         * the same time as itself and as create(). Not together with missing(). */
+        int (*end)(struct dev *dev, const struct dev_extent *extent);
+        /* On each of these threads before the first end(): makes sure that a thread that does not return keeps nothing
+         * open, but `fd`, of a process that ends. May be NULL. */
+        void (*set_apart)(struct dev *dev, int fd);
         /* Bytes of the capacity that cannot be had at the moment, because others use the device or because somebody
          * keeps what was destroyed. NULL: that does not happen. Asked after destructions, after a failed creation, and
          * now and then. */

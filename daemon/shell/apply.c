@@ -71,7 +71,7 @@ static void apply_grant(struct daemon *d, struct peer *peer, const struct core_a
         };
 
         PROBE3(grant, peer->pid, item.request, UINT64_C(1) << item.order);
-        store_granted(&d->store, item.extent, action->worker);
+        store_granted(&d->store, item.extent, action->worker, peer->tenant_index);
         peer_gather_grant(peer, &item);
 }
 

@@ -354,28 +354,46 @@ static void recover_report(struct daemon *d, enum core_event_type type, uint64_t
         daemon_event(d, &event);
 }
 
-/* What is held becomes ours, or is destroyed where the core does not know of it. */
+/* What is held becomes ours, or is destroyed where the core does not know of it: at once, or, where that may last, once
+ * the devices' threads are there. */
 void recover_take(struct daemon *d)
 {
         struct recover *recover = &d->recover;
+        size_t n_strays = 0;
 
         for (size_t i = 0; i < recover->n_items; i++) {
                 const struct held_item *item = &recover->items[i];
                 struct core_extent_info info;
+                struct core_worker_info worker;
 
                 if (core_extent_info(d->core, (uint32_t)item->id, &info) && info.extent == item->id) {
-                        store_adopt(&d->store, item->id, info.order, info.worker, recover->fds[i]);
+                        if (info.worker == 0 || !core_worker_info(d->core, info.worker & 0xffffu, &worker))
+                                worker.tenant = STORE_UNKNOWN;
+                        store_adopt(&d->store, item->id, info.order, info.worker, worker.tenant, recover->fds[i]);
                         continue;
                 }
-                if (item->device < d->store.n_devices)
-                        store_destroy_stray(&d->store, item->device, item->order, recover->fds[i]);
-                else
+                hold_drop(&recover->hold, item->id); /* its id may be another's soon */
+                if (item->device >= d->store.n_devices) {
                         fd_close(recover->fds[i]);
-                hold_drop(&recover->hold, item->id);
+                } else if (store_strays_first(&d->store, item->device)) {
+                        store_destroy_stray(&d->store, item->device, item->order, recover->fds[i]);
+                } else {
+                        recover->items[n_strays] = *item;
+                        recover->fds[n_strays++] = recover->fds[i];
+                }
         }
+        recover->n_items = n_strays;
+        hold_flush(&recover->hold);
+}
+
+static void recover_strays(struct daemon *d)
+{
+        struct recover *recover = &d->recover;
+
+        for (size_t i = 0; i < recover->n_items; i++)
+                store_destroy_stray(&d->store, recover->items[i].device, recover->items[i].order, recover->fds[i]);
         recover->n_items = 0;
         recover_drop_items(recover);
-        hold_flush(&recover->hold);
 }
 
 /* The extents that were with the devices, by slot; to be asked before any event is applied, for what follows from that
@@ -595,6 +613,7 @@ static int recover_go_on(struct daemon *d)
 
 int recover_go(struct daemon *d)
 {
+        recover_strays(d);
         return d->recover.resumed ? recover_go_on(d) : 0;
 }
 

@@ -68,7 +68,8 @@ void recover_params(const struct daemon *daemon, struct core_params *params);
 /* Builds daemon->core in `arena`: as it was, or anew. From then on events are noted. */
 int recover_core(struct daemon *daemon, void *arena, const struct core_params *params);
 
-/* Takes over what is held; what the core does not know of is destroyed. Before the devices' threads are started. */
+/* Takes over what is held; what the core does not know of is destroyed, now or by recover_finish(). Before the devices'
+ * threads are started. */
 void recover_take(struct daemon *daemon);
 
 /* Goes on with what was under way, and waits for the workers. After the devices were added. */

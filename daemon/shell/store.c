@@ -10,12 +10,18 @@
 #include <assert.h>
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 
+#include "core.h"
 #include "owner.h"
 
 enum slot_state { SLOT_EMPTY, SLOT_READY, SLOT_AT_WORK };
+
+/* Of destructions: what nobody ever had, what somebody may have had, and what each tenant has. */
+enum { LANE_VIRGIN, LANE_UNKNOWN, LANE_TENANT };
+_Static_assert(LANE_TENANT + CORE_MAX_TENANTS <= DEV_LANES, "each tenant has a lane");
 
 struct store_slot {
         struct dev_job job; /* first, so that a job leads to its slot */
@@ -23,6 +29,12 @@ struct store_slot {
         uint32_t worker;
         uint32_t state; /* enum slot_state */
         bool leaving;   /* to be destroyed once the holder has given it up */
+        bool stray;     /* in no table, but part of a store_stray */
+};
+
+struct store_stray {
+        struct store_slot slot; /* first, so that the slot leads to it */
+        struct store_stray *next;
 };
 
 /* A sixteenth of the device, up to 4 extents of the largest class and as many pages of each smaller one. */
@@ -135,6 +147,17 @@ int store_reserve(struct store *store, uint32_t n_slots)
         return 0;
 }
 
+static void stray_free(struct store *store, struct store_stray *stray)
+{
+        struct store_stray **link = &store->strays;
+
+        while (*link != stray)
+                link = &(*link)->next;
+        *link = stray->next;
+        fd_close(stray->slot.job.extent.fd);
+        free(stray);
+}
+
 void store_close(struct store *store, uint64_t timeout_usec)
 {
         bool stuck = false;
@@ -160,6 +183,8 @@ void store_close(struct store *store, uint64_t timeout_usec)
                         fd_close(store->slots[i].job.extent.fd);
         (void)munmap(store->slots, store->n_slots * sizeof(struct store_slot));
         store->slots = NULL;
+        while (store->strays)
+                stray_free(store, store->strays);
 }
 
 uint64_t store_capacity_pages(const struct store *store)
@@ -198,7 +223,7 @@ void store_create(struct store *store, uint32_t device, uint64_t extent, uint32_
         if ((uint32_t)extent >= store->top)
                 store->top = (uint32_t)extent + 1;
         *slot = (struct store_slot){
-                .job = { .kind = DEV_JOB_CREATE, .extent = { .fd = -1, .order = order } },
+                .job = { .kind = DEV_JOB_CREATE, .lane = LANE_VIRGIN, .extent = { .fd = -1, .order = order } },
                 .id = extent,
                 .state = SLOT_AT_WORK,
         };
@@ -230,10 +255,17 @@ void store_destroy(struct store *store, uint32_t device, uint64_t extent)
         slot->state = SLOT_AT_WORK;
         slot->leaving = false;
         slot->job.kind = DEV_JOB_DESTROY;
+        store->n_destroying++;
         dev_thread_submit(store->devices[device].thread, &slot->job);
 }
 
-void store_adopt(struct store *store, uint64_t extent, uint32_t order, uint32_t worker, int fd)
+static uint32_t lane_of(uint32_t tenant)
+{
+        assert(tenant < CORE_MAX_TENANTS || tenant == STORE_UNKNOWN);
+        return tenant == STORE_UNKNOWN ? (uint32_t)LANE_UNKNOWN : LANE_TENANT + tenant;
+}
+
+void store_adopt(struct store *store, uint64_t extent, uint32_t order, uint32_t worker, uint32_t tenant, int fd)
 {
         struct store_slot *slot = slot_get(store, extent);
 
@@ -241,19 +273,65 @@ void store_adopt(struct store *store, uint64_t extent, uint32_t order, uint32_t 
 
         if ((uint32_t)extent >= store->top)
                 store->top = (uint32_t)extent + 1;
-        *slot = (struct store_slot){
-                .job = { .extent = { .fd = fd, .order = order } }, .id = extent, .worker = worker, .state = SLOT_READY
-        };
+        *slot = (struct store_slot){ .job = { .lane = lane_of(tenant), .extent = { .fd = fd, .order = order } },
+                                     .id = extent,
+                                     .worker = worker,
+                                     .state = SLOT_READY };
+}
+
+bool store_strays_first(const struct store *store, uint32_t device)
+{
+        assert(device < store->n_devices);
+
+        return !store->devices[device].backend->end;
 }
 
 void store_destroy_stray(struct store *store, uint32_t device, uint32_t order, int fd)
 {
+        struct store_device *d = &store->devices[device];
         struct dev_extent extent = { .fd = fd, .order = order };
+        struct store_stray *stray;
 
         assert(device < store->n_devices && fd >= 0);
 
-        if (store->devices[device].backend->destroy(store->devices[device].dev, &extent) < 0)
-                fd_close(extent.fd);
+        if (store_strays_first(store, device)) {
+                assert(!d->thread);
+                if (d->backend->destroy(d->dev, &extent) < 0)
+                        fd_close(extent.fd);
+                return;
+        }
+        assert(d->thread);
+        stray = calloc(1, sizeof(*stray));
+        if (!stray) {
+                fd_close(fd); /* its memory is free once its last process is gone */
+                return;
+        }
+        *stray = (struct store_stray){
+                .slot = { .job = { .kind = DEV_JOB_DESTROY, .lane = LANE_UNKNOWN, .extent = extent },
+                          .state = SLOT_AT_WORK,
+                          .stray = true },
+                .next = store->strays,
+        };
+        store->strays = stray;
+        store->n_destroying++;
+        dev_thread_submit(d->thread, &stray->slot.job);
+}
+
+bool store_stuck(struct store *store, uint32_t device, uint64_t since_usec, struct store_owner *ret)
+{
+        const struct dev_job *job;
+        const struct store_slot *slot;
+
+        assert(device < store->n_devices && ret);
+
+        job = dev_thread_stuck(store->devices[device].thread, since_usec);
+        if (!job)
+                return false;
+        slot = (const struct store_slot *)(const void *)job;
+        *ret = (struct store_owner){ .extent = slot->id,
+                                     .worker = slot->worker,
+                                     .tenant = job->lane >= LANE_TENANT ? job->lane - LANE_TENANT : STORE_UNKNOWN };
+        return true;
 }
 
 uint32_t store_order(const struct store *store, uint64_t extent)
@@ -264,12 +342,13 @@ uint32_t store_order(const struct store *store, uint64_t extent)
         return slot->job.extent.order;
 }
 
-void store_granted(struct store *store, uint64_t extent, uint32_t worker)
+void store_granted(struct store *store, uint64_t extent, uint32_t worker, uint32_t tenant)
 {
         struct store_slot *slot = slot_get(store, extent);
 
         assert(slot->state == SLOT_READY && slot->id == extent);
         slot->worker = worker;
+        slot->job.lane = lane_of(tenant);
 }
 
 int store_fd(const struct store *store, uint64_t extent)
@@ -291,6 +370,11 @@ unsigned store_collect(struct store *store, uint32_t device, struct store_result
                 bool exists = job->kind == DEV_JOB_CREATE ? job->status >= 0 : job->status < 0;
 
                 next = job->next;
+                store->n_destroying -= job->kind == DEV_JOB_DESTROY;
+                if (slot->stray) {
+                        stray_free(store, (struct store_stray *)(void *)slot);
+                        continue;
+                }
                 slot->state = exists ? SLOT_READY : SLOT_EMPTY;
                 results[n++] = (struct store_result){
                         .extent = slot->id,

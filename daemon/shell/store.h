@@ -15,6 +15,8 @@
 #include "dev-thread.h"
 #include "returners.h"
 
+#define STORE_UNKNOWN UINT32_MAX /* a tenant */
+
 struct store_device {
         const struct dev_backend *backend;
         struct dev *dev;
@@ -37,6 +39,8 @@ struct store {
         uint32_t n_devices, n_slots;
         struct store_slot *slots;                       /* a mapping that costs nothing until it is touched */
         uint32_t top;                                   /* slots ever used */
+        uint32_t n_destroying;                          /* destructions not yet collected */
+        struct store_stray *strays;                     /* that are being destroyed */
         struct store_before before[CONFIG_MAX_DEVICES]; /* set before store_open() */
 };
 
@@ -45,8 +49,15 @@ struct store_result {
         uint64_t extent;
         enum dev_job_kind kind;
         int status;      /* 0 or a negative errno */
-        uint32_t worker; /* whom it was granted to; 0: nobody yet */
+        uint32_t worker; /* whom it was granted to; 0: nobody yet, or not known */
         bool tampered;   /* destroyed, but whoever held it can still use the memory */
+};
+
+/* Whose an extent is, or was. */
+struct store_owner {
+        uint64_t extent;
+        uint32_t worker; /* 0: not known */
+        uint32_t tenant; /* STORE_UNKNOWN: not known */
 };
 
 /* Opens the devices of the configuration; what goes wrong is said in `error`, in a sentence that names the device. */
@@ -74,17 +85,23 @@ void store_destroy(struct store *store, uint32_t device, uint64_t extent);
 void store_leave(struct store *store, uint64_t extent);
 bool store_is_leaving(const struct store *store, uint64_t extent);
 
-/* An extent that another daemon made becomes ours. Takes the fd. */
-void store_adopt(struct store *store, uint64_t extent, uint32_t order, uint32_t worker, int fd);
+/* An extent that another daemon made becomes ours. Takes the fd. `worker` and `tenant`: whom it was granted to; 0 and
+ * STORE_UNKNOWN: perhaps nobody. */
+void store_adopt(struct store *store, uint64_t extent, uint32_t order, uint32_t worker, uint32_t tenant, int fd);
 
-/* Destroys one that nobody knows any more, at once: before store_start(). Takes the fd. */
+/* Destroys one that nobody knows any more. Takes the fd. Before store_start(), if the device wants all of its calls on
+ * one thread (store_strays_first()), else after it. */
 void store_destroy_stray(struct store *store, uint32_t device, uint32_t order, int fd);
+bool store_strays_first(const struct store *store, uint32_t device);
+
+/* An extent whose destruction began before `since_usec` and is stuck; each is named once. False: there is none. */
+bool store_stuck(struct store *store, uint32_t device, uint64_t since_usec, struct store_owner *ret);
 
 /* log2 of the pages of an extent that is there. */
 uint32_t store_order(const struct store *store, uint64_t extent);
 
-/* Notes whom the extent was granted to. */
-void store_granted(struct store *store, uint64_t extent, uint32_t worker);
+/* Notes whom the extent was granted to: the destructions of one tenant's extents are in no other's way. */
+void store_granted(struct store *store, uint64_t extent, uint32_t worker, uint32_t tenant);
 
 /* The extent's fd, still the table's; -1: there is no such extent (any more). */
 int store_fd(const struct store *store, uint64_t extent);

@@ -15,6 +15,7 @@ X(munmap, ENOMEM)
 X(mprotect, ENOMEM)
 X(memfd_create, EMFILE, ENFILE, ENOMEM)
 X(ftruncate, EINTR, EIO, ENOSPC)
+X(truncate, EINTR, EIO, EACCES)
 X(fallocate, EINTR, ENOSPC, ENOMEM)
 /* sockets */
 X(socket, EMFILE, ENFILE, ENOMEM)

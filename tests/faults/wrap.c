@@ -35,6 +35,7 @@ WRAP(int, -1, munmap, (void *at, size_t size), (at, size))
 WRAP(int, -1, mprotect, (void *at, size_t size, int protection), (at, size, protection))
 WRAP(int, -1, memfd_create, (const char *name, unsigned flags), (name, flags))
 WRAP(int, -1, ftruncate, (int fd, off_t size), (fd, size))
+WRAP(int, -1, truncate, (const char *path, off_t size), (path, size))
 WRAP(int, -1, fallocate, (int fd, int mode, off_t offset, off_t size), (fd, mode, offset, size))
 
 /* ---- sockets ---- */

@@ -30,7 +30,7 @@ exempt() { # REASON NAME...
         exempt 'load a driver that this machine has not: that fails already' dlopen dlsym dlclose dlerror
         exempt 'say something that nobody depends on: help, complaints, the pid in the lock' \
                 puts fwrite __fprintf_chk __dprintf_chk
-        exempt 'ask for a kind of scheduling: without it things go on as before' sched_getscheduler sched_setscheduler
+        exempt 'ask for a kind of scheduling: without it things go on as before' sched_getscheduler sched_setscheduler sched_yield
         exempt 'give back' free
 } | sort -u >"$TMPDIR/exempt"
 

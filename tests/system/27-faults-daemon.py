@@ -378,7 +378,7 @@ def each_in_turn():
 def all_the_time():
     """A function fails for as long as a scenario lasts. Waiting is all right then, but for others, and without a frenzy."""
     for name, error in (("accept4", errno.EMFILE), ("accept4", errno.EPERM), ("memfd_create", errno.ENFILE),
-                        ("ftruncate", errno.EIO), ("sendmsg", errno.ETOOMANYREFS), ("sendmsg", errno.ENOMEM),
+                        ("ftruncate", errno.EIO), ("truncate", errno.EIO), ("sendmsg", errno.ETOOMANYREFS), ("sendmsg", errno.ENOMEM),
                         ("recvmsg", errno.ENOMEM), ("epoll_ctl", errno.ENOSPC), ("socketpair", errno.EMFILE),
                         ("malloc", errno.ENOMEM), ("calloc", errno.ENOMEM), ("realloc", errno.ENOMEM)):
         for scenario in (growth, revoke, backlog):

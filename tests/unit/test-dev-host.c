@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -294,6 +295,55 @@ Test(dev_host, who_has_what_was_sealed_before_is_told_on)
                         cr_expect_eq(allocated(kept), 0);
                 close(kept);
         }
+        host->close(dev);
+}
+
+struct end {
+        struct dev *dev;
+        struct dev_extent extents[3];
+        int event_fd, r[3];
+        unsigned n_open;
+};
+
+static void *end_apart(void *userdata)
+{
+        struct end *end = userdata;
+
+        host->set_apart(end->dev, end->event_fd);
+        for (int fd = 0; fd < 64; fd++)
+                end->n_open += fcntl(fd, F_GETFD) >= 0;
+        for (unsigned i = 0; i < 3; i++)
+                end->r[i] = host->end(end->dev, &end->extents[i]);
+        return NULL;
+}
+
+Test(dev_host, a_thread_that_ends_extents_keeps_nothing_open)
+{
+        struct dev_options options = { .name = "host", .page_size = 64 * KIB, .capacity = MIB };
+        struct dev *dev = open_host(&options);
+        struct end end = { .dev = dev, .event_fd = open("/dev/null", O_RDONLY | O_CLOEXEC) };
+        pthread_t thread;
+        unsigned before;
+
+        if (geteuid() == 0)
+                cr_assert_eq(setresuid(65534, 65534, 65534), 0); /* for whom a file's mode means something */
+        for (unsigned i = 0; i < 3; i++) {
+                cr_assert_eq(host->create(dev, 0, &end.extents[i]), 0);
+                cr_assert_eq(pwrite(end.extents[i].fd, "x", 1, 0), 1);
+        }
+        cr_assert_eq(fchmod(end.extents[1].fd, 0), 0);
+        cr_assert_eq(fcntl(end.extents[2].fd, F_ADD_SEALS, F_SEAL_SHRINK), 0);
+        before = count_fds();
+        cr_assert_eq(pthread_create(&thread, NULL, end_apart, &end), 0);
+        cr_assert_eq(pthread_join(thread, NULL), 0);
+        cr_expect_eq(end.n_open, 1, "%u", end.n_open);
+        cr_expect_eq(count_fds(), before);
+        for (unsigned i = 0; i < 3; i++) {
+                cr_expect_eq(end.r[i], i == 2 ? DEV_TAMPERED : 0, "%u: %d", i, end.r[i]);
+                cr_expect_eq(allocated(end.extents[i].fd), 0);
+                close(end.extents[i].fd);
+        }
+        close(end.event_fd);
         host->close(dev);
 }
 

@@ -20,7 +20,7 @@
 
 struct dev {
         sem_t gate, entered;
-        _Atomic int calls;
+        _Atomic int calls, threads;
         int fail_create_at;             /* the n-th call fails */
         _Atomic uint64_t missing, kept; /* kept: of each that is destroyed */
 };
@@ -51,6 +51,34 @@ static int tell_missing(struct dev *dev, uint64_t *ret)
         return 0;
 }
 
+#define STUCK 9u /* the order of what waits at the gate; whatever else is destroyed by lanes does not */
+
+static int stuck_end(struct dev *dev, const struct dev_extent *extent)
+{
+        if (extent->order == STUCK) {
+                sem_post(&dev->entered);
+                sem_wait(&dev->gate);
+        }
+        atomic_fetch_add(&dev->calls, 1);
+        return 0;
+}
+
+static void count_apart(struct dev *dev, int fd)
+{
+        cr_expect_geq(fd, 0);
+        atomic_fetch_add(&dev->threads, 1);
+}
+
+static int free_create(struct dev *dev, uint32_t order, struct dev_extent *ret)
+{
+        (void)dev;
+        *ret = (struct dev_extent){ .fd = open("/dev/null", O_CLOEXEC), .order = order };
+        return 0;
+}
+
+static const struct dev_backend in_lanes = {
+        .name = "in lanes", .create = free_create, .destroy = gated_destroy, .end = stuck_end, .set_apart = count_apart
+};
 static const struct dev_backend gated = { .name = "gated", .create = gated_create, .destroy = gated_destroy };
 static const struct dev_backend telling = {
         .name = "telling", .create = gated_create, .destroy = gated_destroy, .missing = tell_missing
@@ -228,4 +256,110 @@ Test(dev_thread, whoever_sets_the_clock_makes_nobody_wait, .timeout = 60)
         let_pass(1);
         cr_expect_eq(dev_thread_free(thread, 10000000), 0);
         atomic_store(&ahead, 0);
+}
+
+static void submit_in_lane(struct dev_job *job, uint32_t lane, uint32_t order)
+{
+        *job = (struct dev_job){ .kind = DEV_JOB_DESTROY,
+                                 .lane = lane,
+                                 .extent = { .fd = open("/dev/null", O_CLOEXEC), .order = order } };
+        dev_thread_submit(thread, job);
+}
+
+static void setup_lanes(void)
+{
+        setup();
+        cr_assert_eq(dev_thread_free(thread, 1000000), 0);
+        cr_assert_eq(dev_thread_new(&in_lanes, &dev, &thread), 0);
+}
+
+TestSuite(lanes, .init = setup_lanes);
+
+Test(lanes, who_is_stuck_stops_his_own_lane_alone)
+{
+        struct dev_job stuck, after, other, create = { .kind = DEV_JOB_CREATE, .extent.fd = -1 };
+
+        submit_in_lane(&stuck, 3, STUCK);
+        sem_wait(&dev.entered);
+        submit_in_lane(&after, 3, 0);
+        dev_thread_submit(thread, &create);
+        cr_assert_eq(wait_collect(8), &create);
+        submit_in_lane(&other, 4, 0);
+        cr_assert_eq(wait_collect(8), &other);
+        cr_expect(other.status == 0 && other.extent.fd == -1, "it comes back without fd");
+        cr_expect_not(is_readable(), "the lane waits");
+        let_pass(1);
+        cr_assert_eq(wait_collect(1), &stuck);
+        cr_assert_eq(wait_collect(1), &after);
+        cr_expect_eq(dev_thread_free(thread, 10000000), 0);
+        fd_close(create.extent.fd);
+}
+
+Test(lanes, a_lane_keeps_its_order_and_one_thread_does)
+{
+        struct dev_job jobs[64];
+        unsigned n = 0;
+
+        for (unsigned i = 0; i < 64; i++)
+                submit_in_lane(&jobs[i], 7, i % 8);
+        while (n < 64)
+                for (struct dev_job *job = wait_collect(64); job; job = job->next)
+                        cr_assert_eq(job, &jobs[n++]);
+        cr_expect_eq(atomic_load(&dev.threads), 1);
+        cr_expect_eq(dev_thread_free(thread, 10000000), 0);
+}
+
+/* Threads are as many as there are lanes that are stuck, and one, up to a bound. */
+Test(lanes, many_are_stuck)
+{
+        static struct dev_job jobs[80];
+        struct dev_job last;
+        unsigned n = 0;
+
+        for (unsigned i = 0; i < 80; i++)
+                submit_in_lane(&jobs[i], i, STUCK);
+        for (unsigned i = 0; i < 63; i++)
+                sem_wait(&dev.entered);
+        submit_in_lane(&last, 100, 0);
+        for (unsigned i = 63; i < 80; i++) {
+                let_pass(1);
+                sem_wait(&dev.entered);
+        }
+        let_pass(63);
+        while (n < 81)
+                for (struct dev_job *job = wait_collect(81); job; job = job->next)
+                        n++;
+        cr_expect_leq(atomic_load(&dev.threads), 64);
+        cr_expect_eq(dev_thread_free(thread, 10000000), 0);
+}
+
+Test(lanes, what_is_stuck_is_named_once)
+{
+        struct dev_job stuck;
+
+        cr_expect_null(dev_thread_stuck(thread, UINT64_MAX));
+        submit_in_lane(&stuck, 3, STUCK);
+        sem_wait(&dev.entered);
+        cr_expect_null(dev_thread_stuck(thread, 0), "it has only begun");
+        cr_expect_eq(dev_thread_stuck(thread, UINT64_MAX), &stuck);
+        cr_expect_null(dev_thread_stuck(thread, UINT64_MAX));
+        let_pass(1);
+        cr_assert_eq(wait_collect(1), &stuck);
+        cr_expect_eq(dev_thread_free(thread, 10000000), 0);
+}
+
+Test(lanes, one_that_is_stuck_does_not_hang_the_end)
+{
+        static struct dev_job stuck, other;
+
+        submit_in_lane(&stuck, 3, STUCK);
+        sem_wait(&dev.entered);
+        cr_expect_eq(dev_thread_free(thread, 20000), -ETIMEDOUT);
+        cr_expect_eq(dev_thread_free(thread, 20000), -ETIMEDOUT, "however often");
+        submit_in_lane(&other, 4, 0);
+        let_pass(1);
+        cr_expect_eq(dev_thread_free(thread, 10000000), 0);
+        cr_expect_eq(atomic_load(&dev.calls), 1, "nothing is begun any more");
+        fd_close(other.extent.fd);
+        fd_close(stuck.extent.fd);
 }

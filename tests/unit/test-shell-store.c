@@ -76,7 +76,7 @@ Test(store, an_extent_from_creation_to_destruction)
         cr_expect_eq(store_fd(&store, ID(2, 5)), -1, "another generation");
         cr_expect_eq(store_fd(&store, ID(1, 6)), -1);
 
-        store_granted(&store, ID(1, 5), 77);
+        store_granted(&store, ID(1, 5), 77, 3);
         store_destroy(&store, 0, ID(1, 5));
         cr_expect_eq(store_fd(&store, ID(1, 5)), -1, "gone from here on");
         result = next_result();
@@ -111,7 +111,7 @@ Test(store, who_sealed_an_extent_is_named)
 
         cr_assert_eq(ftruncate(fd, 65536), 0);
         cr_assert_eq(fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK), 0);
-        store_adopt(&store, ID(1, 0), 0, 9, fd);
+        store_adopt(&store, ID(1, 0), 0, 9, 3, fd);
         store_destroy(&store, 0, ID(1, 0));
         result = next_result();
         cr_expect(result.tampered && result.status == 0 && result.worker == 9);
