@@ -107,6 +107,8 @@ static void daemon_arm(struct daemon *d)
 
         if (d->notice.next_usec < deadline)
                 deadline = d->notice.next_usec;
+        if (d->notice.stuck_usec < deadline)
+                deadline = d->notice.stuck_usec;
         if (deadline < d->late_until_usec)
                 deadline = d->late_until_usec;
         if (deadline >= d->armed_usec)

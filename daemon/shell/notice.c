@@ -6,6 +6,7 @@
 
 #include <assert.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "config-value.h"
@@ -13,10 +14,11 @@
 #include "log.h"
 
 #define FAILED_INTERVAL_USEC UINT64_C(1000000) /* a tenant's failed requests are told of once in so long */
+#define STUCK_USEC           UINT64_C(2000000) /* a destruction that takes longer is told of */
 
 void notice_init(struct notice *notice)
 {
-        notice->next_usec = UINT64_MAX;
+        notice->next_usec = notice->stuck_usec = UINT64_MAX;
         notice->refused = (struct ratelimit){ .interval_usec = 1000000, .burst = 10 };
 }
 
@@ -181,8 +183,49 @@ void notice_suspect(struct daemon *d, struct peer *peer, uint32_t device)
         events_add(d, WIRE_EVENT_worker_suspect, &facts, "gave back memory that did not come free");
 }
 
+/* The kernel does not let us take away what a worker gave back, for somebody has a call on it that does not end. */
+static void notice_stuck(struct daemon *d, const struct store_device *device, const struct store_owner *owner)
+{
+        struct core_worker_info worker;
+        struct core_tenant_info tenant;
+        char whose[160] = "nobody's any more", process[32] = "gone";
+        uint32_t suppressed;
+
+        if (!ratelimit_allow(&d->complaints, daemon_now_usec(), &suppressed))
+                return;
+        if (core_worker_info(d->core, owner->worker & 0xffffu, &worker) && worker.worker == owner->worker)
+                (void)snprintf(process, sizeof(process), "process %" PRIu64, worker.pid);
+        if (owner->tenant != STORE_UNKNOWN && core_tenant_info(d->core, owner->tenant, &tenant))
+                (void)snprintf(whose, sizeof(whose),
+                               "from worker %" PRIu32 " (%s) of tenant %s, which is charged for it", owner->worker,
+                               process, tenant.name);
+        log_warning("[device %s] extent %" PRIu64
+                    ", %s, cannot be destroyed for now: somebody writes to its file, and does "
+                    "not come to an end",
+                    device->name, owner->extent, whose);
+}
+
+static void notice_all_stuck(struct daemon *d)
+{
+        struct notice *notice = &d->notice;
+        struct store_owner owner;
+        uint64_t now;
+
+        if (notice->stuck_usec == UINT64_MAX && d->store.n_destroying == 0)
+                return;
+        now = daemon_now_usec();
+        if (notice->stuck_usec <= now)
+                for (uint32_t i = 0; i < d->store.n_devices; i++)
+                        while (store_stuck(&d->store, i, now - STUCK_USEC, &owner))
+                                notice_stuck(d, &d->store.devices[i], &owner);
+        else if (notice->stuck_usec != UINT64_MAX)
+                return;
+        notice->stuck_usec = d->store.n_destroying > 0 ? now + STUCK_USEC : UINT64_MAX;
+}
+
 void notice_turn(struct daemon *d)
 {
         notice_settled(d);
         notice_all_failed(d);
+        notice_all_stuck(d);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * notice.h -- what is worth an event beyond the moment: limits that come into force later, devices that fail and
- * recover, requests that fail by the thousand.
+ * recover, requests that fail by the thousand, memory that cannot be taken back.
  */
 #ifndef SHELL_NOTICE_H
 #define SHELL_NOTICE_H
@@ -27,6 +27,7 @@ struct notice {
                 enum wire_error_code error;
         } failed[CORE_MAX_TENANTS]; /* requests */
         uint64_t next_usec;         /* when some of them are to be told of; UINT64_MAX: there are none */
+        uint64_t stuck_usec;        /* when destructions that are stuck are looked for; UINT64_MAX: there are none */
         struct ratelimit refused;
 };
 

@@ -6,6 +6,7 @@ import ctypes
 import fcntl
 import mmap
 import platform
+import re
 import struct
 import sys
 import threading
@@ -97,12 +98,19 @@ def comes_back(daemon):
     daemon.check()
 
 
+def told(daemon):
+    """What is known of the workers of which the log tells."""
+    return re.findall(r"worker \d+ \((.*)\) of tenant bad, which is charged for it, cannot be destroyed", daemon.text())
+
+
 def stops_nobody():
     daemon = Daemon(config=CONFIG)
     for dies in (False, True):
         bad, lock = lock_and_return(daemon, dies)
         good = others_get_memory(daemon)
         assert daemon.tenant("bad")["current_bytes"] == PAGE, "it is charged for what cannot be taken away"
+        until(lambda: told(daemon) == ["process %d" % os.getpid(), "gone"][:1 + dies],
+              lambda: "nobody is told, or otherwise: " + daemon.text())
         others_get_memory(daemon).close()
         lock.release()
         comes_back(daemon)
