@@ -60,7 +60,8 @@ struct core_action {
                         uint32_t tenant;
                         uint32_t error; /* enum core_error */
                 } peer;
-                /* REPLY_*, DROP (error alone) */
+                /* REPLY_*, DROP (error alone: where it is OVERDUE, and the grant has not left the shell yet, the worker
+                 * may stay, and it is said again after another deadline) */
                 struct {
                         uint32_t request;
                         uint32_t error;

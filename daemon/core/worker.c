@@ -309,7 +309,8 @@ void worker_tick(struct run *run, uint32_t slot)
                 core_deadline_at(c, w->ack_at_usec);
                 run_action(run, CORE_ACT_SYNC, slot);
         } else {
-                w->ack_at_usec = UINT64_MAX;
+                w->ack_at_usec = c->now_usec + ACK_DEADLINE_USEC; /* see CORE_ACT_DROP */
+                core_deadline_at(c, w->ack_at_usec);
                 run_drop(run, slot, CORE_E_OVERDUE);
         }
 }

@@ -136,6 +136,8 @@ static void apply_to_peer(struct daemon *d, struct peer *peer, const struct core
                 peer_send_event(peer, WIRE_SYNC, NULL);
                 break;
         case CORE_ACT_DROP:
+                if (action->reply.error == CORE_E_OVERDUE && peer_was_short_of_refs(peer))
+                        break; /* it cannot acknowledge what it was not sent: the core says so again in five seconds */
                 peer_gather_send(peer);
                 peer_fail(peer, 0, apply_error(action->reply.error), NULL);
                 break;

@@ -25,6 +25,7 @@
 
 #define PEER_GREET_USEC          UINT64_C(5000000) /* to say HELLO */
 #define PEER_REFS_RETRY_USEC     UINT64_C(10000)   /* when too many fds are in flight */
+#define PEER_REFS_GRACE_USEC     UINT64_C(5000000) /* to acknowledge what then was sent after all */
 #define PEER_REFS_FACTOR         6u                /* that is likely another's fault: so much more patience */
 #define PEER_CONTROL_FDS         8u                /* received at most; all of them are too many */
 #define PEER_TIMER_ACCURACY_USEC UINT64_C(5000)
@@ -143,6 +144,8 @@ static int peer_block(struct peer *peer)
                 peer->blocked = true;
                 peer->blocked_usec = daemon_now_usec();
         }
+        if (short_of_refs)
+                peer->refs_usec = daemon_now_usec();
         r = loop_watch_for(peer->daemon, peer->fd, peer, short_of_refs ? 0 : EPOLLOUT);
         if (r < 0)
                 return r;
@@ -150,6 +153,11 @@ static int peer_block(struct peer *peer)
                                                                   : peer->blocked_usec + patience);
         loop_changed(peer->daemon);
         return sd_event_source_set_enabled(peer->timer, SD_EVENT_ONESHOT);
+}
+
+bool peer_was_short_of_refs(const struct peer *peer)
+{
+        return peer->refs_usec != 0 && daemon_now_usec() - peer->refs_usec < PEER_REFS_GRACE_USEC;
 }
 
 /* Says to the loop what is waited for, after something was sent or could not be. */

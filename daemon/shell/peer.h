@@ -59,6 +59,7 @@ struct peer {
         uint64_t follow_next;             /* the first event that it was not told of */
         uint64_t active_usec;             /* last time that it said something, or came */
         uint64_t blocked_usec;            /* since when it takes nothing */
+        uint64_t refs_usec;               /* when a packet for it last had to wait for fds in flight of others */
         sd_event_source *timer, *process; /* process: of a worker; NULL where the kernel does not tell of it */
         struct outbox outbox;
         struct ratelimit complaints;
@@ -74,6 +75,9 @@ void peer_free(struct peer *peer);
 /* Sends a message, or queues it; a peer that takes too little is ended. `fd` >= 0 goes along and is closed. */
 void peer_send(struct peer *peer, enum wire_opcode opcode, uint32_t request, const void *fixed, const void *items,
                uint32_t n_items, int fd);
+
+/* Within the last seconds a packet to it could not leave, because too many fds were in flight: not its fault. */
+bool peer_was_short_of_refs(const struct peer *peer);
 
 /* Sends on the event channel; a peer that does not read it is ended. */
 void peer_send_event(struct peer *peer, enum wire_opcode opcode, const void *fixed);
