@@ -207,6 +207,8 @@ uint32_t core_tenant_pages(const struct core *core, uint32_t tenant, uint32_t de
 bool core_tenant_is_settled(const struct core *core, uint32_t tenant);
 bool core_worker_info(const struct core *core, uint32_t slot, struct core_worker_info *ret);
 bool core_cache_info(const struct core *core, uint32_t slot, struct core_cache_info *ret);
+/* Planes of a class of the worker's cache, by ids; 0: there is no such cache or class. */
+uint32_t core_class_planes(const struct core *core, uint32_t worker, uint32_t cache, uint32_t plane_class);
 bool core_extent_info(const struct core *core, uint32_t slot, struct core_extent_info *ret);
 uint32_t core_extent_slots(const struct core *core);
 uint32_t core_worker_slots(const struct core *core); /* upper bound of slots in use */

@@ -97,8 +97,6 @@ static int reserved_is_zero(const struct core_event *event)
                 return event->cache_create.reserved == 0;
         case CORE_EV_CACHE_DESTROY:
                 return event->cache_destroy.reserved == 0;
-        case CORE_EV_GROW:
-                return event->grow.reserved == 0;
         case CORE_EV_ACK:
                 return event->ack.reserved == 0;
         case CORE_EV_CREATED:
@@ -106,6 +104,7 @@ static int reserved_is_zero(const struct core_event *event)
                 return event->created.reserved == 0;
         case CORE_EV_TICK:
         case CORE_EV_DEVICE_ADD:
+        case CORE_EV_GROW:
         case CORE_EV_DEVICE_MISSING:
         case CORE_EV_SUSPECT:
         case CORE_EV_WORKER_ADD:

@@ -107,8 +107,8 @@ struct core_ev_grow {
         uint32_t cache, row;
         uint32_t plane_class;
         uint32_t first, need, max; /* pages of each plane; need <= max */
-        uint32_t reserved;
-        uint64_t timeout_usec; /* 0: do not wait for anybody to give memory back */
+        uint32_t beside;           /* pages, of all planes, that the message's other entries for this row need */
+        uint64_t timeout_usec;     /* 0: do not wait for anybody to give memory back */
 };
 
 struct core_ev_ack {

@@ -180,6 +180,16 @@ bool core_cache_info(const struct core *c, uint32_t slot, struct core_cache_info
         return true;
 }
 
+uint32_t core_class_planes(const struct core *c, uint32_t worker, uint32_t cache, uint32_t plane_class)
+{
+        const uint32_t owner = worker_find(c, worker);
+        const uint32_t slot = owner == NIL ? NIL : cache_find(c, owner, cache);
+
+        return slot == NIL || plane_class >= cache_get(c, slot)->n_classes
+                       ? 0
+                       : cache_get(c, slot)->classes[plane_class].planes;
+}
+
 bool core_extent_info(const struct core *c, uint32_t slot, struct core_extent_info *ret)
 {
         static const uint8_t places[EXTENT_STATES] = {

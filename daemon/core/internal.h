@@ -108,6 +108,12 @@ struct revoke {
 
 enum worker_state { WORKER_FREE, WORKER_LIVE, WORKER_GONE };
 
+/* What came last of a message: pages of all its entries for one row that were admitted so far. */
+struct message {
+        uint32_t wire, cache, row, entry, admitted;
+        uint32_t reserved;
+};
+
 struct worker {
         uint32_t generation; /* 16 bits used */
         uint8_t state;
@@ -136,6 +142,7 @@ struct worker {
         uint64_t current_bytes, live_bytes, idle_bytes, unacked_bytes;
         uint32_t idle_pages[CORE_MAX_DEVICES], held_pages[CORE_MAX_DEVICES];
         struct revoke revoke;
+        struct message message;          /* of growth requests */
         uint32_t ring[CORE_MAX_UNACKED]; /* extents granted[i % 256]; NIL: gone before it was acknowledged */
 };
 
@@ -174,8 +181,10 @@ struct request {
         uint32_t plane_class;
         uint32_t first, need, max; /* as asked */
         uint32_t total;            /* pages of each plane, once admitted */
-        uint32_t plane, page;      /* next to deliver: plane of the class, page of the row */
-        uint32_t next, prev;       /* WAITING: tenant's queue. ADMITTED: worker's (next). FREE: free list */
+        uint32_t beside; /* pages of its message for its row, but for itself and what was admitted before it */
+        uint32_t reserved;
+        uint32_t plane, page; /* next to deliver: plane of the class, page of the row */
+        uint32_t next, prev;  /* WAITING: tenant's queue. ADMITTED: worker's (next). FREE: free list */
         uint32_t of_worker_next, of_worker_prev;
         uint64_t since_usec, deadline_usec;
         uint64_t sequence; /* age, over all devices */
@@ -470,7 +479,8 @@ void deliver_wake(struct core *core, uint32_t device, uint32_t order_index); /* 
 struct claim { /* who wants memory back, and for what */
         uint32_t device;
         uint32_t tenant, worker; /* NIL: nobody by name, in the background */
-        uint64_t wanted;         /* pages that the tenant would have more */
+        uint64_t wanted;         /* pages that the tenant would have more, */
+        uint64_t beside;         /* those of them that are asked for in other entries of the same message */
         bool own_only;           /* the tenant is at its memory.max: only its own memory helps */
         bool for_guarantee;      /* memory.low protects nobody from it */
         bool stale;              /* it has waited in vain for long, see request_stale_at() */

@@ -11,7 +11,8 @@
  * memory.low, then (SLACK) whole extents beyond the live lengths of held rows, then (LIVE) the application's pressure
  * handler in tenants above their memory.high, or, where they have none, in tenants whose share would still be no
  * smaller than the requester's afterwards. What a tenant is giving back already is no longer its own in this.
- * Applications are pressed for a request only where that can cover all of it, and never for themselves: at its
+ * Applications are pressed for a request only where that can cover all of it, with what its message asks for in other
+ * entries for the same row, so that nobody gives up a sequence for a part of one. And never for themselves: at its
  * memory.max a tenant's applications learn that, and know better what to give up.
  */
 #include "internal.h"
@@ -118,7 +119,7 @@ static uint64_t could_give(const struct core *c, uint32_t worker, const struct c
         return bits_min_u64(has, may_take(c, tenant_get(c, worker_get(c, worker)->tenant), claim, level));
 }
 
-/* Whether all together could give as much at this level. */
+/* Whether all together could give as much at this level, and what else the claimant's message lacks. */
 static bool covers(const struct core *c, const struct claim *claim, uint32_t level, uint64_t shortage)
 {
         uint64_t has[CORE_MAX_TENANTS] = { 0 }, sum = 0;
@@ -132,7 +133,7 @@ static bool covers(const struct core *c, const struct claim *claim, uint32_t lev
         for (uint32_t i = 0; i < c->top_tenant; i++)
                 if (has[i] > 0)
                         sum += bits_min_u64(has[i], may_take(c, tenant_get(c, i), claim, level));
-        return sum >= shortage;
+        return sum >= shortage + claim->beside;
 }
 
 /* Who could give most; of equals, for a tenant's limit makes many equal, who has most. */
@@ -194,7 +195,7 @@ static bool default_may_hope(const struct core *c, const struct claim *claim, ui
                 if (t->used && t->overdue == 0)
                         above += above_share(c, t, claim);
         }
-        return above >= shortage;
+        return above >= shortage + claim->beside;
 }
 
 /* Short: with so many pages more taken, less than three quarters would be left, idle rows and what is on its way back

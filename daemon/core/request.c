@@ -225,6 +225,32 @@ static uint32_t shortage(const struct core *c, const struct request *r)
         return deliver_has_slots(c, r) ? 0 : wanted;
 }
 
+/* So many pages of entry r's message are admitted: `other` is one of its neighbours, or not. */
+static bool admitted_beside(struct core *c, uint32_t other, const struct request *r, uint32_t pages)
+{
+        struct request *o = other == NIL ? NULL : request_get(c, other);
+
+        if (!o || o->wire != r->wire || o->row != r->row)
+                return false;
+        o->beside -= bits_min_u32(o->beside, pages);
+        return true;
+}
+
+/* So many pages are no longer wanted beside the message's other entries for the row: those that wait stand next to this
+ * one in the worker's list, those that are yet to arrive find it in the worker. */
+static void message_admit(struct core *c, const struct request *r, uint32_t pages)
+{
+        struct message *m = &worker_get(c, r->worker)->message;
+        uint32_t n = 0; /* a row has no more entries than classes */
+
+        if (m->wire == r->wire && m->cache == r->cache && m->row == row_get(c, r->row)->number)
+                m->admitted += pages;
+        for (uint32_t i = r->of_worker_next; n < CORE_MAX_CLASSES && admitted_beside(c, i, r, pages); n++)
+                i = request_get(c, i)->of_worker_next;
+        for (uint32_t i = r->of_worker_prev; n < CORE_MAX_CLASSES && admitted_beside(c, i, r, pages); n++)
+                i = request_get(c, i)->of_worker_prev;
+}
+
 static void admit(struct run *run, uint32_t index)
 {
         struct core *c = run->core;
@@ -238,6 +264,7 @@ static void admit(struct run *run, uint32_t index)
             (from == REQUEST_WAITING || core_policy_default.is_short(c, device, tenant_of(c, r), total * planes) ||
              !tenant_fits(c, r, (uint64_t)total * planes)))
                 total = r->need;
+        message_admit(c, r, r->need * planes);
         deliver_admit(run, index, total);
         trace(run, r, from, TRACE_ADMITTED, CORE_E_NONE);
 }
@@ -292,14 +319,17 @@ static enum served serve(struct run *run, uint32_t index)
         const struct request *r = request_get(c, index);
         const uint32_t device = device_of(c, r);
         const struct tenant *t = tenant_get(c, tenant_of(c, r));
-        struct claim claim = {
-                .device = device, .tenant = tenant_of(c, r), .worker = r->worker, .wanted = request_wanted(c, r)
-        };
+        const uint64_t wanted = request_wanted(c, r);
+        struct claim claim = { .device = device,
+                               .tenant = tenant_of(c, r),
+                               .worker = r->worker,
+                               .wanted = wanted + r->beside,
+                               .beside = r->beside };
         uint64_t missing;
 
-        if (!tenant_fits(c, r, claim.wanted)) {
+        if (!tenant_fits(c, r, wanted)) {
                 claim.own_only = true;
-                missing = t->current[device] + claim.wanted - t->max[device];
+                missing = t->current[device] + wanted - t->max[device];
                 if (reclaim_for(run, &claim, missing) == RECLAIM_WAIT)
                         return WAITS_FOR_TENANT;
                 request_fail(run, index, CORE_E_TENANT_FULL);
@@ -509,6 +539,19 @@ static void arrive(struct run *run, uint32_t index, const struct core_ev_grow *e
         }
 }
 
+/* An entry arrives: of the message and row that the last one was of, or of others. */
+static void message_begin(struct core *c, uint32_t worker, uint32_t cache, const struct core_ev_grow *event)
+{
+        struct message *m = &worker_get(c, worker)->message;
+
+        if (m->wire != event->request || m->cache != cache || m->row != event->row || event->entry <= m->entry)
+                m->admitted = 0;
+        m->wire = event->request;
+        m->cache = cache;
+        m->row = event->row;
+        m->entry = event->entry;
+}
+
 void request_grow(struct run *run, const struct core_ev_grow *event)
 {
         struct core *c = run->core;
@@ -544,6 +587,8 @@ void request_grow(struct run *run, const struct core_ev_grow *event)
         r->first = event->first;
         r->need = event->need;
         r->max = event->max;
+        message_begin(c, worker, cache, event);
+        r->beside = event->beside - bits_min_u32(event->beside, worker_get(c, worker)->message.admitted);
         r->deadline_usec = c->now_usec + bits_min_u64(event->timeout_usec, MAX_TIMEOUT_USEC);
         ptable_row_hold(c, row, true);
         arrive(run, index, event);

@@ -138,16 +138,31 @@ static void dispatch_cache_destroy(struct peer *peer, const struct wire_view *vi
         daemon_event(peer->daemon, &event);
 }
 
+/* Pages that an entry needs. */
+static uint64_t grow_pages(const struct peer *peer, const struct wire_item_grow *item)
+{
+        return (uint64_t)item->need *
+               core_class_planes(peer->daemon->core, peer->worker, item->cache, item->plane_class);
+}
+
 static void dispatch_grow(struct peer *peer, const struct wire_view *view)
 {
         const struct wire_grow *grow = view->fixed;
         const struct wire_item_grow *items = view->items;
         uint64_t timeout = grow->timeout_usec < WIRE_MAX_TIMEOUT_USEC ? grow->timeout_usec : WIRE_MAX_TIMEOUT_USEC;
         uint64_t now = peer->active_usec; /* one request, one time: its entries have one deadline */
+        uint64_t row_pages = 0, beside;   /* of all entries for the row, which stand next to each other */
+        uint32_t row_end = 0;
         struct core_event event;
 
         PROBE3(grow, peer->pid, view->header.request, view->n_items);
         for (uint32_t i = 0; i < view->n_items; i++) {
+                if (i == row_end)
+                        for (row_pages = 0; row_end < view->n_items && items[row_end].cache == items[i].cache &&
+                                            items[row_end].row == items[i].row;
+                             row_end++)
+                                row_pages += grow_pages(peer, &items[row_end]);
+                beside = row_pages - grow_pages(peer, &items[i]);
                 core_event_init(&event, CORE_EV_GROW, now);
                 event.grow.worker = peer->worker;
                 event.grow.request = view->header.request;
@@ -159,6 +174,7 @@ static void dispatch_grow(struct peer *peer, const struct wire_view *view)
                 event.grow.first = items[i].first;
                 event.grow.need = items[i].need;
                 event.grow.max = items[i].max;
+                event.grow.beside = beside < UINT32_MAX ? (uint32_t)beside : UINT32_MAX;
                 event.grow.timeout_usec = timeout;
                 daemon_event(peer->daemon, &event);
         }

@@ -153,6 +153,8 @@ void worker_grow(struct world *world, struct fake_worker *worker)
                                   : random_between(random, 1, world->wide && room > 30 ? 30 : room);
         event.grow.max = random_chance(random, 40) ? event.grow.need : random_between(random, event.grow.need, room);
         event.grow.timeout_usec = any_timeout(world);
+        if (world->n_events % 8 == 0) /* other entries for the row, which may or may not come */
+                event.grow.beside = (uint32_t)(world->n_events / 8 % 64);
         world_apply(world, &event);
 }
 

@@ -43,9 +43,10 @@ static void words_grow(const struct core_ev_grow *grow, char *buffer, size_t siz
 {
         snprintf(buffer, size,
                  "grow worker %u request %u.%u cache %u row %u class %u first %u need %u max %u timeout %" PRIu64
-                 " usec%s",
+                 " usec%s%s%.0u",
                  grow->worker, grow->request, grow->entry, grow->cache, grow->row, grow->plane_class, grow->first,
-                 grow->need, grow->max, grow->timeout_usec, grow->flags & CORE_GROW_OPTIONAL ? " optional" : "");
+                 grow->need, grow->max, grow->timeout_usec, grow->flags & CORE_GROW_OPTIONAL ? " optional" : "",
+                 grow->beside ? " beside " : "", grow->beside);
 }
 
 static int words_limit(const char *name, uint64_t bytes, char *buffer, size_t size)

@@ -24,8 +24,6 @@ static size_t reserved_field(enum core_event_type type)
                 return RESERVED(cache_create);
         case CORE_EV_CACHE_DESTROY:
                 return RESERVED(cache_destroy);
-        case CORE_EV_GROW:
-                return RESERVED(grow);
         case CORE_EV_ACK:
                 return RESERVED(ack);
         case CORE_EV_CREATED:
@@ -34,6 +32,7 @@ static size_t reserved_field(enum core_event_type type)
                 return RESERVED(destroyed);
         case CORE_EV_TICK:
         case CORE_EV_DEVICE_ADD:
+        case CORE_EV_GROW:
         case CORE_EV_DEVICE_MISSING:
         case CORE_EV_SUSPECT:
         case CORE_EV_WORKER_ATTACH:

@@ -341,6 +341,102 @@ Test(core_policy, nobody_is_pressed_for_what_would_not_be_enough)
         cr_expect_eq(core_n_waiting(world.core), 1, "what they give by themselves is the requester's");
 }
 
+/* ---- messages of several entries for a row ---- */
+
+static uint32_t cache_of_two_classes(uint32_t worker)
+{
+        struct core_ev_cache_create *create = &begin(CORE_EV_CACHE_CREATE)->cache_create;
+
+        create->worker = worker;
+        create->request = world.next_request++;
+        create->rows = 8;
+        create->n_classes = 2;
+        create->classes[0] = create->classes[1] = (struct core_plane_class){ .planes = 1, .row_pages = 1024 };
+        event.size = (uint16_t)core_event_size(&event);
+        apply();
+        return answer(CORE_ACT_REPLY_CACHE)->reply.cache;
+}
+
+/* An entry of message `request` for row 0: so many pages, beside so many of its other entry. */
+static enum core_error ask(const struct party *p, uint32_t request, uint16_t entry, uint32_t pages, uint32_t beside)
+{
+        return grow((struct core_ev_grow){ .worker = p->worker,
+                                           .cache = p->cache,
+                                           .request = request,
+                                           .entry = entry,
+                                           .plane_class = entry,
+                                           .need = pages,
+                                           .max = pages,
+                                           .beside = beside,
+                                           .timeout_usec = 30 * SEC });
+}
+
+static void two_tenants(struct party *own, struct party *other, uint32_t pages)
+{
+        limit(1, (struct limits){ .weight = 1 });
+        *own = party(0);
+        own->cache = cache_of_two_classes(own->worker);
+        *other = party(1);
+        take(other, 0, pages);
+}
+
+/* Two entries, of 510 pages and 4: with all of them the requester would have more than the other one keeps. Neither is
+ * pressed for, in either order, and the second not although the first has failed. */
+Test(core_policy, nobody_is_pressed_for_a_part_of_a_row)
+{
+        for (uint32_t order = 0; order < 2; order++) {
+                const uint32_t first = order == 0 ? 510 : 4, second = 514 - first;
+                struct party own, other;
+
+                stop();
+                start();
+                two_tenants(&own, &other, 1024);
+                cr_expect_eq(ask(&own, 77, 0, first, second), CORE_E_NONE);
+                ASKED(&other, 1, first);
+                shrug(&other, 1);
+                NOT_ASKED();
+                cr_assert_not_null(answer(CORE_ACT_GROW_FAILED));
+                cr_expect_eq(ask(&own, 77, 1, second, first), CORE_E_DEVICE_FULL);
+                NOT_ASKED();
+                /* By itself each would be fair. */
+                cr_expect_eq(ask(&own, 78, 0, first, 0), CORE_E_NONE);
+                ASKED(&other, 2, first);
+        }
+}
+
+/* What was admitted of the message before is the tenant's already: it does not count twice. */
+Test(core_policy, what_is_there_of_a_row_is_asked_for_no_more)
+{
+        struct party own, other;
+
+        two_tenants(&own, &other, 1000);
+        cr_expect_eq(ask(&own, 77, 0, 24, 480), CORE_E_NONE);
+        cr_expect_eq(current_of(0), 24 * PAGE);
+        cr_expect_eq(ask(&own, 77, 1, 480, 24), CORE_E_NONE);
+        ASKED(&other, 1, 480);
+        shrug(&other, 1);
+        ASKED(&other, 2, 480); /* it keeps 520, and 504 would be the requester's */
+}
+
+Test(core_policy, what_waits_of_a_row_counts_until_it_is_there)
+{
+        struct party own, other;
+
+        two_tenants(&own, &other, 1024);
+        cr_expect_eq(ask(&own, 77, 0, 400, 100), CORE_E_NONE);
+        ASKED(&other, 1, 400);
+        shrug(&other, 1);
+        ASKED(&other, 2, 400);
+        cr_expect_eq(ask(&own, 77, 1, 100, 400), CORE_E_NONE);
+        for (uint64_t n = 1; n <= 7; n++) { /* of 64 pages */
+                give_back(other.worker, grant_of(other.worker, n));
+                device_answer_all(&world);
+        }
+        cr_expect_eq(current_of(0), 400 * PAGE);
+        shrug(&other, 2);
+        ASKED(&other, 2, 52); /* it keeps 524, and 500 would be the requester's */
+}
+
 Test(core_policy, hope_lasts_for_a_reclaim_deadline)
 {
         for (uint64_t patience = 0; patience <= 3 * SEC; patience += 3 * SEC) {
