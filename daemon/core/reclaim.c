@@ -120,6 +120,28 @@ static bool ask_somebody(struct run *run, const struct claim *claim, uint64_t sh
         return false;
 }
 
+/* What was granted a moment ago is nobody's to give until its worker says that it has it. It is asked to at once: it
+ * answers, or is dropped. But a request that has waited in vain for long waits for nobody's answer, who could be
+ * granted something new each time. */
+static bool somebody_has_not_said(struct core *c, const struct claim *claim)
+{
+        bool any = false;
+
+        for (uint32_t i = 0; !claim->stale && i < c->top_worker; i++) {
+                struct worker *w = worker_get(c, i);
+
+                if (w->state != WORKER_LIVE || w->detached || w->overdue != 0 || w->acked == w->granted ||
+                    (claim->own_only && w->tenant != claim->tenant))
+                        continue;
+                any = true;
+                if (!w->synced && w->ack_at_usec > c->now_usec) {
+                        w->ack_at_usec = c->now_usec;
+                        core_deadline_at(c, c->now_usec);
+                }
+        }
+        return any;
+}
+
 enum reclaim_result reclaim_for(struct run *run, const struct claim *claim, uint64_t shortage)
 {
         struct core *c = run->core;
@@ -133,6 +155,8 @@ enum reclaim_result reclaim_for(struct run *run, const struct claim *claim, uint
         if (covered >= shortage || (d->n_revokes > 0 && c->now_usec < d->ask_next_usec))
                 return RECLAIM_WAIT;
         if (ask_somebody(run, claim, shortage - covered) || d->n_revokes > 0 || somebody_is_busy(c, claim))
+                return RECLAIM_WAIT;
+        if (somebody_has_not_said(c, claim))
                 return RECLAIM_WAIT;
         return core_policy_default.may_hope(c, claim, shortage - covered) ? RECLAIM_WAIT : RECLAIM_HOPELESS;
 }

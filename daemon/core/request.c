@@ -324,7 +324,8 @@ static enum served serve(struct run *run, uint32_t index)
                                .tenant = tenant_of(c, r),
                                .worker = r->worker,
                                .wanted = wanted + r->beside,
-                               .beside = r->beside };
+                               .beside = r->beside,
+                               .stale = is_stale(c, r) };
         uint64_t missing;
 
         if (!tenant_fits(c, r, wanted)) {
@@ -343,7 +344,6 @@ static enum served serve(struct run *run, uint32_t index)
         }
         claim.own_only = t->overdue > 0; /* who keeps others waiting takes nothing from them */
         claim.for_guarantee = is_guaranteed(c, r);
-        claim.stale = is_stale(c, r);
         if (reclaim_for(run, &claim, missing) == RECLAIM_WAIT)
                 return WAITS_FOR_DEVICE;
         request_fail(run, index, CORE_E_DEVICE_FULL);

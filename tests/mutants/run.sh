@@ -48,7 +48,7 @@ mutant() { # NAME SEED-OR-find: one of them, in a copy of its own
         esac
         { JOBS=1 build objects $changed && ${CC:-gcc} -o sim objects/*.o; } || { echo "FAILED $name: does not compile"; return 1; }
         if [ "$seed" = find ]; then
-                for seed in $(seq 1 400); do
+                for seed in $(seq 1 1000); do
                         found=$(catches ./sim "$seed" "$seed") && { echo "$name $seed" >>"$WORK/found"; break; }
                 done
         fi

@@ -425,6 +425,77 @@ Test(core_reclaim, what_was_mapped_a_moment_ago_may_be_asked_back)
         }
 }
 
+/* Another worker of the same tenant, of whom nothing is hoped for: what it was granted a moment ago may still be slack.
+ * It is asked at once whether it arrived, and waited for as long as for anybody. */
+Test(core_reclaim, who_has_not_said_what_arrived_is_waited_for)
+{
+        for (uint32_t says = 0; says < 2; says++) {
+                const uint64_t patience = 1000000;
+                struct party own, other;
+                uint64_t began;
+
+                stop();
+                start();
+                own = party(0);
+                other = party(0);
+                began = world.now;
+                grow((struct core_ev_grow){ .worker = other.worker, .cache = other.cache, .need = 1024, .max = 1024 });
+                device_answer_all(&world);
+                cr_expect_eq(want(&own, 0, 5), CORE_E_NONE);
+                NOT_ASKED();
+                cr_expect_leq(core_next_deadline(world.core), began);
+                world_tick(&world);
+                cr_assert_not_null(answer(CORE_ACT_SYNC));
+                cr_expect_eq(answer(CORE_ACT_SYNC)->worker, other.worker);
+                if (says) {
+                        acknowledge(other.worker, 16);
+                        ASKED(&other, 1, 5);
+                        continue;
+                }
+                world.now = began + patience - 1;
+                world_tick(&world);
+                cr_expect_eq(core_n_waiting(world.core), 1);
+                world.now++;
+                world_tick(&world);
+                cr_assert_not_null(answer(CORE_ACT_GROW_FAILED), "it is as silent, and nobody is held up by that");
+                cr_expect_eq(answer(CORE_ACT_GROW_FAILED)->failed.error, CORE_E_DEVICE_FULL);
+                cr_expect_null(answer(CORE_ACT_SYNC), "once is enough");
+        }
+}
+
+Test(core_reclaim, who_could_not_be_asked_anyway_need_not_say_what_arrived)
+{
+        struct party own, other;
+
+        /* Within memory.max another tenant's pages are no help, */
+        set_tenant(0, 10 * PAGE);
+        set_tenant(1, UINT64_MAX);
+        own = party(0);
+        other = party(1);
+        take(&own, 0, 10);
+        grow((struct core_ev_grow){ .worker = other.worker, .cache = other.cache, .need = 64, .max = 64 });
+        device_answer_all(&world);
+        cr_expect_eq(want(&own, 1, 5), CORE_E_NONE);
+        ASKED(&own, 1, 5);
+        shrug(&own, 1);
+        cr_assert_not_null(answer(CORE_ACT_GROW_FAILED));
+        cr_expect_eq(answer(CORE_ACT_GROW_FAILED)->failed.error, CORE_E_TENANT_FULL);
+        /* and of who keeps others waiting nothing is to be had. */
+        stop();
+        start();
+        own = party(0);
+        other = party(0);
+        take(&other, 0, 960);
+        grow((struct core_ev_grow){ .worker = other.worker, .cache = other.cache, .row = 1, .need = 64, .max = 64 });
+        device_answer_all(&world);
+        cr_expect_eq(want(&own, 0, 5), CORE_E_NONE);
+        ASKED(&other, 1, 5);
+        world.now += 1000000;
+        world_tick(&world);
+        cr_assert_not_null(answer(CORE_ACT_OVERDUE));
+        cr_expect_eq(want(&own, 1, 5), CORE_E_DEVICE_FULL);
+}
+
 Test(core_reclaim, applications_are_pressed_only_when_all_others_have_answered)
 {
         struct party own, silent, rest;
