@@ -385,8 +385,8 @@ static int host_end(struct dev *dev, const struct dev_extent *extent)
         r = dev->by_path ? host_truncate_path(extent->fd) : host_truncate(extent->fd, 0);
         if (r != -EPERM)
                 return r;
-        /* Sealed against shrinking all the same, before it came to be ours. A hole frees the memory for now; whoever has
-         * it can touch it anew for as long as he lives, so he must be told on. */
+        /* Sealed against shrinking all the same, before it came to be ours. A hole frees the memory for now; whoever
+         * has it can touch it anew for as long as he lives, so he must be told on. */
         if (dev->by_path)
                 opened = open(host_path(extent->fd, path), O_RDWR | O_CLOEXEC);
         (void)fallocate(dev->by_path ? opened : extent->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0,

@@ -328,7 +328,11 @@ Test(dev_host, a_thread_that_ends_extents_keeps_nothing_open)
         if (geteuid() == 0)
                 cr_assert_eq(setresuid(65534, 65534, 65534), 0); /* for whom a file's mode means something */
         for (unsigned i = 0; i < 3; i++) {
-                cr_assert_eq(host->create(dev, 0, &end.extents[i]), 0);
+                if (i < 2)
+                        cr_assert_eq(host->create(dev, 0, &end.extents[i]), 0);
+                else
+                        end.extents[i].fd = memfd_create("sealed", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+                cr_assert_eq(ftruncate(end.extents[i].fd, 64 * KIB), 0);
                 cr_assert_eq(pwrite(end.extents[i].fd, "x", 1, 0), 1);
         }
         cr_assert_eq(fchmod(end.extents[1].fd, 0), 0);
