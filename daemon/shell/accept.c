@@ -74,7 +74,7 @@ static void accept_one(struct daemon *d, int fd)
         if (index == d->max_peers) { /* all of them workers */
                 d->counters[WIRE_COUNTER_connections_refused]++;
                 notice_refused(d, NULL, wire_error_sentence(WIRE_E_TOO_MANY_WORKERS));
-                fd_close(fd);
+                remains_take(d, fd, remains_may_carry(fd));
                 return;
         }
         r = peer_new(d, index, fd, &peer);
@@ -88,6 +88,21 @@ static void accept_later(struct daemon *d, uint64_t usec)
         (void)sd_event_source_set_time(d->listen_again, daemon_now_usec() + usec);
         if (sd_event_source_set_enabled(d->listen_again, SD_EVENT_ONESHOT) >= 0)
                 (void)sd_event_source_set_enabled(d->listen_source, SD_EVENT_OFF);
+}
+
+/* Who connects now waits until some of those before him are closed. */
+static bool accept_has_to_wait(struct daemon *d)
+{
+        uint32_t suppressed;
+
+        if (!remains_are_many(d))
+                return false;
+        if (ratelimit_allow(&d->complaints, daemon_now_usec(), &suppressed))
+                log_error("new connections have to wait: %u that ended were sent descriptors which cannot be closed; "
+                          "Linux 6.16 and later lets none in",
+                          d->remains.max);
+        accept_later(d, ACCEPT_AGAIN_USEC);
+        return true;
 }
 
 /* Out of fds or memory: the connection stays in the queue, and the loop must not spin on it. */
@@ -121,6 +136,8 @@ static int accept_on_listen(sd_event_source *source, int fd, uint32_t events, vo
 
         (void)source;
         (void)events;
+        if (accept_has_to_wait(d))
+                return 0;
         for (unsigned i = 0; i < ACCEPT_PER_TURN; i++) {
                 int peer_fd = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 

@@ -325,7 +325,9 @@ static uint64_t daemon_raise_nofile(void)
 static void daemon_bounds(struct daemon *d, struct core_params *ret)
 {
         uint64_t nofile = daemon_raise_nofile(), pages = store_capacity_pages(&d->store), extents, workers;
+        uint64_t spare = FDS_SPARE + remains_max(nofile);
 
+        d->nofile = nofile;
         workers = d->config->daemon.max_workers;
         if (workers > nofile / 8)
                 workers = nofile / 8 > 0 ? nofile / 8 : 1;
@@ -336,8 +338,8 @@ static void daemon_bounds(struct daemon *d, struct core_params *ret)
         d->max_peers = (uint32_t)workers + DAEMON_MAX_GREETING + 2 * DAEMON_MAX_ADMINS;
 
         extents = pages < MAX_EXTENTS ? pages : MAX_EXTENTS;
-        if (nofile < extents + UINT64_C(3) * d->max_peers + FDS_SPARE) {
-                uint64_t left = nofile > 3 * (workers + 16) + FDS_SPARE ? nofile - 3 * (workers + 16) - FDS_SPARE : 0;
+        if (nofile < extents + UINT64_C(3) * d->max_peers + spare) {
+                uint64_t left = nofile > 3 * (workers + 16) + spare ? nofile - 3 * (workers + 16) - spare : 0;
 
                 extents = left > 64 ? left : 64;
                 if (extents < pages)
@@ -402,6 +404,8 @@ static int daemon_make_core(struct daemon *d)
 
         daemon_bounds(d, &bounds);
         r = daemon_make_key(&bounds.hash_key);
+        if (r == 0)
+                r = remains_open(d, d->nofile);
         if (r < 0)
                 return r;
         d->actions.capacity = DAEMON_ACTIONS;
@@ -630,6 +634,7 @@ void daemon_free(struct daemon *d)
                 d->ended = peer->next_ended;
                 peer_free(peer);
         }
+        remains_close(d);
         sd_event_source_unref(d->listen_source);
         sd_event_source_unref(d->listen_again);
         sd_event_source_unref(d->deadline_source);

@@ -21,6 +21,7 @@
 #include "peer.h"
 #include "ratelimit.h"
 #include "recover.h"
+#include "remains.h"
 #include "store.h"
 #include "tenants.h"
 #include "throttle.h"
@@ -58,6 +59,8 @@ struct daemon {
 
         struct peer **peers; /* by index; NULL: free */
         uint32_t max_peers, n_greeting, n_admins;
+        uint64_t nofile; /* open files that are allowed */
+        struct remains remains;
         struct peer **peer_of_worker; /* by the low half of the core's worker id */
         uint64_t next_serial;
         struct peer *ended;     /* to be buried */

@@ -52,6 +52,16 @@ int listen_path(char path[LISTEN_PATH_MAX], char *error, size_t error_size)
         return 0;
 }
 
+/* Each connection has it from the listener, from connect() on. Before Linux 6.16 there is no such option: see
+ * remains.h.
+ */
+static void listen_refuse_descriptors(int fd)
+{
+        const int off = 0;
+
+        (void)setsockopt(fd, SOL_SOCKET, SO_PASSRIGHTS, &off, sizeof(off));
+}
+
 /* A socket that systemd holds for us. 0: there is none. */
 static int listen_activated(struct listener *listener, char *error, size_t error_size)
 {
@@ -76,6 +86,7 @@ static int listen_activated(struct listener *listener, char *error, size_t error
                 (void)snprintf(error, error_size, "the activated socket cannot be set up: %s", strerror(errno));
                 return -errno;
         }
+        listen_refuse_descriptors(SD_LISTEN_FDS_START);
         listener->fd = SD_LISTEN_FDS_START;
         listener->activated = true;
         return 1;
@@ -214,6 +225,8 @@ static int listen_bind(struct listener *listener, mode_t mode, gid_t group, char
         fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
         if (fd < 0)
                 r = -errno;
+        else
+                listen_refuse_descriptors(fd);
         /* Nobody gets in before mode and group are right. */
         before = umask(0777);
         if (r == 0 && bind(fd, (const struct sockaddr *)&address, sizeof(address)) < 0)
@@ -267,8 +280,8 @@ void listen_close(struct listener *listener)
 
         if (listener->fd >= 0 && !listener->activated)
                 (void)unlink(listener->path);
-        listener->fd = fd_close(listener->fd);
         if (listener->lock_fd >= 0)
                 (void)unlink(listener->lock_path); /* while it is still ours */
         listener->lock_fd = fd_close(listener->lock_fd);
+        listener->fd = fd_close(listener->fd); /* last: it may take long, with what was sent and never accepted */
 }

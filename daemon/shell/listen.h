@@ -8,11 +8,15 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <sys/socket.h>
 #include <sys/types.h>
 
 #define LISTEN_SYSTEM_PATH "/run/kvpager/kvpager.sock"
 #define LISTEN_PATH_MAX    108 /* sun_path, NUL included */
 #define LISTEN_BACKLOG     512 /* as in kvpagerd.socket */
+#ifndef SO_PASSRIGHTS
+#define SO_PASSRIGHTS 83 /* Linux 6.16 */
+#endif
 
 struct listener {
         int fd, lock_fd;
@@ -25,8 +29,9 @@ struct listener {
  * below $XDG_RUNTIME_DIR. What is wrong is said in `error`. */
 int listen_path(char path[LISTEN_PATH_MAX], char *error, size_t error_size);
 
-/* Takes an activated socket where there is one, else makes one with that mode and group ((gid_t)-1: as it comes). What
- * goes wrong is said in `error`, in a sentence that names the path and what to do. */
+/* Takes an activated socket where there is one, else makes one with that mode and group ((gid_t)-1: as it comes). Who
+ * connects cannot send descriptors, where the kernel can see to that. What goes wrong is said in `error`, in a sentence
+ * that names the path and what to do. */
 int listen_open(struct listener *listener, mode_t mode, gid_t group, char *error, size_t error_size);
 
 /* Removes what listen_open() made. */

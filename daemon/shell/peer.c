@@ -27,7 +27,6 @@
 #define PEER_REFS_RETRY_USEC     UINT64_C(10000)   /* when too many fds are in flight */
 #define PEER_REFS_GRACE_USEC     UINT64_C(5000000) /* to acknowledge what then was sent after all */
 #define PEER_REFS_FACTOR         6u                /* that is likely another's fault: so much more patience */
-#define PEER_CONTROL_FDS         8u                /* received at most; all of them are too many */
 #define PEER_TIMER_ACCURACY_USEC UINT64_C(5000)
 
 static int peer_extent_fd(void *userdata, uint64_t extent)
@@ -282,23 +281,6 @@ void peer_gather_failed(struct peer *peer, const struct wire_item_grow_failed *i
 
 /* ---- Receiving ---- */
 
-/* Closes what came along; returns how many there were. */
-static unsigned peer_close_fds(struct msghdr *message)
-{
-        unsigned n = 0;
-
-        for (struct cmsghdr *c = CMSG_FIRSTHDR(message); c; c = CMSG_NXTHDR(message, c)) {
-                if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
-                        continue;
-                for (size_t i = 0; i < (c->cmsg_len - CMSG_LEN(0)) / sizeof(int); i++, n++) {
-                        int fd;
-                        memcpy(&fd, CMSG_DATA(c) + i * sizeof(int), sizeof(fd));
-                        fd_close(fd);
-                }
-        }
-        return n;
-}
-
 /* An empty packet reads like the end of the connection; only the latter is a hang-up. */
 static bool peer_hung_up(const struct peer *peer)
 {
@@ -316,45 +298,47 @@ static const char *peer_packet_name(const void *packet, size_t size)
         return info ? info->name : NULL;
 }
 
-/* Reads one packet and does what it says. */
+static void peer_receive_bad(struct peer *peer, size_t size, enum wire_error_code error)
+{
+        struct daemon *d = peer->daemon;
+        const struct wire_header *header = (const void *)d->packet_in;
+
+        d->counters[WIRE_COUNTER_protocol_errors]++;
+        peer_fail(peer, size >= sizeof(*header) ? header->request : 0, error, peer_packet_name(d->packet_in, size));
+}
+
+/* Reads one packet and does what it says. There is no room for descriptors: see remains.h. */
 static void peer_receive(struct peer *peer)
 {
-        union {
-                struct cmsghdr align;
-                char bytes[CMSG_SPACE(sizeof(int) * PEER_CONTROL_FDS)];
-        } control;
         struct daemon *d = peer->daemon;
         struct iovec iov = { .iov_base = d->packet_in, .iov_len = sizeof(d->packet_in) };
-        struct msghdr message = {
-                .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)
-        };
+        struct msghdr message = { .msg_iov = &iov, .msg_iovlen = 1 };
         const uint64_t began = daemon_now_nsec();
-        ssize_t n = recvmsg(peer->fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
         enum wire_error_code error;
         struct wire_view view;
-        unsigned n_fds;
+        ssize_t n;
 
+        if (peer->may_carry && remains_carries(peer->fd)) {
+                d->counters[WIRE_COUNTER_messages_received]++;
+                peer_receive_bad(peer, 0, WIRE_E_BAD_FDS);
+                return;
+        }
+        n = recvmsg(peer->fd, &message, MSG_DONTWAIT);
         if (n < 0) {
                 if (errno != EAGAIN && errno != EINTR)
                         peer_end(peer);
                 return;
         }
-        n_fds = peer_close_fds(&message);
         if (n == 0 && peer_hung_up(peer)) {
                 peer_end(peer);
                 return;
         }
         d->counters[WIRE_COUNTER_messages_received]++;
         peer->active_usec = began / 1000;
-        error = message.msg_flags & (MSG_TRUNC | MSG_CTRUNC)
-                        ? WIRE_E_TRUNCATED
-                        : wire_decode(d->packet_in, (size_t)n, n_fds, WIRE_C2D, &view);
+        error = message.msg_flags & (MSG_TRUNC | MSG_CTRUNC) ? WIRE_E_TRUNCATED
+                                                             : wire_decode(d->packet_in, (size_t)n, 0, WIRE_C2D, &view);
         if (error != WIRE_E_NONE) {
-                const struct wire_header *header = (const void *)d->packet_in;
-
-                d->counters[WIRE_COUNTER_protocol_errors]++;
-                peer_fail(peer, (size_t)n >= sizeof(*header) ? header->request : 0, error,
-                          peer_packet_name(d->packet_in, (size_t)n));
+                peer_receive_bad(peer, (size_t)n, error);
                 return;
         }
         dispatch_message(peer, &view);
@@ -450,7 +434,7 @@ void peer_watch_process(struct peer *peer)
 
 int peer_new(struct daemon *d, uint32_t index, int fd, struct peer **ret)
 {
-        _cleanup_fd_ int owned = fd;
+        const bool may_carry = remains_may_carry(fd);
         struct ucred credentials;
         socklen_t size = sizeof(credentials);
         struct peer *peer;
@@ -458,16 +442,18 @@ int peer_new(struct daemon *d, uint32_t index, int fd, struct peer **ret)
 
         assert(d && ret && index < d->max_peers && !d->peers[index]);
 
-        if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &credentials, &size) < 0)
-                return -errno;
-        peer = calloc(1, sizeof(*peer));
-        if (!peer)
-                return -ENOMEM;
+        r = getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &credentials, &size) < 0 ? -errno : 0;
+        peer = r == 0 ? calloc(1, sizeof(*peer)) : NULL;
+        if (!peer) {
+                remains_take(d, fd, may_carry);
+                return r < 0 ? r : -ENOMEM;
+        }
         peer->daemon = d;
         peer->index = index;
         peer->cookie = d->next_serial++ << 16 | index;
         peer->state = PEER_GREETING;
-        peer->fd = TAKE_FD(owned);
+        peer->fd = fd;
+        peer->may_carry = may_carry;
         peer->event_fd = -1;
         peer->pid = credentials.pid;
         peer->uid = credentials.uid;
@@ -542,7 +528,7 @@ void peer_free(struct peer *peer)
         events_forget(peer);
         observe_forget(peer);
         fd_close(peer->event_fd);
-        fd_close(peer->fd);
+        remains_take(d, peer->fd, peer->may_carry);
         free(peer->has);
         free(peer->cgroup);
         free(peer);

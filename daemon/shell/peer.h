@@ -43,6 +43,7 @@ struct peer {
         uint64_t cookie; /* never used twice */
         enum peer_state state;
         bool ended, gathering, blocked, following, paused;
+        bool may_carry;   /* descriptors: remains.h */
         int fd, event_fd; /* event_fd: our end of the event channel, -1 before WELCOME */
         pid_t pid;
         uid_t uid;

@@ -474,6 +474,7 @@ static void finish(void)
                 fail(why);
         if (core_n_workers(d->core) != 1 || core_n_caches(d->core) != 1 || d->n_greeting != 0 || d->n_admins != 0)
                 fail("something of a peer that is gone is still there");
+        real_daemon_bury(d);
         if (descriptors_count() != fds_at_rest + inline_device.alive)
                 fail("a descriptor was leaked");
 }

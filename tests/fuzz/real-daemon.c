@@ -14,10 +14,12 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "closer.h"
 #include "inline-device.h"
 
 #define TENANTS   2u
 #define TURNS_MAX 20000u
+#define BURY_MAX  20000u
 #define PATH_SIZE (sizeof(((struct sockaddr_un *)0)->sun_path))
 
 static const char config_text[] = "[daemon]\nmax-workers = 5\nslow-reader-deadline = 1s\nlog-level = error\n"
@@ -92,6 +94,8 @@ struct daemon *real_daemon_start(struct sockaddr_un *ret_address)
                 fail("the daemon does not start");
         (void)sigprocmask(SIG_SETMASK, &before, NULL); /* the fuzzer's signals are its own */
         (void)atexit(stop);
+        /* So that descriptors come as far as us, whatever the kernel is; without the option they do so anyway. */
+        (void)setsockopt(real.daemon->listener.fd, SOL_SOCKET, SO_PASSRIGHTS, &(int){ 1 }, sizeof(int));
         memcpy(real.tenants, real.daemon->config->tenants, sizeof(real.tenants));
         real_daemon_run(real.daemon);
         *ret_address = (struct sockaddr_un){ .sun_family = AF_UNIX };
@@ -123,6 +127,16 @@ void real_daemon_run(struct daemon *d)
         while (turn(d))
                 if (++turns == TURNS_MAX)
                         fail("the loop does not come to rest");
+}
+
+void real_daemon_bury(struct daemon *d)
+{
+        for (unsigned i = 0; d->remains.n > 0 || closer_waiting(d->remains.closer) > 0; i++) {
+                if (i == BURY_MAX)
+                        fail("what remains of connections stays");
+                remains_look(d);
+                (void)usleep(100);
+        }
 }
 
 void real_daemon_restore(struct daemon *d)

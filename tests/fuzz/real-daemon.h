@@ -18,6 +18,9 @@ struct daemon *real_daemon_start(struct sockaddr_un *ret_address);
 /* Turns the loop until nothing is ready any more. Unless inline_device.lazy, the device does all its work meanwhile. */
 void real_daemon_run(struct daemon *daemon);
 
+/* Waits until nothing remains of connections that ended at both ends. */
+void real_daemon_bury(struct daemon *daemon);
+
 /* Its tenants become as they were at the start. */
 void real_daemon_restore(struct daemon *daemon);
 

@@ -4,10 +4,10 @@ import os
 import socket
 import struct
 
-from box import Daemon, until
+from box import OpenDaemon, until
 from raw import *
 
-daemon = Daemon(capacity="16M", page_size="64K", extra="virgin-pages = 0\n")
+daemon = OpenDaemon(capacity="16M", page_size="64K", extra="virgin-pages = 0\n")
 good = Bystander(daemon.socket)
 fds = daemons_fds(daemon)
 
@@ -51,7 +51,8 @@ always = [
     ("a row neither held nor idle", packet(ROWS, struct.pack("<IIIIII", 1, 0, 0, 0, 2, 0)), (), "BAD_VALUE"),
     ("an fd that nobody asked for", packet(HELLO, hello()), (null,), "BAD_FDS"),
     ("a few of them", packet(ACK), (null,) * 8, "BAD_FDS"),
-    ("as many as there can be", packet(ACK), (null,) * 253, "TRUNCATED"),
+    ("as many as there can be", packet(ACK), (null,) * 253, "BAD_FDS"),
+    ("nothing else", b"", (null,), "BAD_FDS"),
 ]
 
 # A connection that has not said HELLO, one of an admin, one of a worker: the codec is the same for all of them.

@@ -219,7 +219,7 @@ def junk(stage):
     """Peers that send fds, nothing, or nonsense; each is told why it has to leave, and the fds are closed."""
     reading, writing = os.pipe()
     try:
-        for data, fds, name in ((packet(ACK), (reading,) * 3, "BAD_FDS"), (packet(ACK), (reading,) * 20, "TRUNCATED"),
+        for data, fds, name in ((packet(ACK), (reading,) * 3, "BAD_FDS"), (packet(ACK), (reading,) * 20, "BAD_FDS"),
                                 (b"", (), "TOO_SHORT"), (packet(99), (), "BAD_OPCODE")):
             peer = stage.worker()
             peer.send_bytes(data, fds)
@@ -317,7 +317,7 @@ def begin():
     """A new daemon, everything in it used once."""
     global daemon, keeper, bystander, before
     area.clear()
-    daemon = Daemon(config=faults.CONFIG, wrap=area.wrap(faults.DAEMON))
+    daemon = OpenDaemon(config=faults.CONFIG, wrap=area.wrap(faults.DAEMON))
     keeper = Account(daemon.socket, greet=ADMIN)
     bystander = Onlooker(daemon.socket)
     bystander.check()

@@ -57,6 +57,8 @@ def temporary_folder():
 class Daemon:
     """kvpagerd with a configuration of its own, ready when this returns."""
 
+    pass_fds = ()
+
     def __init__(self, config=None, capacity="512M", page_size="2M", tenants=("default",), extra="", program=None, wrap=()):
         self.folder = temporary_folder()
         self.process = None
@@ -82,7 +84,7 @@ class Daemon:
         self.log = open(os.path.join(self.folder, "log"), "a+")
         env = dict(os.environ, KVPAGER_SOCKET=self.socket, NOTIFY_SOCKET=path)
         self.process = subprocess.Popen(list(wrap) + [program or BIN + "/kvpagerd", "--config", self.config], env=env,
-                                        stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
+                                        stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log, pass_fds=self.pass_fds)
         try:
             while b"READY=1" not in notify.recv(4096):
                 pass
@@ -132,6 +134,32 @@ class Daemon:
     def stop(self):
         self.process.send_signal(signal.SIGTERM)
         assert self.process.wait(20) == 0, "kvpagerd ended with %s:\n%s" % (self.process.returncode, self.text())
+
+
+class OpenDaemon(Daemon):
+    """One whose socket lets descriptors in, as all did before Linux 6.16: it is activated with a socket that stays ours too."""
+
+    PASSRIGHTS = 83
+
+    def start(self, program=None, wrap=()):
+        import socket
+
+        if os.path.exists(self.socket):
+            os.unlink(self.socket)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+            listener.bind(self.socket)
+            listener.listen(512)
+            self.before_start()
+            self.pass_fds = (listener.fileno(),)
+            script = 'exec 3<&%d; LISTEN_PID=$$ LISTEN_FDS=1 exec "$0" "$@"' % listener.fileno()
+            super().start(program, ["sh", "-c", script, *wrap])
+            try:
+                listener.setsockopt(socket.SOL_SOCKET, self.PASSRIGHTS, 1)
+            except OSError:
+                pass  # this kernel always does
+
+    def before_start(self):
+        pass
 
 
 class Worker:
