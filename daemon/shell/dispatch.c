@@ -73,6 +73,8 @@ static void dispatch_hello_worker(struct peer *peer, const struct wire_hello *he
                 dispatch_refuse(peer, &identity, hello->tenant, r == -ESRCH ? WIRE_E_WRONG_TENANT : WIRE_E_NO_TENANT);
                 return;
         }
+        if (remains_refuse(peer, d->tenants.of_config[r]))
+                return;
         if (!peer->cgroup) /* the journal has its unit */
                 (void)identity_cgroup(peer->fd, peer->pid, peer->accepted, &peer->cgroup);
         peer_greeted(peer, PEER_JOINING);
@@ -90,6 +92,8 @@ static void dispatch_hello(struct peer *peer, const struct wire_view *view)
         const struct wire_hello *hello = view->fixed;
 
         peer->hello_request = view->header.request;
+        if (remains_refuse(peer, REMAINS_NO_TENANT))
+                return;
         if (hello->role == WIRE_ROLE_ADMIN)
                 dispatch_hello_admin(peer);
         else

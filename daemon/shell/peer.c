@@ -528,7 +528,7 @@ void peer_free(struct peer *peer)
         events_forget(peer);
         observe_forget(peer);
         fd_close(peer->event_fd);
-        remains_take(d, peer->fd, peer->may_carry);
+        remains_take_of(peer);
         free(peer->has);
         free(peer->cgroup);
         free(peer);

@@ -35,6 +35,8 @@ static void resume_begin(struct peer *peer, const struct wire_view *view)
                 peer_fail(peer, peer->hello_request, WIRE_E_NOT_KNOWN, NULL);
                 return;
         }
+        if (remains_refuse(peer, record->tenant))
+                return;
         peer->has = calloc((core_extent_slots(d->core) + 7) / 8 + 1, 1);
         if (!peer->has) {
                 peer_fail(peer, peer->hello_request, WIRE_E_TOO_MANY_WORKERS, strerror(ENOMEM));

@@ -2,12 +2,13 @@
 """Another process of the daemon's user holds so many fds in flight that nothing more may be sent: grants wait until it is gone.
 
 Root may send as many as it likes, so the daemon and that process run as nobody where the test runs as root."""
+import fcntl
 import os
-import resource
+import select
 import socket
 import struct
 
-from box import Daemon
+from box import Daemon, until
 from raw import *
 
 LIMIT = 400  # open files of the daemon, and so fds of its user in flight
@@ -97,3 +98,55 @@ for deadline, patient in (("5s", True), ("300ms", False)):
     other.close()
     daemon.check()
     daemon.stop()
+
+# ---- Who ends without having read his grants has them in flight for as long as he likes; by and by he is not welcome ----
+MOST = LIMIT // 4  # of a user
+
+
+def unread(raw):
+    return int.from_bytes(fcntl.ioctl(raw.socket, 0x541b, b"\0" * 4), "little")  # FIONREAD
+
+
+def end_unread(daemon, n):
+    """A worker that is sent n grants, reads none, and is dropped; or the text with which it is refused."""
+    raw = Raw(daemon.socket, greet=None)
+    opcode, _, body, fds = raw.call(HELLO, hello())
+    if opcode == ERROR:
+        return raw.error_of(opcode, body)
+    raw.events = socket.socket(fileno=fds[0])
+    cache = raw.cache(rows=4, row_pages=256)
+    raw.ask(*[grow_item(cache, first=2 * i) for i in range(n)], timeout_usec=5000000)
+    until(lambda: unread(raw) >= 24 * n, "its grants")
+    raw.send_bytes(b"junk")
+    poll = select.poll()
+    poll.register(raw.socket, 0)
+    until(lambda: any(event & select.POLLHUP for _, event in poll.poll(100)), "its end")
+    return raw
+
+
+daemon = NobodysDaemon(config=config % "5s", wrap=wrap)
+worker, admin = Raw(daemon.socket), Raw(daemon.socket, greet=ADMIN)
+cache = worker.cache()
+for close in (True, False):
+    ended = [end_unread(daemon, 30) for _ in range(MOST // 30 + 1)]
+    assert all(isinstance(raw, Raw) for raw in ended), ended
+    refused = end_unread(daemon, 30)
+    assert isinstance(refused, str) and refused.startswith("TOO_MANY_WORKERS: "), refused
+    assert "uid %d that ended have not read %d descriptors" % (os.getuid(), MOST) in refused, refused
+    admin.round_trip()  # who is there is served on
+    os.close(worker.grow(cache, row=close)[0].fd)
+    for raw in ended[:2]:
+        while not close:
+            reply = raw.receive()
+            for fd in reply[3] if reply else ():
+                os.close(fd)
+            if not reply:
+                break
+        if close:
+            raw.close()
+    late = Raw(daemon.socket)
+    late.round_trip()
+    for raw in ended + [late]:
+        raw.close()
+daemon.check()
+daemon.stop()

@@ -233,37 +233,153 @@ Test(remains, a_listener_lets_none_in)
         close(served);
 }
 
+/* A peer that is about to be buried; its other end in `ret_theirs`. */
+static struct peer make_peer(uid_t uid, uint32_t tenant, bool may_carry, int *ret_theirs)
+{
+        struct peer peer = { .daemon = d, .state = PEER_WORKER, .uid = uid, .tenant_index = tenant };
+        int pair[2];
+
+        make_pair(pair);
+        peer.fd = pair[0];
+        peer.may_carry = may_carry;
+        *ret_theirs = pair[1];
+        return peer;
+}
+
 Test(remains, who_sent_some_is_told_why_it_ends)
 {
-        int pair[2], other, fd = make_sticky(&other);
+        int theirs, other;
         char bytes[8];
 
-        make_pair(pair);
-        cr_assert_eq(send_packet(pair[1], 1, fd), 0);
-        close(fd);
-        cr_assert_eq(send_packet(pair[0], 8, -1), 0);
-        remains_take(d, pair[0], true);
-        remains_look(d);
-        cr_expect_eq(closer_waiting(d->remains.closer), 0, "it has not read that");
-        cr_expect_eq(recv(pair[1], bytes, 8, 0), 8);
-        remains_look(d);
-        cr_expect_eq(closer_waiting(d->remains.closer), 1);
-        cr_expect_eq(d->remains.n, 0);
-        close(other);
-        wait_for(d->remains.closer, 0);
-        close(pair[1]);
+        for (unsigned reads = 0; reads < 2; reads++) {
+                struct peer peer = make_peer(1, 1, true, &theirs);
+                int fd = make_sticky(&other);
 
-        /* Nor is it waited for longer than that takes. */
-        make_pair(pair);
-        fd = make_sticky(&other);
-        cr_assert_eq(send_packet(pair[1], 1, fd), 0);
-        close(fd);
-        cr_assert_eq(send_packet(pair[0], 8, -1), 0);
-        remains_take(d, pair[0], true);
-        d->remains.v[0].since_usec -= UINT64_C(1000000);
+                cr_assert_eq(send_packet(theirs, 1, fd), 0);
+                close(fd);
+                cr_assert_eq(send_packet(peer.fd, 8, -1), 0);
+                remains_take_of(&peer);
+                remains_look(d);
+                cr_expect_eq(closer_waiting(d->remains.closer), 0, "it has not read that");
+                cr_expect_eq(d->remains.n_carrying, 1);
+                if (reads)
+                        cr_expect_eq(recv(theirs, bytes, 8, 0), 8);
+                else /* nor is it waited for longer than that takes */
+                        d->remains.v[0].since_usec -= UINT64_C(1000000);
+                remains_look(d);
+                cr_expect_eq(closer_waiting(d->remains.closer), 1);
+                cr_expect(d->remains.n == 0 && d->remains.n_carrying == 0);
+                close(other);
+                wait_for(d->remains.closer, 0);
+                close(theirs);
+        }
+}
+
+/* A peer ends that was sent `n` descriptors in as many packets, and has not read them. */
+static int end_unread(uid_t uid, uint32_t tenant, unsigned n)
+{
+        int theirs;
+        struct peer peer = make_peer(uid, tenant, false, &theirs);
+
+        for (unsigned i = 0; i < n; i++)
+                cr_assert_eq(send_packet(peer.fd, 8, 2), 0);
+        peer.outbox.n_fds_sent = n;
+        remains_take_of(&peer);
+        return theirs;
+}
+
+static int no_extents(void *userdata, uint64_t extent)
+{
+        (void)userdata;
+        (void)extent;
+        return -1;
+}
+
+static bool is_refused(uid_t uid, uint32_t tenant)
+{
+        int theirs;
+        struct peer peer = make_peer(uid, tenant, false, &theirs);
+        bool refused;
+
+        d->epoll = -1;
+        peer.state = PEER_GREETING;
+        outbox_init(&peer.outbox, peer.fd, no_extents, NULL);
+        refused = remains_refuse(&peer, tenant);
+        cr_expect_eq(refused, peer.ended);
+        d->ended = NULL;
+        if (refused)
+                cr_expect_not_null(strstr(peer.why, "have not read"), "%s", peer.why);
+        close(peer.fd);
+        close(theirs);
+        return refused;
+}
+
+Test(remains, descriptors_that_are_not_read_are_charged)
+{
+        int theirs[3];
+        char bytes[8];
+
+        cr_assert_eq(d->remains.max_fds, 8);
+        cr_expect_not(is_refused(1, 1));
+        theirs[0] = end_unread(1, 1, 7);
+        cr_expect_eq(d->remains.n, 1);
+        cr_expect_not(is_refused(1, 1));
+        theirs[1] = end_unread(1, 2, 1);
+        cr_expect(is_refused(1, 3), "eight of its user, of whatever tenant");
+        cr_expect_not(is_refused(2, 1), "and another's are its own");
+
+        /* Twice as many of a tenant, whoever had them. */
+        theirs[2] = end_unread(2, 1, 9);
+        cr_expect(is_refused(3, 1));
+        cr_expect_not(is_refused(3, REMAINS_NO_TENANT));
+        cr_expect_not(is_refused(3, 2));
+        close(theirs[2]);
+        cr_expect_not(is_refused(3, 1), "what was closed does not count");
+
+        cr_expect_eq(recv(theirs[1], bytes, 8, MSG_DONTWAIT), 8);
+        cr_expect_not(is_refused(1, 3), "nor what was read");
+        cr_expect_eq(d->remains.n, 1);
+        close(theirs[0]);
         remains_look(d);
-        cr_expect_eq(closer_waiting(d->remains.closer), 1);
-        close(other);
-        wait_for(d->remains.closer, 0);
-        close(pair[1]);
+        cr_expect_eq(d->remains.n, 0);
+        close(theirs[1]);
+}
+
+Test(remains, what_was_read_is_closed_at_once)
+{
+        int theirs;
+        struct peer peer = make_peer(1, 1, false, &theirs);
+        char bytes[8];
+
+        peer.outbox.n_fds_sent = 100;
+        cr_assert_eq(send_packet(peer.fd, 8, 2), 0);
+        cr_assert_eq(recv(theirs, bytes, 8, MSG_DONTWAIT), 8);
+        remains_take_of(&peer);
+        cr_expect_not(is_open(peer.fd));
+        cr_expect_eq(d->remains.n, 0);
+        close(theirs);
+
+        peer = make_peer(1, 1, false, &theirs); /* an error, unread, of who was sent none */
+        cr_assert_eq(send_packet(peer.fd, 8, -1), 0);
+        remains_take_of(&peer);
+        cr_expect_not(is_open(peer.fd));
+        cr_expect_eq(d->remains.n, 0);
+        close(theirs);
+}
+
+Test(remains, the_oldest_makes_room)
+{
+        int theirs[4];
+
+        for (unsigned i = 0; i < 4; i++) {
+                theirs[i] = end_unread(10 + i, i, 8);
+                cr_assert_leq(d->remains.n, d->remains.max);
+                for (uint32_t k = 0; k < d->remains.n; k++)
+                        d->remains.v[k].since_usec -= 1000;
+        }
+        cr_expect_eq(d->remains.n, 3);
+        for (unsigned i = 0; i < 4; i++)
+                cr_expect_eq(is_refused(10 + i, REMAINS_NO_TENANT), i > 0, "%u", i);
+        for (unsigned i = 0; i < 4; i++)
+                close(theirs[i]);
 }
