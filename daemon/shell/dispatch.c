@@ -49,6 +49,24 @@ static void dispatch_refuse(struct peer *peer, const struct identity *identity, 
         peer_fail(peer, peer->hello_request, code, detail);
 }
 
+/* Where rules ask for a cgroup it has to be known, or known not to be: else who is in one could make himself out of it,
+ * by moving while he connects, and be charged elsewhere. Told when it is not. */
+static bool dispatch_knows_cgroup(struct peer *peer)
+{
+        char detail[160];
+        int r;
+
+        if (!peer->daemon->config->by_cgroup || peer->cgroup)
+                return true;
+        r = identity_cgroup(peer->fd, peer->pid, peer->accepted, &peer->cgroup);
+        if (r == 0 || identity_is_nowhere(r, peer->pid))
+                return true;
+        (void)snprintf(detail, sizeof(detail), "the cgroup of pid %d cannot be told (%s): try again", (int)peer->pid,
+                       strerror(-r));
+        peer_fail(peer, peer->hello_request, WIRE_E_NO_TENANT, detail);
+        return false;
+}
+
 static void dispatch_hello_worker(struct peer *peer, const struct wire_hello *hello)
 {
         struct daemon *d = peer->daemon;
@@ -62,6 +80,8 @@ static void dispatch_hello_worker(struct peer *peer, const struct wire_hello *he
                 peer_end(peer);
                 return;
         }
+        if (!dispatch_knows_cgroup(peer))
+                return;
         identity.cgroup = peer->cgroup;
         r = identity_find_tenant(&identity, d->config, hello->tenant);
         if (r < 0 && !peer->cgroup) { /* nobody wanted to know before */

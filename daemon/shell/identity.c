@@ -142,6 +142,15 @@ static int pidfd_check_alive(int pidfd)
         return r < 0 ? -errno : r > 0 ? -ESRCH : 0;
 }
 
+/* What became of reading a file of the process, once that is seen alive. The file of one that lives is missing only
+ * where /proc is mounted so that others are not seen. */
+static int process_read_while(int pidfd, int r)
+{
+        const int alive = pidfd_check_alive(pidfd);
+
+        return alive < 0 ? alive : r == -ESRCH ? -EACCES : r;
+}
+
 /* Before Linux 6.5: see identity.h. The number is the process's for as long as that lives, so what is read before it is
  * seen alive is its own. */
 static int pidfd_by_number(pid_t pid, uint64_t now)
@@ -155,9 +164,7 @@ static int pidfd_by_number(pid_t pid, uint64_t now)
         pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
         if (pidfd < 0)
                 return -errno;
-        r = process_start(pid, &start);
-        if (r == 0)
-                r = pidfd_check_alive(pidfd);
+        r = process_read_while(pidfd, process_start(pid, &start));
         if (r < 0)
                 return r;
         return start > now ? -ESRCH : TAKE_FD(pidfd);
@@ -171,7 +178,9 @@ static int pidfd_of_socket(int fd, pid_t pid, uint64_t now)
 
         if (getsockopt(fd, SOL_SOCKET, SO_PEERPIDFD, &pidfd, &size) == 0)
                 return pidfd;
-        return errno == ENOPROTOOPT ? pidfd_by_number(pid, now) : -errno;
+        if (errno == ENOPROTOOPT)
+                return pidfd_by_number(pid, now);
+        return errno == EINVAL ? -ESRCH : -errno; /* some kernels call it so */
 }
 
 int identity_process(int fd, pid_t pid, uint64_t now)
@@ -221,7 +230,7 @@ static int pidfd_cgroup(int pidfd, pid_t pid, char **ret)
         for (unsigned i = 0; i < MOVES_MAX && before != after; i++) {
                 r = pidfd_cgroup_number(pidfd, &before);
                 if (r == 0)
-                        r = process_read(pid, "cgroup", text);
+                        r = process_read_while(pidfd, process_read(pid, "cgroup", text));
                 if (r == 0)
                         r = pidfd_cgroup_number(pidfd, &after);
                 if (r < 0)
@@ -293,6 +302,11 @@ int identity_contained(int fd, pid_t pid, uint64_t now, bool *ret)
                         *ret = nested;
         }
         return r;
+}
+
+bool identity_is_nowhere(int error, pid_t pid)
+{
+        return error == -ENOENT || (error == -ESRCH && pid <= 0);
 }
 
 bool identity_is_for_lack(int error)

@@ -35,7 +35,8 @@ struct identity {
 int identity_of_socket(int fd, struct identity *ret);
 
 /* The cgroup of the process that connected, as a path of the unified hierarchy. `now` is identity_now() of when it was
- * accepted. -ESRCH: the process has ended; other negative errno: the kernel does not say. Free with free(). */
+ * accepted. -ESRCH: the process has ended, or is of a pid namespace that we do not see; -ENOENT: it has none that we
+ * see; -EAGAIN: it moves all the time; other negative errno: the kernel does not say. Free with free(). */
 int identity_cgroup(int fd, pid_t pid, uint64_t now, char **ret);
 
 /* The same by the process's number alone, as before Linux 6.5. */
@@ -44,6 +45,10 @@ int identity_cgroup_by_number(pid_t pid, uint64_t now, char **ret);
 /* Whether the process that connected is in a container, or outside of ours: its pid namespace is not our own. Root of
  * there, and any group, may be what an image says. -ESRCH: it has ended. */
 int identity_contained(int fd, pid_t pid, uint64_t now, bool *ret);
+
+/* Whether that error says that there is no cgroup which a rule could mean. After any other the process may well be in
+ * one, and must not be taken for somebody who is not. */
+bool identity_is_nowhere(int error, pid_t pid);
 
 /* Whether it could not be told for lack of memory or descriptors: then it is not to be taken for one that has none. */
 bool identity_is_for_lack(int error);

@@ -428,6 +428,8 @@ void peer_watch_process(struct peer *peer)
                 r = sd_event_source_set_io_fd_own(peer->process, 1);
         if (r >= 0)
                 (void)TAKE_FD(pidfd);
+        else if (r == -ESRCH && peer->pid > 0)
+                peer_end(peer); /* it has ended already, and another has its socket */
         else
                 peer_log(peer, LOG_LEVEL_DEBUG, "its process cannot be watched: %s", strerror(-r));
 }

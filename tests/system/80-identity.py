@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: MIT
 """Processes in real cgroups belong to the tenant of their unit, slice or group, by what they were when they connected."""
 import os
+import signal
 import struct
 
 import cgroups
-from box import Daemon, until
+from box import Daemon, suspend, until
 from raw import ADMIN, ERROR, ERRORS, HELLO, Raw, hello
 
 NAME = "kvpt%d" % os.getpid()
@@ -161,6 +162,60 @@ answer = os.read(connected, 300).decode()
 assert answer == "unit" or answer.startswith("NO_TENANT: "), answer
 until(lambda: not daemon.ctl("workers")["workers"], "all are gone")
 
+# ---- The same, with a process that had ended before it was accepted: it is not taken for one in no group, who would be nobody's ----
+asked, answered = os.pipe(), os.pipe()
+suspend(daemon.pid)
+child = os.fork()
+if child == 0:
+    cgroups.move(CHAT)
+    os.setgroups([])
+    os.setuid(65534)
+    raw = Raw(daemon.socket, greet=None)
+    if os.fork() > 0:
+        os._exit(0)
+    os.read(asked[0], 1)
+    os.write(answered[1], greet(raw).encode())
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+os.kill(daemon.pid, signal.SIGCONT)
+os.write(asked[1], b"x")
+answer = os.read(answered[0], 300).decode()
+assert answer == ("NO_TENANT: no [tenant] of the configuration matches this process: the cgroup of pid %d cannot be told "
+                  "(No such process): try again" % child), answer
+
+# ---- Who moves all the while is in one of his groups all the same, and never nowhere ----
+# His tenant's groups or none; without them he would be nobody's, who comes later.
+HERE, THERE = SLICE + "/here.service", SLICE + "/there.service"
+for cgroup in (HERE, THERE):
+    cgroups.make(cgroup)
+parent = os.getpid()
+reading, writing = os.pipe()
+child = os.fork()
+if child == 0:
+    cgroups.move(HERE)
+    os.setgroups([])
+    os.setuid(65534)
+    answers = set()
+    for _ in range(1000):
+        raw = Raw(daemon.socket, greet=None)
+        answers.add(greet(raw).split(":")[0])
+        raw.close()
+    os.write(writing, " ".join(sorted(answers)).encode())
+    os._exit(0)
+os.close(writing)
+mover = os.fork()
+if mover == 0:
+    groups = [os.open(cgroups.ROOT + cgroup + "/cgroup.procs", os.O_WRONLY) for cgroup in (THERE, HERE)]
+    while os.getppid() == parent:
+        for group in groups:
+            os.write(group, b"%d" % child)
+answers = os.read(reading, 300).decode()
+os.kill(mover, signal.SIGKILL)
+os.waitpid(mover, 0)
+assert os.waitpid(child, 0)[1] == 0
+assert answers in ("slice", "NO_TENANT slice"), answers
+os.close(reading)
+
 # ---- A reload that brings the first match by cgroup counts for who connected before as well ----
 daemon.stop()
 daemon = Daemon(config="[device d]\ncapacity = 4M\npage-size = 64K\n[tenant nobody]\nmatch = uid:65534\n")
@@ -170,6 +225,16 @@ with open(daemon.config, "a") as f:
     f.write("[tenant unit]\nmatch = unit:%s-chat\n" % NAME)
 assert admin.reload() == "ok"
 assert early.tenant() == "unit"
+early.end()
+with open(daemon.config, "w") as f:
+    f.write("[device d]\ncapacity = 4M\npage-size = 64K\n[tenant rest]\nmatch = any\n")
+assert admin.reload() == "ok"
+early = Process(CHAT)
+Raw(daemon.socket, greet=ADMIN).close()
+with open(daemon.config, "w") as f:
+    f.write("[device d]\ncapacity = 4M\npage-size = 64K\n[tenant unit]\nmatch = unit:%s-chat\n[tenant rest]\nmatch = any\n" % NAME)
+assert admin.reload() == "ok"
+assert early.tenant() == "unit", "and not that of who is in none"
 early.end()
 admin.close()
 daemon.check()
