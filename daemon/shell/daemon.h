@@ -119,6 +119,9 @@ bool dispatch_is_answered(const struct wire_view *view);
 /* resume.c: messages of a worker that was there before. */
 void resume_message(struct peer *peer, const struct wire_view *view);
 
+/* Ends whoever is about to be this worker again. */
+void resume_forget(struct daemon *daemon, uint32_t worker, const char *why);
+
 /* answer.c: messages that only ask. */
 void answer_query(struct peer *peer, const struct wire_view *view);
 

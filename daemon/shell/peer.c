@@ -23,7 +23,7 @@
 #include "log.h"
 #include "owner.h"
 
-#define PEER_GREET_USEC          UINT64_C(5000000) /* to say HELLO */
+#define PEER_GREET_USEC          UINT64_C(5000000) /* to say HELLO; and as much after RESUME to say what it has */
 #define PEER_REFS_RETRY_USEC     UINT64_C(10000)   /* when too many fds are in flight */
 #define PEER_REFS_GRACE_USEC     UINT64_C(5000000) /* to acknowledge what then was sent after all */
 #define PEER_REFS_FACTOR         6u                /* that is likely another's fault: so much more patience */
@@ -124,12 +124,24 @@ void peer_kill(struct peer *peer)
 
 /* ---- Sending ---- */
 
+/* What the timer waits for while nothing is to be sent. */
+static void peer_set_timer(struct peer *peer)
+{
+        if (peer->state != PEER_RESUMING) {
+                (void)sd_event_source_set_enabled(peer->timer, SD_EVENT_OFF);
+                return;
+        }
+        (void)sd_event_source_set_time(peer->timer, peer->resume_usec + PEER_GREET_USEC);
+        (void)sd_event_source_set_enabled(peer->timer, SD_EVENT_ONESHOT);
+        loop_changed(peer->daemon);
+}
+
 static int peer_unblock(struct peer *peer)
 {
         if (!peer->blocked)
                 return 0;
         peer->blocked = false;
-        (void)sd_event_source_set_enabled(peer->timer, SD_EVENT_OFF);
+        peer_set_timer(peer);
         return loop_watch_for(peer->daemon, peer->fd, peer, peer->paused ? 0 : EPOLLIN);
 }
 
@@ -384,6 +396,9 @@ static int peer_on_timer(sd_event_source *source, uint64_t usec, void *userdata)
                         peer_flush(peer);
         } else if (peer->state == PEER_GREETING) {
                 peer_fail(peer, 0, WIRE_E_NOT_GREETED, "no HELLO came in time");
+        } else if (peer->state == PEER_RESUMING) {
+                peer_log(peer, LOG_LEVEL_WARNING, "is disconnected: it did not say in time what it has");
+                peer_end(peer); /* without a word, so that it may try again */
         }
         daemon_settle(d);
         return 0;
@@ -497,14 +512,15 @@ void peer_greeted(struct peer *peer, enum peer_state state)
 
         assert(state == PEER_JOINING || state == PEER_RESUMING || state == PEER_ADMIN || state == PEER_WORKER);
 
-        if (peer->state == PEER_GREETING) {
+        if (peer->state == PEER_GREETING)
                 d->n_greeting--;
-                if (!peer->blocked)
-                        (void)sd_event_source_set_enabled(peer->timer, SD_EVENT_OFF);
-        }
         if (state == PEER_ADMIN)
                 d->n_admins++;
+        if (state == PEER_RESUMING)
+                peer->resume_usec = daemon_now_usec();
         peer->state = state;
+        if (!peer->blocked)
+                peer_set_timer(peer);
 }
 
 void peer_free(struct peer *peer)

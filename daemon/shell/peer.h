@@ -61,6 +61,7 @@ struct peer {
         uint64_t active_usec;             /* last time that it said something, or came */
         uint64_t blocked_usec;            /* since when it takes nothing */
         uint64_t refs_usec;               /* when a packet for it last had to wait for fds in flight of others */
+        uint64_t resume_usec;             /* when it said RESUME */
         sd_event_source *timer, *process; /* process: of a worker; NULL where the kernel does not tell of it */
         struct outbox outbox;
         struct ratelimit complaints;
@@ -106,7 +107,7 @@ void peer_pause(struct peer *peer, bool pause);
 /* Ends the connection without a word. */
 void peer_end(struct peer *peer);
 
-/* It is a worker or an admin now, so the time for saying HELLO no longer counts. */
+/* It is a worker or an admin now, so the time for saying HELLO no longer counts. Who resumes has a time for that. */
 void peer_greeted(struct peer *peer, enum peer_state state);
 
 /* From now on it ends with its process, although another may have its socket. */

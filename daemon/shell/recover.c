@@ -478,6 +478,7 @@ static void recover_gone_worker(struct daemon *d, uint32_t worker, const char *w
         struct core_event event;
 
         log_info("worker %" PRIu32 " is gone: %s", worker, why);
+        resume_forget(d, worker, why);
         core_event_init(&event, CORE_EV_WORKER_GONE, daemon_now_usec());
         event.worker_gone.worker = worker;
         daemon_event(d, &event);

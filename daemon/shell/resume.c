@@ -21,6 +21,16 @@ static bool resume_same_token(const uint64_t a[static 2], uint64_t low, uint64_t
         return ((a[0] ^ low) | (a[1] ^ high)) == 0;
 }
 
+void resume_forget(struct daemon *d, uint32_t worker, const char *why)
+{
+        for (uint32_t i = 0; i < d->max_peers; i++) {
+                struct peer *peer = d->peers[i];
+
+                if (peer && peer->state == PEER_RESUMING && peer->worker == worker)
+                        peer_fail(peer, 0, WIRE_E_NOT_KNOWN, why);
+        }
+}
+
 static void resume_begin(struct peer *peer, const struct wire_view *view)
 {
         const struct wire_resume *resume = view->fixed;
@@ -37,6 +47,7 @@ static void resume_begin(struct peer *peer, const struct wire_view *view)
         }
         if (remains_refuse(peer, record->tenant))
                 return;
+        resume_forget(d, resume->worker, "it came back by another connection"); /* one has one place */
         peer->has = calloc((core_extent_slots(d->core) + 7) / 8 + 1, 1);
         if (!peer->has) {
                 peer_fail(peer, peer->hello_request, WIRE_E_TOO_MANY_WORKERS, strerror(ENOMEM));
@@ -124,7 +135,7 @@ static void resume_end(struct peer *peer, const struct wire_view *view)
         struct core_worker_info info = { 0 };
         struct core_event event;
 
-        if (!recover_absent(d, peer->worker)) { /* it ended, or came back by another connection */
+        if (!recover_absent(d, peer->worker)) { /* it ended */
                 peer_fail(peer, view->header.request, WIRE_E_NOT_KNOWN, NULL);
                 return;
         }

@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: MIT
+"""After a restart a worker has one place to come back to, however often it says RESUME, and not for ever."""
+import os
+import struct
+
+from holding import HeldDaemon
+from raw import *
+
+CONFIG = "[device d]\nbackend = host\ncapacity = 4M\npage-size = 64K\n[tenant t]\nmatch = any\n[daemon]\nabsent-timeout = %s\n"
+
+
+def resume(daemon, worker):
+    raw = Raw(daemon.socket, greet=None, timeout=30)
+    opcode, _, body, fds = raw.call(RESUME, struct.pack("<IIQQQ", 1, worker.worker, 0, *worker.token))
+    assert opcode == WELCOME, raw.error_of(opcode, body)
+    raw.events = socket.socket(fileno=fds[0])
+    return raw
+
+
+def is_back(raw):
+    assert raw.call(RESUMED, struct.pack("<II", 0, 0))[0] == OK
+    raw.round_trip()
+
+
+# ---- The newer connection ends the older; one that says no more has its time, and may try again ----
+daemon = HeldDaemon(config=CONFIG % "60s")
+first, second = Raw(daemon.socket), Raw(daemon.socket)
+daemon.kill()
+daemon.start()
+silent = resume(daemon, second)
+older = [resume(daemon, first) for _ in range(300)]  # more than there are places
+is_back(older.pop())
+for raw in older:
+    assert "by another connection" in raw.receive_error("NOT_KNOWN")
+    raw.expect_end()
+silent.expect_end()
+is_back(resume(daemon, second))
+daemon.check()
+daemon.stop()
+daemon.end_holder()
+
+# ---- Nor does it outlast its worker ----
+daemon = HeldDaemon(config=CONFIG % "1s")
+worker = Raw(daemon.socket)
+daemon.kill()
+daemon.start()
+late = resume(daemon, worker)
+assert "absent-timeout" in late.receive_error("NOT_KNOWN")
+late.expect_end()
+daemon.check()
+daemon.stop()
+daemon.end_holder()
