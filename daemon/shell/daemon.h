@@ -9,6 +9,7 @@
 #ifndef SHELL_DAEMON_H
 #define SHELL_DAEMON_H
 
+#include <sys/epoll.h>
 #include <systemd/sd-event.h>
 
 #include "config.h"
@@ -32,10 +33,19 @@
 #define DAEMON_GROUP        "kvpager" /* whose members are operators */
 #define DAEMON_ACTIONS      (4u * CORE_ACTIONS_MAX)
 
+#define LOOP_EVENTS 64u
+
+/* Peers that are ready: those from `next` on have not been served. */
+struct loop_turn {
+        struct epoll_event events[LOOP_EVENTS];
+        uint32_t next, n;
+};
+
 struct daemon {
         sd_event *event;
         int epoll;    /* of the peers, and of event */
         bool changed; /* loop_changed() */
+        struct loop_turn turn;
         sd_event_source *listen_source, *listen_again, *deadline_source, *pending_source;
         struct config *config;
         char config_path[256]; /* empty: none was found, the defaults hold */
@@ -94,7 +104,7 @@ int loop_open(struct daemon *daemon);
 void loop_close(struct daemon *daemon);
 int loop_watch(struct daemon *daemon, int fd, struct peer *peer);
 int loop_watch_for(struct daemon *daemon, int fd, struct peer *peer, uint32_t events);
-void loop_forget(struct daemon *daemon, int fd);
+void loop_forget(struct daemon *daemon, int fd, const struct peer *peer);
 
 /* To be called after a timer or another source of sd-event was set, where that may be while a peer is served. */
 void loop_changed(struct daemon *daemon);

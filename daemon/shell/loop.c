@@ -6,7 +6,8 @@
  * ask at once the work would be quadratic, and for a single one its timers and priorities are half of what a request
  * costs. So sd-event's turn comes only when its fd is readable, or when loop_changed() says that a timer of its was set
  * outside of it. A turn reads one packet of each peer that has one. However much sd-event has to do, peers have a turn
- * before each of its own: what a dead worker leaves behind takes many.
+ * before each of its own: what a dead worker leaves behind takes many. And however much peers have to say, a turn of
+ * theirs ends after some milliseconds, for timers and the watchdog; those who were left out are first in the next.
  */
 #include <assert.h>
 #include <errno.h>
@@ -15,8 +16,8 @@
 #include "daemon.h"
 #include "owner.h"
 
-#define LOOP_EVENTS     64
 #define LOOP_AGAIN_MSEC 10
+#define LOOP_TURN_NSEC  UINT64_C(5000000)
 
 int loop_open(struct daemon *d)
 {
@@ -49,9 +50,12 @@ int loop_watch_for(struct daemon *d, int fd, struct peer *peer, uint32_t events)
         return epoll_ctl(d->epoll, EPOLL_CTL_MOD, fd, &event) < 0 ? -errno : 0;
 }
 
-void loop_forget(struct daemon *d, int fd)
+void loop_forget(struct daemon *d, int fd, const struct peer *peer)
 {
         (void)epoll_ctl(d->epoll, EPOLL_CTL_DEL, fd, NULL);
+        for (uint32_t i = d->turn.next; i < d->turn.n; i++)
+                if (d->turn.events[i].data.ptr == peer)
+                        d->turn.events[i].events = 0;
 }
 
 void loop_changed(struct daemon *d)
@@ -59,22 +63,42 @@ void loop_changed(struct daemon *d)
         d->changed = true;
 }
 
+/* Serves those who are ready. The clock is looked at where there are several, by what the last packet noted. */
+static void loop_serve_ready(struct daemon *d, bool *others)
+{
+        struct loop_turn *turn = &d->turn;
+        const uint64_t began = turn->next + 1 < turn->n ? daemon_now_nsec() : UINT64_MAX;
+
+        while (turn->next < turn->n) {
+                const struct epoll_event *event = &turn->events[turn->next++];
+
+                if (!event->data.ptr)
+                        *others = true;
+                else if (event->events != 0)
+                        peer_serve(event->data.ptr, event->events);
+                if (d->throttle.now_nsec > began && d->throttle.now_nsec - began > LOOP_TURN_NSEC) {
+                        *others = true;
+                        break;
+                }
+        }
+}
+
 /* Until there is something for sd-event (`timeout_msec` -1); else one turn, of whoever is ready by then. */
 static int loop_serve_peers(struct daemon *d, int timeout_msec)
 {
-        struct epoll_event events[LOOP_EVENTS];
+        struct loop_turn *turn = &d->turn;
         bool others = timeout_msec >= 0;
 
         do {
-                int n = epoll_wait(d->epoll, events, LOOP_EVENTS, timeout_msec);
+                if (turn->next == turn->n) {
+                        int n = epoll_wait(d->epoll, turn->events, LOOP_EVENTS, timeout_msec);
 
-                if (n < 0 && errno != EINTR)
-                        return -errno;
-                for (int i = 0; i < n; i++)
-                        if (events[i].data.ptr)
-                                peer_serve(events[i].data.ptr, events[i].events);
-                        else
-                                others = true;
+                        if (n < 0 && errno != EINTR)
+                                return -errno;
+                        turn->next = 0;
+                        turn->n = n > 0 ? (uint32_t)n : 0;
+                }
+                loop_serve_ready(d, &others);
                 daemon_settle(d); /* no peer is freed before */
         } while (!others && !d->changed);
         return 0;

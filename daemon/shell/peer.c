@@ -72,7 +72,7 @@ void peer_end(struct peer *peer)
         if (peer->ended)
                 return;
         peer->ended = true;
-        loop_forget(peer->daemon, peer->fd);
+        loop_forget(peer->daemon, peer->fd, peer);
         (void)sd_event_source_set_enabled(peer->timer, SD_EVENT_OFF);
         outbox_done(&peer->outbox);
         peer->next_ended = peer->daemon->ended;

@@ -86,6 +86,7 @@ void throttle_served(struct peer *peer, uint64_t began_nsec, bool asks)
         const uint64_t pause = THROTTLE_SHARE * spent / 1000;
         const int64_t left = budget_spend(&peer->budget, &throttle_own, now, spent);
 
+        d->throttle.now_nsec = now;
         if (left >= 0 || peer->ended)
                 return;
         if (asks && !throttle_has_more(peer)) {

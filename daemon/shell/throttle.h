@@ -51,6 +51,7 @@ struct throttle {
         sd_event_source *timer; /* when a greedy peer is read again */
         bool armed;             /* where any is not read */
         uint32_t next;          /* index of the peer whose turn that is */
+        uint64_t now_nsec;      /* when the last packet was dealt with */
 };
 
 int throttle_open(struct daemon *daemon);
