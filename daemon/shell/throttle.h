@@ -46,8 +46,18 @@ static inline int64_t budget_spend(struct budget *budget, const struct budget_ru
         return left;
 }
 
+/* The CPU's time of the thread, when it was last asked for, and what packets have taken since then, by the clock. */
+struct cpu_time {
+        uint64_t then_nsec, asked_nsec, others_nsec;
+};
+
+/* How much of it, being `cpu_nsec` now, went to the packet that has just been dealt with, and took so long by the
+ * clock. */
+uint64_t cpu_share(const struct cpu_time *cpu, uint64_t took_nsec, uint64_t cpu_nsec);
+
 struct throttle {
         struct budget accepting;
+        struct cpu_time cpu;
         sd_event_source *timer; /* when a greedy peer is read again */
         bool armed;             /* where any is not read */
         uint32_t next;          /* index of the peer whose turn that is */

@@ -3,6 +3,7 @@
 import os
 import signal
 import struct
+import time
 
 from box import Daemon, suspend
 from raw import *
@@ -41,5 +42,25 @@ os.kill(daemon.pid, signal.SIGCONT)
 replies = [raw.receive() for raw in admins]
 assert any(reloads(reply) for raw, reply in zip(admins, replies) if raw in tell)
 assert all(struct.unpack("<i", reply[2][:4])[0] == 0 for raw, reply in zip(admins, replies) if raw not in tell)
+
+# ---- Who asks for such things without end has a small share of the loop's time, however long each takes ----
+
+
+def cpu():
+    """Seconds of the loop's thread."""
+    with open("/proc/%d/task/%d/schedstat" % (daemon.pid, daemon.pid)) as f:
+        return int(f.read().split()[0]) / 1e9
+
+
+greedy = admins[1]
+for _ in range(30):
+    greedy.send(CHECK)
+began, used = time.monotonic(), cpu()
+for _ in range(60):
+    greedy.send(CHECK)
+    greedy.receive()
+share = (cpu() - used) / (time.monotonic() - began)
+print("share of a CPU: %.3f" % share)
+assert share < 0.2
 daemon.check()
 daemon.stop()

@@ -38,3 +38,14 @@ Test(throttle, owes_no_more_than_it_can_save)
         cr_assert_eq(budget_spend(&budget, &rule, START + 10000, 0), 0);
         cr_assert_eq(budget_spend(&budget, &rule, START + 20000, 0), 1000);
 }
+
+Test(throttle, the_cpus_time_is_what_counts)
+{
+        const struct cpu_time cpu = { .asked_nsec = 5000000, .others_nsec = 300000 };
+
+        /* 4 ms by the clock, of which another had the CPU for all but a fifth of a millisecond; or for none. */
+        cr_assert_eq(cpu_share(&cpu, 4000000, 5500000), 200000);
+        cr_assert_eq(cpu_share(&cpu, 4000000, 9300000), 4000000, "none of it is left out");
+        cr_assert_eq(cpu_share(&cpu, 4000000, 9900000), 4000000, "nor is it more than it took");
+        cr_assert_eq(cpu_share(&cpu, 4000000, 5100000), 0);
+}
