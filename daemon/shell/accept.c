@@ -4,7 +4,8 @@
  *
  * A connection costs an fd and a little memory before its peer has said anything, so their number is bounded, and the
  * oldest silent one makes room for a new one: who connects and greets at once always gets in, however many others just
- * connect. The same goes for admins, whose place goes to whoever asked something last.
+ * connect. The same goes for admins, whose place goes to whoever asked something last; those that have shown to be
+ * operators keep theirs as long as there are others.
  */
 #include <assert.h>
 #include <errno.h>
@@ -34,6 +35,12 @@ struct peer *peers_find_worker(const struct daemon *d, uint32_t worker)
         return peer && peer->worker == worker && !peer->ended ? peer : NULL;
 }
 
+/* Whether `a` makes room before `b`: operators are the last to. */
+static bool accept_is_before(const struct peer *a, const struct peer *b)
+{
+        return a->operates != b->operates ? b->operates : a->active_usec < b->active_usec;
+}
+
 /* The peer of that state which has been silent for longest. */
 static struct peer *accept_oldest(const struct daemon *d, enum peer_state state)
 {
@@ -43,7 +50,7 @@ static struct peer *accept_oldest(const struct daemon *d, enum peer_state state)
                 struct peer *peer = d->peers[i];
 
                 if (peer && !peer->ended && peer->state == state && !peer->following &&
-                    (!oldest || peer->active_usec < oldest->active_usec))
+                    (!oldest || accept_is_before(peer, oldest)))
                         oldest = peer;
         }
         return oldest;

@@ -115,7 +115,8 @@ void operate_message(struct peer *peer, const struct wire_view *view)
 {
         assert(view->info->privilege == WIRE_PRIVILEGE_OPERATOR);
 
-        if (!operate_is_allowed(peer))
+        peer->operates = operate_is_allowed(peer);
+        if (!peer->operates)
                 peer_send_error(peer, view->header.request, WIRE_E_NO_PRIVILEGE,
                                 "it is for administrators who are root or in the group " DAEMON_GROUP);
         else if (view->info->opcode == WIRE_TENANT_SET)

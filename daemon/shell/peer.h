@@ -44,6 +44,7 @@ struct peer {
         enum peer_state state;
         bool ended, gathering, blocked, following, paused;
         bool may_carry;   /* descriptors: remains.h */
+        bool operates;    /* has shown to be an operator */
         int fd, event_fd; /* event_fd: our end of the event channel, -1 before WELCOME */
         pid_t pid;
         uid_t uid;

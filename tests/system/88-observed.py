@@ -82,6 +82,15 @@ for opcode, body in ((ENDED, ended((1, 1, 9, 0))), (UNBROKERED, unbrokered((1, 1
 worker.cache()
 worker.close()
 assert tenant_bytes() == 7 * MIB
+
+# However many others connect, it keeps its place: whoever has shown to be no operator, or nothing yet, goes first.
+crowd = [Raw(daemon.socket, greet=ADMIN) for _ in range(100)]
+crowd[-1].round_trip()
+crowd[0].receive_error("TOO_MANY_WORKERS")
+assert tenant_bytes() == 7 * MIB
+assert admin.call(UNBROKERED, unbrokered((102, 0, 0, 0)))[0] == OK
+for raw in crowd:
+    raw.close()
 admin.close()
 until(lambda: tenant_bytes() == 0, "nothing is left of it")
 daemon.stop()
