@@ -58,6 +58,9 @@ struct recover {
 /* Finds the holder, and what it has; without either the daemon begins anew. Before the devices are opened. */
 int recover_find(struct daemon *daemon);
 
+/* Nothing of before is used; whoever has it mapped keeps it. */
+void recover_begin_anew(struct daemon *daemon, const char *why);
+
 /* Whether the devices are those of before. If not, the daemon begins anew, and they are to be opened once more. Where a
  * capacity stays that is less than configured, guarantees are made to fit it. */
 bool recover_compare(struct daemon *daemon);

@@ -112,6 +112,6 @@ r = replay("--trace", "short.csv", "--geometry", "layers=16,kv_heads=2,head_dim=
 assert (r["requests_completed"], r["requests_rejected"], r["paged16_peak_bytes"]) == (4, 1, 0), r
 
 # A device of one sequence, whose planes are of two classes: nobody is pressed for the smaller one alone, so tenants take turns.
-r = replay("--scenario", "hungry", "--requests", "16", "--no-compute", "--geometry", "layers=33,kv_heads=1,head_dim=16", "--page-size", "64K",
-           "--capacity", "4224K")
+r = replay("--scenario", "hungry", "--requests", "16", "--no-compute", "--geometry", "layers=33,kv_heads=1,head_dim=16",
+           "--page-size", "64K", "--capacity", "4224K")
 assert r["requests_completed"] == 16, r
