@@ -4,7 +4,7 @@
  *
  * The kernel locks a file while somebody writes to it. Who writes from memory whose page fault does not end (that of
  * userfaultfd, of FUSE, of a server that is gone) keeps it locked, and whoever would truncate it sleeps until then; no
- * signal ends that, before Linux 6.16 not even SIGKILL. So destructions go by lanes, one at a time in each, and who is
+ * signal ends that, on older kernels not even SIGKILL. So destructions go by lanes, one at a time in each, and who is
  * stuck is in the way of none but his own lane. A few threads work on the lanes in turn: one, until for a while none
  * has come to its end though a lane waits.
  *

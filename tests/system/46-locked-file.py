@@ -121,7 +121,7 @@ def stops_nobody():
 
 
 def another_one_starts(make):
-    """Where the kernel does not even let a thread be killed that waits for a file (before Linux 6.16) the process is there until the lock
+    """Where the kernel does not even let a thread be killed that waits for a file (older ones) the process is there until the lock
     is not, but it has let go of all that another one needs."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         daemon = make(config=CONFIG)
