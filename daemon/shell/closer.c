@@ -17,8 +17,8 @@ struct closer {
         pthread_t thread;
         pthread_mutex_t mutex;
         pthread_cond_t cond;
-        bool running, stop;
-        uint32_t max, first, n; /* n: the one that is being closed counts */
+        bool running, stop, done; /* done: the thread has nothing to do with this any more */
+        uint32_t max, first, n;   /* n: the one that is being closed counts */
         int fds[];
 };
 
@@ -40,6 +40,8 @@ static void *closer_main(void *userdata)
                 c->first = (c->first + 1) % c->max;
                 c->n--;
         }
+        c->done = true;
+        (void)pthread_cond_broadcast(&c->cond);
         (void)pthread_mutex_unlock(&c->mutex);
         return NULL;
 }
@@ -58,6 +60,7 @@ static void closer_start(struct closer *c)
 
 int closer_new(uint32_t max, struct closer **ret)
 {
+        pthread_condattr_t attributes;
         struct closer *c;
 
         assert(max > 0 && ret);
@@ -67,7 +70,10 @@ int closer_new(uint32_t max, struct closer **ret)
                 return -ENOMEM;
         c->max = max;
         (void)pthread_mutex_init(&c->mutex, NULL);
-        (void)pthread_cond_init(&c->cond, NULL);
+        (void)pthread_condattr_init(&attributes);
+        (void)pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+        (void)pthread_cond_init(&c->cond, &attributes);
+        (void)pthread_condattr_destroy(&attributes);
         *ret = c;
         return 0;
 }
@@ -75,24 +81,29 @@ int closer_new(uint32_t max, struct closer **ret)
 void closer_free(struct closer *c, uint64_t timeout_usec)
 {
         struct timespec until;
+        bool done;
+        int r = 0;
 
         if (!c)
                 return;
+        (void)clock_gettime(CLOCK_MONOTONIC, &until);
+        until.tv_sec += (time_t)(timeout_usec / 1000000u);
+        until.tv_nsec += (long)(timeout_usec % 1000000u) * 1000;
+        if (until.tv_nsec >= 1000000000) {
+                until.tv_sec++;
+                until.tv_nsec -= 1000000000;
+        }
         (void)pthread_mutex_lock(&c->mutex);
         c->stop = true;
-        (void)pthread_cond_signal(&c->cond);
+        (void)pthread_cond_broadcast(&c->cond);
+        while (c->running && !c->done && r == 0)
+                r = pthread_cond_timedwait(&c->cond, &c->mutex, &until);
+        done = c->done;
         (void)pthread_mutex_unlock(&c->mutex);
-        if (c->running) {
-                (void)clock_gettime(CLOCK_REALTIME, &until);
-                until.tv_sec += (time_t)(timeout_usec / 1000000u);
-                until.tv_nsec += (long)(timeout_usec % 1000000u) * 1000;
-                if (until.tv_nsec >= 1000000000) {
-                        until.tv_sec++;
-                        until.tv_nsec -= 1000000000;
-                }
-                if (pthread_timedjoin_np(c->thread, NULL, &until) != 0)
-                        return; /* the thread has it for as long as it sleeps */
-        }
+        if (c->running && !done)
+                return; /* the thread has it for as long as it sleeps */
+        if (c->running)
+                (void)pthread_join(c->thread, NULL);
         (void)pthread_mutex_destroy(&c->mutex);
         (void)pthread_cond_destroy(&c->cond);
         free(c);
