@@ -39,7 +39,7 @@ static bool throttle_arm(struct daemon *d, uint64_t usec)
         return true;
 }
 
-/* The next paused peer from `begin` on; max_peers: there is none. */
+/* The next paused peer from `begin` on; max_peers or more: there is none. */
 static uint32_t throttle_find(const struct daemon *d, uint32_t begin)
 {
         while (begin < d->max_peers && !(d->peers[begin] && d->peers[begin]->paused))
@@ -56,11 +56,11 @@ static int throttle_on_timer(sd_event_source *source, uint64_t usec, void *userd
 
         (void)source;
         (void)usec;
-        if (i == d->max_peers)
+        if (i >= d->max_peers)
                 i = throttle_find(d, 0);
         if (i < d->max_peers)
                 peer_pause(d->peers[i], false);
-        t->next = i + 1;
+        t->next = i < d->max_peers ? i + 1 : 0; /* else whoever was paused has ended meanwhile */
         t->armed = throttle_find(d, 0) < d->max_peers && throttle_arm(d, THROTTLE_SHARE * THROTTLE_PACKET_NSEC / 4000);
         while (!t->armed && (i = throttle_find(d, 0)) < d->max_peers)
                 peer_pause(d->peers[i], false); /* nothing else would end it */

@@ -140,6 +140,8 @@ class OpenDaemon(Daemon):
     """One whose socket lets descriptors in, as all did before Linux 6.16: it is activated with a socket that stays ours too."""
 
     PASSRIGHTS = 83
+    ACTIVATE = ("import os, sys; os.dup2(int(sys.argv[1]), 3); os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS='1'); "
+                "os.execvp(sys.argv[2], sys.argv[2:])")
 
     def start(self, program=None, wrap=()):
         import socket
@@ -151,8 +153,7 @@ class OpenDaemon(Daemon):
             listener.listen(512)
             self.before_start()
             self.pass_fds = (listener.fileno(),)
-            script = 'exec 3<&%d; LISTEN_PID=$$ LISTEN_FDS=1 exec "$0" "$@"' % listener.fileno()
-            super().start(program, ["sh", "-c", script, *wrap])
+            super().start(program, [sys.executable, "-c", self.ACTIVATE, str(listener.fileno()), *wrap])
             try:
                 listener.setsockopt(socket.SOL_SOCKET, self.PASSRIGHTS, 1)
             except OSError:
