@@ -12,11 +12,11 @@
 #include <assert.h>
 #include <errno.h>
 #include <sched.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <time.h>
 
 #include "job-list.h"
+#include "threads.h"
 
 #define LANES_THREADS 64u /* at most */
 #define WATCH_USEC    UINT64_C(20000)
@@ -126,20 +126,6 @@ static void *lanes_main(void *userdata)
         return NULL;
 }
 
-int dev_lanes_start_thread(pthread_t *ret, void *(*run)(void *userdata), void *userdata)
-{
-        sigset_t all, before;
-        int r;
-
-        (void)sigfillset(&all);
-        r = pthread_sigmask(SIG_SETMASK, &all, &before);
-        if (r != 0)
-                return -r;
-        r = pthread_create(ret, NULL, run, userdata);
-        (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
-        return -r;
-}
-
 int dev_lanes_new(const struct dev_backend *backend, struct dev *dev, pthread_mutex_t *mutex, pthread_cond_t *ended,
                   int event_fd, dev_lanes_done_fn *done, void *userdata, struct dev_lanes **ret)
 {
@@ -164,7 +150,7 @@ int dev_lanes_new(const struct dev_backend *backend, struct dev *dev, pthread_mu
                 job_list_init(&l->lanes[i].jobs);
         (void)pthread_cond_init(&l->cond, NULL);
         l->n_threads = l->n_running = 1;
-        r = dev_lanes_start_thread(&l->threads[0], lanes_main, l);
+        r = threads_start(&l->threads[0], lanes_main, l);
         if (r < 0) {
                 (void)pthread_cond_destroy(&l->cond);
                 free(l);
@@ -203,7 +189,7 @@ static void lanes_add_thread(struct dev_lanes *l)
 
         l->n_running++;
         (void)pthread_mutex_unlock(l->mutex);
-        r = dev_lanes_start_thread(&l->threads[l->n_threads], lanes_main, l);
+        r = threads_start(&l->threads[l->n_threads], lanes_main, l);
         (void)pthread_mutex_lock(l->mutex);
         if (r == 0)
                 l->n_threads++;

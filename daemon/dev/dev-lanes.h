@@ -48,7 +48,4 @@ bool dev_lanes_running(const struct dev_lanes *lanes);
 /* After dev_lanes_stop(); waits for those that are running. The mutex is not held. NULL is fine. */
 void dev_lanes_free(struct dev_lanes *lanes);
 
-/* Starts a thread that gets no signals. */
-int dev_lanes_start_thread(pthread_t *ret, void *(*run)(void *userdata), void *userdata);
-
 #endif

@@ -10,11 +10,11 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
-#include <time.h>
 
 #include "dev-lanes.h"
 #include "job-list.h"
 #include "owner.h"
+#include "threads.h"
 
 /* What is missing is looked at so often, should nothing else ask for it: soon after it became more, for the memory of a
  * process that was killed comes free a little later, and then ever more seldom. */
@@ -103,26 +103,11 @@ static void thread_look_before(struct dev_thread *t)
         t->destroys_looked = true;
 }
 
-/* So long from now, by the clock of our conditions, which nobody sets. */
-static struct timespec time_after(uint64_t usec)
-{
-        struct timespec time;
-
-        (void)clock_gettime(CLOCK_MONOTONIC, &time);
-        time.tv_sec += (time_t)(usec / 1000000u);
-        time.tv_nsec += (long)(usec % 1000000u) * 1000;
-        if (time.tv_nsec >= 1000000000) {
-                time.tv_sec++;
-                time.tv_nsec -= 1000000000;
-        }
-        return time;
-}
-
 /* Until there is something to do, or it is time to look again, or, at `tend`, to see after the lanes. */
 static void thread_wait(struct dev_thread *t, uint64_t tend)
 {
         const struct timespec until = t->backend->missing
-                                              ? time_after(t->patience * UINT64_C(1000))
+                                              ? threads_time_after(t->patience * UINT64_C(1000))
                                               : (struct timespec){ .tv_sec = (time_t)(tend / 1000000u),
                                                                    .tv_nsec = (long)(tend % 1000000u) * 1000 };
 
@@ -178,7 +163,7 @@ static int thread_start(struct dev_thread *t)
                 r = dev_lanes_new(t->backend, t->dev, &t->mutex, &t->over, t->event_fd, thread_done, t, &t->lanes);
         if (r < 0)
                 return r;
-        r = dev_lanes_start_thread(&t->thread, thread_main, t);
+        r = threads_start(&t->thread, thread_main, t);
         if (r < 0 && t->lanes) {
                 (void)pthread_mutex_lock(&t->mutex);
                 dev_lanes_stop(t->lanes);
@@ -190,7 +175,6 @@ static int thread_start(struct dev_thread *t)
 
 int dev_thread_new(const struct dev_backend *backend, struct dev *dev, struct dev_thread **ret)
 {
-        pthread_condattr_t attributes;
         struct dev_thread *t;
         int r;
 
@@ -205,11 +189,8 @@ int dev_thread_new(const struct dev_backend *backend, struct dev *dev, struct de
         t->patience = LOOK_MSEC;
         t->less = UINT64_MAX;
         (void)pthread_mutex_init(&t->mutex, NULL);
-        (void)pthread_condattr_init(&attributes);
-        (void)pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-        (void)pthread_cond_init(&t->cond, &attributes);
-        (void)pthread_cond_init(&t->over, &attributes);
-        (void)pthread_condattr_destroy(&attributes);
+        threads_cond_init(&t->cond);
+        threads_cond_init(&t->over);
         job_list_init(&t->creates);
         job_list_init(&t->destroys);
         job_list_init(&t->done);
@@ -232,7 +213,7 @@ int dev_thread_free(struct dev_thread *t, uint64_t timeout_usec)
 
         if (!t)
                 return 0;
-        until = time_after(timeout_usec);
+        until = threads_time_after(timeout_usec);
         (void)pthread_mutex_lock(&t->mutex);
         t->stop = true;
         (void)pthread_cond_signal(&t->cond);

@@ -6,12 +6,10 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include "owner.h"
+#include "threads.h"
 
 struct closer {
         pthread_t thread;
@@ -49,18 +47,11 @@ static void *closer_main(void *userdata)
 /* Where there is no thread to be had, the next call tries again. */
 static void closer_start(struct closer *c)
 {
-        sigset_t all, before;
-
-        (void)sigfillset(&all);
-        if (pthread_sigmask(SIG_SETMASK, &all, &before) != 0)
-                return;
-        c->running = pthread_create(&c->thread, NULL, closer_main, c) == 0;
-        (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+        c->running = threads_start(&c->thread, closer_main, c) == 0;
 }
 
 int closer_new(uint32_t max, struct closer **ret)
 {
-        pthread_condattr_t attributes;
         struct closer *c;
 
         assert(max > 0 && ret);
@@ -70,10 +61,7 @@ int closer_new(uint32_t max, struct closer **ret)
                 return -ENOMEM;
         c->max = max;
         (void)pthread_mutex_init(&c->mutex, NULL);
-        (void)pthread_condattr_init(&attributes);
-        (void)pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-        (void)pthread_cond_init(&c->cond, &attributes);
-        (void)pthread_condattr_destroy(&attributes);
+        threads_cond_init(&c->cond);
         *ret = c;
         return 0;
 }
@@ -86,13 +74,7 @@ void closer_free(struct closer *c, uint64_t timeout_usec)
 
         if (!c)
                 return;
-        (void)clock_gettime(CLOCK_MONOTONIC, &until);
-        until.tv_sec += (time_t)(timeout_usec / 1000000u);
-        until.tv_nsec += (long)(timeout_usec % 1000000u) * 1000;
-        if (until.tv_nsec >= 1000000000) {
-                until.tv_sec++;
-                until.tv_nsec -= 1000000000;
-        }
+        until = threads_time_after(timeout_usec);
         (void)pthread_mutex_lock(&c->mutex);
         c->stop = true;
         (void)pthread_cond_broadcast(&c->cond);
