@@ -5,6 +5,7 @@
  * All are on the daemon's CPU (floor: on the server's), so the figure is work and switches, not idle time: the time
  * from the moment when all start until the last has its pages, by the number of grants, which is the same for both.
  */
+#include <errno.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -13,6 +14,7 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -30,6 +32,7 @@ struct shared {
         atomic_bool stop;
         atomic_uint started, ended; /* workers, in this round */
         double began, took;         /* from the first that starts until the last has its pages */
+        atomic_ulong switches[2];   /* of the workers: ours, the floor's */
 };
 
 struct worker {
@@ -46,9 +49,19 @@ static void wait_all(struct shared *shared)
         (void)pthread_barrier_wait(&shared->barrier);
 }
 
+static unsigned long own_switches(void)
+{
+        struct rusage usage;
+
+        if (getrusage(RUSAGE_SELF, &usage) < 0)
+                bench_check(-errno, "getrusage");
+        return (unsigned long)(usage.ru_nvcsw + usage.ru_nivcsw);
+}
+
 static void grant_all(struct worker *w, bool floor)
 {
         struct shared *shared = w->shared;
+        const unsigned long before = own_switches();
 
         if (atomic_fetch_add(&shared->started, 1) == 0)
                 shared->began = bench_now();
@@ -63,6 +76,7 @@ static void grant_all(struct worker *w, bool floor)
         }
         if (atomic_fetch_add(&shared->ended, 1) + 1 == w->workers)
                 shared->took = bench_now() - shared->began;
+        (void)atomic_fetch_add(&shared->switches[floor], own_switches() - before);
 }
 
 static _Noreturn void work(struct worker *w)
@@ -92,8 +106,9 @@ static _Noreturn void work(struct worker *w)
         _exit(0);
 }
 
-static void measure(struct shared *shared, const int *sockets, unsigned n, const char *name)
+static void measure(struct shared *shared, const int *sockets, const pid_t *servers, unsigned n, const char *name)
 {
+        unsigned long servers_switches[2] = { 0 };
         static struct bench bench;
         pthread_barrierattr_t attributes;
 
@@ -101,6 +116,7 @@ static void measure(struct shared *shared, const int *sockets, unsigned n, const
         (void)pthread_barrierattr_setpshared(&attributes, PTHREAD_PROCESS_SHARED);
         (void)pthread_barrier_init(&shared->barrier, &attributes, n + 1);
         atomic_store(&shared->stop, false);
+        shared->switches[0] = shared->switches[1] = 0;
         for (unsigned i = 0; i < n; i++) {
                 struct worker w = { .shared = shared, .grants = GRANTS / n, .workers = n, .socket = sockets[i] };
 
@@ -118,8 +134,10 @@ static void measure(struct shared *shared, const int *sockets, unsigned n, const
                         }
                         atomic_store(&shared->started, 0);
                         atomic_store(&shared->ended, 0);
+                        servers_switches[side] -= bench_switches(servers[side]);
                         wait_all(shared);
                         wait_all(shared);
+                        servers_switches[side] += bench_switches(servers[side]);
                         bench_sample(side == 0 ? &bench.ours : &bench.floor, shared->took / GRANTS);
                 }
                 wait_all(shared);
@@ -135,18 +153,23 @@ static void measure(struct shared *shared, const int *sockets, unsigned n, const
         }
         (void)pthread_barrier_destroy(&shared->barrier);
         bench_report(&bench, name, "us", 1e3);
+        bench_note("%s: threads leave the CPU so often a grant: worker %.2f, daemon %.3f; of the floor %.2f, %.3f",
+                   name, (double)shared->switches[0] / ROUNDS / GRANTS, (double)servers_switches[0] / ROUNDS / GRANTS,
+                   (double)shared->switches[1] / ROUNDS / GRANTS, (double)servers_switches[1] / ROUNDS / GRANTS);
 }
 
 int main(void)
 {
         struct shared *shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+        const char *daemon = getenv("BENCH_DAEMON");
+        pid_t servers[2] = { daemon ? (pid_t)strtol(daemon, NULL, 10) : 0 };
         int sockets[MOST];
 
         if (shared == MAP_FAILED)
                 return 1;
         bench_pin(0);
-        floor_start(MOST, sockets);
-        measure(shared, sockets, 1, "workers_1");
-        measure(shared, sockets, MOST, "workers_64");
+        servers[1] = floor_start(MOST, sockets);
+        measure(shared, sockets, servers, 1, "workers_1");
+        measure(shared, sockets, servers, MOST, "workers_64");
         return 0;
 }

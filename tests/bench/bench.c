@@ -4,6 +4,7 @@
  */
 #include "bench.h"
 
+#include <errno.h>
 #include <sched.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -84,6 +85,25 @@ void bench_note(const char *format, ...)
         va_end(list);
         (void)printf("\n");
         (void)fflush(stdout);
+}
+
+unsigned long bench_switches(pid_t pid)
+{
+        unsigned long own, others;
+        char path[32], text[4096], *at;
+        size_t n;
+        FILE *f;
+
+        (void)snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
+        f = fopen(path, "re");
+        n = f ? fread(text, 1, sizeof(text) - 1, f) : 0;
+        if (f)
+                (void)fclose(f);
+        text[n] = 0;
+        at = strstr(text, "\nvoluntary_ctxt_switches:");
+        if (!at || sscanf(at, " voluntary_ctxt_switches: %lu nonvoluntary_ctxt_switches: %lu", &own, &others) != 2)
+                bench_check(-ESRCH, path);
+        return own + others;
 }
 
 void bench_pin(unsigned which)

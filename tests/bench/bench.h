@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * bench.h -- what the benchmarks share. tests/bench/run starts each of them beside a private daemon, which
- * $KVPAGER_SOCKET names, and turns the lines that they print into a table and into bench.json.
+ * $KVPAGER_SOCKET names (its process is $BENCH_DAEMON), and turns the lines that they print into a table and into
+ * bench.json.
  *
  * Ours and the floor alternate in many short rounds. A round's figure is the median of its samples, what is reported is
  * the median of the rounds; how far the rounds' ratios lie apart is reported too, as the noise of this run.
@@ -10,6 +11,7 @@
 #define BENCH_H
 
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "kvpager.h"
 
@@ -46,6 +48,9 @@ double bench_median(double *values, unsigned n); /* sorts them */
 
 /* Ends the program with `what` and errno r, where r < 0. */
 void bench_check(int r, const char *what);
+
+/* How often a process's first thread has left a CPU, by itself or for another one. */
+unsigned long bench_switches(pid_t pid);
 
 /* Pins the calling thread, and threads that it starts from here on, to one of the CPUs that this process may use: 0 the
  * first, 1 the second (the first again where there is only one). */

@@ -119,7 +119,7 @@ static _Noreturn void serve_many(const int *sockets, unsigned n)
         _exit(0);
 }
 
-void floor_start(unsigned n, int *ret_sockets)
+pid_t floor_start(unsigned n, int *ret_sockets)
 {
         int theirs[256];
         pid_t pid;
@@ -147,6 +147,7 @@ void floor_start(unsigned n, int *ret_sockets)
         }
         for (unsigned i = 0; i < n; i++)
                 (void)close(theirs[i]);
+        return pid;
 }
 
 /* ---- the client ---- */

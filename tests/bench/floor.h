@@ -10,13 +10,14 @@
 #define BENCH_FLOOR_H
 
 #include <stddef.h>
+#include <sys/types.h>
 #include <sys/uio.h>
 
 #define FLOOR_MAX_FDS 64u
 
 /* Forks the server, with a connection for each of `n` clients; it ends when the last of them is closed. It serves one
- * client by a blocking receive, several by epoll. */
-void floor_start(unsigned n, int *ret_sockets);
+ * client by a blocking receive, several by epoll. Returns its process. */
+pid_t floor_start(unsigned n, int *ret_sockets);
 
 /* The server makes memfds of `bytes` each, if it has not `n` left. */
 void floor_prepare(int socket, unsigned n, size_t bytes);
