@@ -31,6 +31,15 @@ def end(daemon, a, b):
     daemon.stop()
 
 
+def asks(worker):
+    """Until its step, which needs memory, sleeps: not before its order any more, and not at work."""
+    def sleeps():
+        with open("/proc/%d/wchan" % worker.pid) as f:
+            where = f.read()
+        return where != "0" and "pipe" not in where
+    until(sleeps, "%s asks for nothing" % worker.pid)
+
+
 def resume(*processes):
     for process in processes:
         os.kill(process.pid, signal.SIGCONT)
@@ -64,13 +73,13 @@ for how in ("kill", "deny"):
 daemon, a, b = begin()
 suspend(daemon.pid)
 a.send("step", 20000000, a.seq, 900)
-until(lambda: open("/proc/%d/wchan" % a.pid).read() != "0", "it asks")
+asks(a)
 suspend(a.pid)
 resume(daemon)
 time.sleep(0.5)  # it is granted, and asked to acknowledge
 suspend(daemon.pid)
 b.send("step", 20000000, b.seq, 2000)
-time.sleep(0.2)
+asks(b)
 resume(a)
 answer = a.read()
 assert answer.startswith("step 0"), answer
