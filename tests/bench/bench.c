@@ -89,7 +89,7 @@ void bench_note(const char *format, ...)
 
 unsigned long bench_switches(pid_t pid)
 {
-        unsigned long own, others;
+        unsigned long own = 0, others = 0;
         char path[32], text[4096], *at;
         size_t n;
         FILE *f;
