@@ -405,11 +405,14 @@ static void check_requests(struct proof *p)
                         reserved[device] += promised(c, r, want[device]);
                 if (r->deadline_usec < c->next_deadline_usec)
                         broken(p, "request %u outlives its deadline", i);
+                if (!timer_is_sound(c, i))
+                        broken(p, "request %u has no timer", i);
                 if (r->state == REQUEST_WAITING && r->prev == NIL && request_stale_at(c, r) > c->now_usec &&
                     request_stale_at(c, r) < c->next_deadline_usec && !core_pending(c))
                         broken(p, "nobody looks when request %u has waited in vain", i);
         }
         EQUAL(p, "requests of the core", 0, c->n_requests, n);
+        EQUAL(p, "timers", 0, c->n_timers, n);
         for (uint32_t i = 0; i < c->n_devices; i++) {
                 const struct device *d = &c->devices[i];
 

@@ -28,6 +28,7 @@ static void lay_out(struct core *c, const struct core_params *p)
         c->workers_at = arena_take(&arena, p->max_workers, sizeof(struct worker));
         c->caches_at = arena_take(&arena, p->max_caches, sizeof(struct cache));
         c->requests_at = arena_take(&arena, p->max_requests, sizeof(struct request));
+        c->timers_at = arena_take(&arena, p->max_requests, sizeof(struct timer));
         c->rows_at = arena_take(&arena, p->max_rows, sizeof(struct row));
         c->extents_at = arena_take(&arena, p->max_extents, sizeof(struct extent));
         c->granules_at = arena_take(&arena, granules, sizeof(uint32_t));
@@ -151,15 +152,10 @@ static void pass_deadlines(struct run *run)
         struct core *c = run->core;
 
         c->next_deadline_usec = UINT64_MAX;
+        request_tick(run);
         for (uint32_t i = 0; i < c->top_worker; i++) {
-                uint32_t request = worker_get(c, i)->first_request, next;
-
                 if (worker_get(c, i)->state != WORKER_LIVE)
                         continue;
-                for (; request != NIL && run_has_room(run); request = next) {
-                        next = request_get(c, request)->of_worker_next;
-                        request_tick(run, request);
-                }
                 if (!run_has_room(run)) {
                         core_deadline_at(c, c->now_usec + 1);
                         break;

@@ -125,7 +125,7 @@ bool core_is_quiet(const struct core *core);
 
 /* What of the arena has a meaning: tables as far as they were ever used, in the order of their offsets; much of it may
  * be zero, and all of the rest is. A copy of these parts in zeroed memory of core_size() bytes is the same core. */
-#define CORE_PARTS 9u
+#define CORE_PARTS 10u
 struct core_part {
         uint64_t offset, size; /* bytes */
 };

@@ -141,7 +141,7 @@ void deliver_admit(struct run *run, uint32_t index, uint32_t total)
         r->plane = 0;
         r->page = r->first;
         r->deadline_usec = bits_max_u64(r->deadline_usec, c->now_usec + ADMITTED_GRACE_USEC);
-        core_deadline_at(c, r->deadline_usec);
+        timer_set(c, index);
         pages = outstanding(c, r, count);
         assert(pages <= device_available(d));
         d->reserved_pages += pages;

@@ -181,13 +181,19 @@ struct request {
         uint32_t plane_class;
         uint32_t first, need, max; /* as asked */
         uint32_t total;            /* pages of each plane, once admitted */
-        uint32_t beside; /* pages of its message for its row, but for itself and what was admitted before it */
-        uint32_t reserved;
+        uint32_t beside;      /* pages of its message for its row, but for itself and what was admitted before it */
+        uint32_t timer;       /* its place among the timers; NIL: none, it has just arrived */
         uint32_t plane, page; /* next to deliver: plane of the class, page of the row */
         uint32_t next, prev;  /* WAITING: tenant's queue. ADMITTED: worker's (next). FREE: free list */
         uint32_t of_worker_next, of_worker_prev;
         uint64_t since_usec, deadline_usec;
         uint64_t sequence; /* age, over all devices */
+};
+
+/* When a request is to be looked at: at its deadline, or at what that once was. */
+struct timer {
+        uint64_t usec;
+        uint32_t request, reserved;
 };
 
 struct device {
@@ -221,7 +227,7 @@ struct device {
 struct core {
         struct core_params params;
         uint64_t now_usec, next_deadline_usec, request_sequence;
-        uint64_t extents_at, rows_at, caches_at, workers_at, tenants_at, requests_at, granules_at,
+        uint64_t extents_at, rows_at, caches_at, workers_at, tenants_at, requests_at, timers_at, granules_at,
                 row_slots_at; /* offsets */
         uint64_t size;
         uint32_t granule_mask, row_mask; /* hash sizes - 1 */
@@ -233,7 +239,7 @@ struct core {
         uint32_t reap_head, reap_tail;   /* caches */
         uint32_t ready_head, ready_tail; /* workers that may have something to be delivered */
         uint32_t busy_devices;           /* bit mask: to be pumped */
-        uint32_t reserved;
+        uint32_t n_timers;
         uint64_t counters[CORE_COUNT_MAX_];
         struct device devices[CORE_MAX_DEVICES];
 };
@@ -459,11 +465,17 @@ uint32_t cache_find(const struct core *core, uint32_t worker,
 /* request.c */
 void request_grow(struct run *run, const struct core_ev_grow *event);
 void request_admit_waiting(struct run *run, uint32_t device);
-void request_tick(struct run *run, uint32_t request);
+void request_tick(struct run *run); /* time has passed */
 void request_fail(struct run *run, uint32_t request, enum core_error error);
 void request_cancel(struct run *run, uint32_t request);                    /* silently: its worker or cache went */
 uint32_t request_wanted(const struct core *core, const struct request *r); /* pages over all planes, as asked */
 uint64_t request_stale_at(const struct core *core, const struct request *r);
+
+/* timer.c: looks at requests when their deadlines pass. A deadline may move away afterwards, never nearer. */
+void timer_set(struct core *core, uint32_t request);
+void timer_clear(struct core *core, uint32_t request);
+uint32_t timer_due(struct core *core); /* one whose deadline has passed; NIL: none, and the next one is known */
+bool timer_is_sound(const struct core *core, uint32_t request); /* for core_check() */
 
 /* deliver.c */
 void deliver_pieces(uint32_t first, uint32_t total, uint32_t ret_count[CORE_ORDERS]);

@@ -54,9 +54,12 @@ static uint32_t request_take(struct core *c, uint32_t worker)
         else
                 return NIL;
         r = request_get(c, index);
-        *r = (struct request){
-                .worker = worker, .next = NIL, .prev = NIL, .of_worker_next = w->first_request, .of_worker_prev = NIL
-        };
+        *r = (struct request){ .worker = worker,
+                               .next = NIL,
+                               .prev = NIL,
+                               .of_worker_next = w->first_request,
+                               .of_worker_prev = NIL,
+                               .timer = NIL };
         if (w->first_request != NIL)
                 request_get(c, w->first_request)->of_worker_prev = index;
         w->first_request = index;
@@ -84,6 +87,7 @@ static void request_put(struct core *c, uint32_t index)
         c->n_requests--;
         row_get(c, r->row)->pins--;
         ptable_row_put(c, r->row);
+        timer_clear(c, index);
         memset(r, 0, sizeof *r);
         r->next = c->free_request;
         c->free_request = index;
@@ -110,7 +114,7 @@ static void queue_add(struct core *c, uint32_t index)
         t->requests_waited++;
         if (t->waiting++ == 0)
                 t->stalled_since_usec = c->now_usec;
-        core_deadline_at(c, r->deadline_usec);
+        timer_set(c, index);
 }
 
 static void queue_remove(struct core *c, uint32_t index)
@@ -419,23 +423,36 @@ void request_admit_waiting(struct run *run, uint32_t device)
         }
 }
 
-/* Time passed for a waiting request. */
-void request_tick(struct run *run, uint32_t index)
+/* Of the requests that wait for the device: those that have become stale are passed by others, and somebody looks when
+ * the next one does. */
+static void tick_device(struct core *c, uint32_t device)
+{
+        for (uint32_t i = 0; i < c->top_tenant; i++) {
+                struct tenant *t = tenant_get(c, i);
+                uint32_t fresh;
+
+                if (!t->used || t->waiting_head[device] == NIL)
+                        continue;
+                if (is_stale(c, request_get(c, t->waiting_head[device])))
+                        core_pump_later(c, device);
+                fresh = fresh_of(c, t, device);
+                if (fresh != NIL)
+                        core_deadline_at(c, request_stale_at(c, request_get(c, fresh)));
+        }
+}
+
+void request_tick(struct run *run)
 {
         struct core *c = run->core;
-        const struct request *r = request_get(c, index);
+        uint32_t index;
 
-        if (r->deadline_usec <= c->now_usec) {
+        while ((index = timer_due(c)) != NIL && run_has_room(run))
                 request_fail(run, index, CORE_E_TIMED_OUT);
-                return;
-        }
-        core_deadline_at(c, r->deadline_usec);
-        if (r->state != REQUEST_WAITING)
-                return;
-        if (is_stale(c, r))
-                core_pump_later(c, device_of(c, r));
-        else
-                core_deadline_at(c, request_stale_at(c, r));
+        if (index != NIL)
+                core_deadline_at(c, c->now_usec + 1); /* the rest then */
+        for (uint32_t i = 0; i < c->n_devices; i++)
+                if (c->devices[i].n_waiting > 0)
+                        tick_device(c, i);
 }
 
 /* ---- arrival ---- */

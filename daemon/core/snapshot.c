@@ -18,6 +18,7 @@ void core_parts(const struct core *c, struct core_part ret[static CORE_PARTS])
                 part(c->workers_at, c->top_worker, sizeof(struct worker)),
                 part(c->caches_at, c->top_cache, sizeof(struct cache)),
                 part(c->requests_at, c->top_request, sizeof(struct request)),
+                part(c->timers_at, c->top_request, sizeof(struct timer)),
                 part(c->rows_at, c->top_row, sizeof(struct row)),
                 part(c->extents_at, c->top_extent, sizeof(struct extent)),
                 part(c->granules_at, (uint64_t)c->granule_mask + 1, sizeof(uint32_t)),
@@ -33,9 +34,10 @@ void core_parts(const struct core *c, struct core_part ret[static CORE_PARTS])
 uint64_t core_format(void)
 {
         static const uint64_t sizes[] = {
-                CORE_FORMAT,           sizeof(struct core),   sizeof(struct extent), sizeof(struct row),
-                sizeof(struct cache),  sizeof(struct worker), sizeof(struct tenant), sizeof(struct request),
-                sizeof(struct device), CORE_EV_MAX_,          CORE_COUNT_MAX_,       CORE_MAX_UNACKED,
+                CORE_FORMAT,          sizeof(struct core),   sizeof(struct extent), sizeof(struct row),
+                sizeof(struct cache), sizeof(struct worker), sizeof(struct tenant), sizeof(struct request),
+                sizeof(struct timer), sizeof(struct device), CORE_EV_MAX_,          CORE_COUNT_MAX_,
+                CORE_MAX_UNACKED,
         };
         uint64_t format = 0;
 
@@ -55,7 +57,7 @@ struct core *core_adopt(void *memory, const struct core_params *params)
                 return NULL;
         if (c->top_extent > params->max_extents || c->top_row > params->max_rows || c->top_cache > params->max_caches ||
             c->top_worker > params->max_workers || c->top_request > params->max_requests ||
-            c->top_tenant > CORE_MAX_TENANTS || c->n_devices > CORE_MAX_DEVICES)
+            c->n_timers > c->top_request || c->top_tenant > CORE_MAX_TENANTS || c->n_devices > CORE_MAX_DEVICES)
                 return NULL;
         return memory;
 }

@@ -6,6 +6,7 @@
  *      bench-core-scale                nanoseconds, at 1,000 and at 1,000,000 pages, for tests/bench/run
  *      bench-core-scale PAGES ORDER    one of them; tests/sim/scale.sh counts its instructions under callgrind
  *      bench-core-scale waiting N      a tenant's pages while N requests of another's 30 workers wait in vain
+ *      bench-core-scale passing N      the core's deadlines meanwhile
  *
  * Only the lives of the last pages are measured: what was there before stays there. The floor is a table with no rules:
  * an array from page to extent, and a stack of free extents.
@@ -177,8 +178,9 @@ static void ask(struct driver *driver, uint64_t now, uint32_t row)
 }
 
 /* A tenant at its memory.max has so many requests that wait for one of its workers, which does not answer, is to be
- * killed and takes its time; they are stale. Somebody else asks for pages, and gives them back. */
-static void measure_waiting(uint32_t waiting)
+ * killed and takes its time; they are stale. Somebody else asks for pages, and gives them back; or nobody does, and
+ * time passes. */
+static void measure_waiting(uint32_t waiting, bool passing)
 {
         const struct core_params params = {
                 .max_extents = MOST_PAGES, .max_workers = 64, .max_caches = 64, .max_rows = 65536, .max_requests = 65536
@@ -228,10 +230,14 @@ static void measure_waiting(uint32_t waiting)
         driver.cache = cache;
         driver.granted = 0;
         CALLGRIND_START_INSTRUMENTATION;
-        for (uint32_t i = 0; i < 100; i++)
+        for (uint32_t i = 0; i < 100 && !passing; i++)
                 grow(&driver, i);
-        for (uint32_t i = 0; i < 100; i++)
+        for (uint32_t i = 0; i < 100 && !passing; i++)
                 give_back(&driver, i);
+        for (uint32_t i = 0; i < 100 && passing; i++) {
+                core_event_init(&event, CORE_EV_TICK, core_next_deadline(driver.core));
+                apply(&driver, &event);
+        }
         CALLGRIND_STOP_INSTRUMENTATION;
         exit(0);
 }
@@ -277,8 +283,8 @@ static void compare(const char *name, uint32_t pages)
 
 int main(int argc, char **argv)
 {
-        if (argc == 3 && strcmp(argv[1], "waiting") == 0)
-                measure_waiting((uint32_t)atoi(argv[2]));
+        if (argc == 3 && (strcmp(argv[1], "waiting") == 0 || strcmp(argv[1], "passing") == 0))
+                measure_waiting((uint32_t)atoi(argv[2]), argv[1][0] == 'p');
         if (argc == 3) {
                 measure((uint32_t)atoi(argv[1]), (uint32_t)atoi(argv[2]));
                 return 0;

@@ -153,6 +153,62 @@ Test(core_time, a_request_that_waits_fails_at_its_timeout)
         }
 }
 
+/* Many wait for one who does not answer, each with a timeout of its own, and a third of them go in between. */
+Test(core_time, each_of_many_fails_at_its_own_timeout)
+{
+        static const struct core_params many = {
+                .max_extents = 2048, .max_workers = 8, .max_caches = 8, .max_rows = 64, .max_requests = 400
+        };
+        uint64_t ends[300], began;
+        uint32_t workers[3], caches[3], left = 300;
+
+        stop();
+        start_with(&many);
+        workers[0] = add_worker(0);
+        cache_with(workers[0], 1024);
+        acknowledge(workers[0], 16);
+        begin(CORE_EV_TENANT_SET)->tenant_set = (struct core_ev_tenant_set){ .high_bytes = UINT64_MAX,
+                                                                             .max_bytes = UINT64_MAX,
+                                                                             .reclaim_deadline_usec = 1000 * SEC };
+        apply();
+        for (uint32_t i = 0; i < 3; i++) {
+                workers[i] = add_worker(0);
+                caches[i] = add_cache(workers[i], 8, 1, 1024);
+        }
+        began = world.now;
+        for (uint32_t i = 0; i < 300; i++) {
+                const uint64_t timeout = 1 + i * 7919 % 1009 * 997;
+
+                ends[i] = began + timeout;
+                cr_assert_eq(grow((struct core_ev_grow){ .worker = workers[i % 3],
+                                                         .cache = caches[i % 3],
+                                                         .request = 1000 + i,
+                                                         .row = i / 3 % 8,
+                                                         .first = i / 24,
+                                                         .need = 1,
+                                                         .max = 1,
+                                                         .timeout_usec = timeout }),
+                             CORE_E_NONE);
+        }
+        while (core_n_waiting(world.core) > 0) {
+                const bool all = worker_find(world.core, workers[1]) != NIL;
+                uint32_t due = 0;
+
+                tick_at(core_next_deadline(world.core));
+                for (uint32_t i = 0; i < 300; i++)
+                        due += ends[i] == world.now && (all || i % 3 != 1);
+                left -= due;
+                cr_assert_eq(core_n_waiting(world.core), left, "%u fail at once", due);
+                if (all && left < 200) {
+                        for (uint32_t i = 0; i < 300; i++)
+                                left -= i % 3 == 1 && ends[i] > world.now;
+                        worker_is_gone(workers[1]);
+                        cr_assert_eq(core_n_waiting(world.core), left);
+                }
+        }
+        cr_expect_leq(world.now, began + 1009 * 997);
+}
+
 Test(core_time, an_admitted_request_waits_a_second_for_each_extent)
 {
         uint32_t worker = add_worker(0), cache = add_cache(worker, 1, 1, 64);
