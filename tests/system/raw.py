@@ -74,12 +74,12 @@ class Raw:
     """A connection. `acked` counts the grants read; it goes out in every header unless told otherwise."""
 
     def __init__(self, path, greet=WORKER, tenant=b"", timeout=10.0):
+        self.events = None
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
         self.socket.settimeout(timeout)
         self.socket.connect(path)
         self.request = 0
         self.acked = 0
-        self.events = None
         if greet:
             self.greet(greet, tenant)
 
