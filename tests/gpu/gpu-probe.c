@@ -339,6 +339,14 @@ static bool touch(struct kit *kit, CUdeviceptr at, bool write)
         return compare && kit_launch(kit, compare, &parameters, &shape, NULL) && OK(ctx_synchronize());
 }
 
+/* The kernel ran into a fault: that it could not be had or launched is no answer. */
+static bool faulted(const struct kit *kit)
+{
+        static const char wait[] = "ctx_synchronize:";
+
+        return strncmp(kit->error, wait, strlen(wait)) == 0;
+}
+
 static void read_only_faults_on_write(struct kit *kit, struct answer *a)
 {
         struct run run;
@@ -351,7 +359,7 @@ static void read_only_faults_on_write(struct kit *kit, struct answer *a)
         if (touch(kit, run.base, true))
                 no(a, "a kernel wrote to memory that was mapped for reading");
         else
-                yes(a, kit->error);
+                (faulted(kit) ? yes : unknown)(a, kit->error);
 }
 
 static void no_access_faults(struct kit *kit, struct answer *a)
@@ -365,7 +373,7 @@ static void no_access_faults(struct kit *kit, struct answer *a)
         if (touch(kit, run.base, false))
                 no(a, "a kernel read memory before cuMemSetAccess");
         else
-                yes(a, kit->error);
+                (faulted(kit) ? yes : unknown)(a, kit->error);
 }
 
 /* Memory that holds the pattern, with nobody else left who has it, is as it was and can be written. */

@@ -51,9 +51,9 @@ bool kit_ok(struct kit *kit, CUresult result, const char *call)
 /* $KVPAGER_KERNELS, or what was built in: never that where the other was meant. */
 static const char *image_find(void)
 {
+        static char *image; /* kept: who loads lazily may look again */
         const char *path = getenv("KVPAGER_KERNELS");
         char why[300];
-        char *image;
         FILE *file;
         size_t n;
 

@@ -97,6 +97,12 @@ assert all(call in cost for call in run.CALLS), (cost, run.CALLS)
 missing = subprocess.run([TESTS + "/gpu-probe", "kernels_load_and_run"], capture_output=True, text=True, timeout=60,
                          env=dict(os.environ, KVPAGER_KERNELS=bundle + "/none"))
 assert missing.returncode == 1 and "KVPAGER_KERNELS" in missing.stdout and "No such file" in missing.stdout, missing
+junk = os.path.join(temporary_folder(), "junk")
+with open(junk, "w") as f:
+    f.write("these are no kernels")
+unanswered = subprocess.run([TESTS + "/gpu-probe", "no_access_before_set_access"], capture_output=True, text=True, timeout=60,
+                            env=dict(os.environ, KVPAGER_KERNELS=junk))
+assert json.loads(unanswered.stdout)["answer"] == "unknown" and "module_load" in unanswered.stdout, unanswered.stdout
 blind = os.path.join(temporary_folder(), "blind")
 os.mkdir(blind)
 os.symlink(FOLDER + "/libcuda.so.1", blind + "/libcuda.so.1")
