@@ -36,6 +36,7 @@ def as_on_a_gpu():
     torch.cuda.get_device_name = lambda: "stand-in"
     kvpager.CUDA = 1  # DLPack's number of a CPU
     torch_kernels.LENGTHS, torch_kernels.HEADS = LENGTHS, HEADS
+    torch_kernels.OVERREAD_PAGES, torch_kernels.OVERREAD_QUERIES = (1,), (1,)
     torch_kernels.main()
 
 
@@ -52,8 +53,8 @@ def main(build):
         try:
             while not os.path.exists(folder + "/s") and daemon.poll() is None:
                 time.sleep(0.01)
-            for what in (["kernels"], ["overread", "FlashAttention"]):
-                subprocess.run([sys.executable, __file__, build + "/lib/libkvpager.so.0", *what], env=env, check=True, timeout=300)
+            for kernel in ("FlashAttention", "memory-efficient", "cuDNN", "math", "Triton"):
+                subprocess.run([sys.executable, __file__, build + "/lib/libkvpager.so.0", kernel], env=env, check=True, timeout=300)
         finally:
             daemon.terminate()
             daemon.wait(20)
