@@ -3,7 +3,8 @@
  * gpu-probe.c -- what the design believes of the driver, asked of a driver: each question is a short experiment.
  *
  *      gpu-probe list                   the questions, a line each
- *      gpu-probe [--small] QUESTION     {"name": ..., "answer": "yes", "no" or a figure, "detail": ...}
+ *      gpu-probe memory                 bytes of the GPU that are free and in use, by NVML, while this program has it
+ * open gpu-probe [--small] QUESTION     {"name": ..., "answer": "yes", "no" or a figure, "detail": ...}
  *
  * One question a process, for some answers are faults that end a context. Where others die, they are this program
  * started again.
@@ -641,6 +642,18 @@ static const struct {
         { "mapping_waits_for_kernels", mapping_waits_for_kernels, true },
 };
 
+static int memory(void)
+{
+        struct kit kit = { 0 };
+        unsigned long long sizes[3];
+
+        kit_open(&kit, false);
+        if (!memory_ask(&kit, sizes))
+                return EXIT_FAILURE;
+        (void)printf("{\"name\": \"memory\", \"free\": %llu, \"used\": %llu}\n", sizes[1], sizes[2]);
+        return EXIT_SUCCESS;
+}
+
 #define N_QUESTIONS (sizeof(questions) / sizeof(questions[0]))
 
 int main(int argc, char **argv)
@@ -652,6 +665,8 @@ int main(int argc, char **argv)
         if (argc == 3 &&
             (strncmp(argv[1], "export", 6) == 0 || strcmp(argv[1], "hold") == 0 || strcmp(argv[1], "fill") == 0))
                 return role(argv[1], strtoull(argv[2], NULL, 10));
+        if (argc == 2 && strcmp(argv[1], "memory") == 0)
+                return memory();
         kit.small = argc > 1 && strcmp(argv[1], "--small") == 0;
         name = argv[argc - 1];
         for (size_t i = 0; i < N_QUESTIONS; i++) {

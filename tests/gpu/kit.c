@@ -179,21 +179,24 @@ double percentile(const double *sorted, unsigned n, double percent)
         return n > 0 ? sorted[(unsigned)((n - 1) * percent / 100.0 + 0.5)] : 0;
 }
 
-uint64_t memory_used(const struct kit *kit)
+bool memory_ask(const struct kit *kit, unsigned long long ret[static 3])
 {
         void *library = dlopen("libnvidia-ml.so.1", RTLD_NOW | RTLD_LOCAL), *device;
         int (*init)(void), (*by_uuid)(const char *, void **), (*memory)(void *, unsigned long long[3]);
-        unsigned long long sizes[3]; /* total, free, used */
 
         if (!library)
-                return UINT64_MAX;
+                return false;
         *(void **)&init = dlsym(library, "nvmlInit_v2");
         *(void **)&by_uuid = dlsym(library, "nvmlDeviceGetHandleByUUID");
         *(void **)&memory = dlsym(library, "nvmlDeviceGetMemoryInfo");
-        if (!init || !by_uuid || !memory || init() != 0 || by_uuid(kit->uuid, &device) != 0 ||
-            memory(device, sizes) != 0)
-                return UINT64_MAX;
-        return sizes[2];
+        return init && by_uuid && memory && init() == 0 && by_uuid(kit->uuid, &device) == 0 && memory(device, ret) == 0;
+}
+
+uint64_t memory_used(const struct kit *kit)
+{
+        unsigned long long sizes[3];
+
+        return memory_ask(kit, sizes) ? sizes[2] : UINT64_MAX;
 }
 
 /* ---- JSON ---- */

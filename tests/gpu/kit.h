@@ -64,8 +64,9 @@ double now_usec(void);
 double median(double *values, unsigned n); /* sorts them */
 double percentile(const double *sorted, unsigned n, double percent);
 
-/* Bytes of the device's memory that are in use, by NVML; UINT64_MAX: there is no NVML. */
-uint64_t memory_used(const struct kit *kit);
+/* Bytes of the device's memory, by NVML: total, free, used. False: there is no NVML. */
+bool memory_ask(const struct kit *kit, unsigned long long ret[static 3]);
+uint64_t memory_used(const struct kit *kit); /* UINT64_MAX: there is no NVML */
 
 /* {"name": ..., fields...}: json_begin(), any of the others, json_end(). */
 void json_begin(const char *name);
