@@ -6,7 +6,8 @@
  *      gpu-attention [--small] LAYOUT
  *
  * One layer in the middle of a Llama-3-8B, decode (one token) and prefill (a chunk of 512 at the end), at
- * $KVPAGER_SOCKET. The three are timed in turns, and must give the same bits.
+ * $KVPAGER_SOCKET. The three are timed in turns, and must give the same bits. A round is as many launches as take 5 ms:
+ * what differs by 1 % is to be told apart from what is as fast.
  */
 #include <kvpager.h>
 #include <math.h>
@@ -19,7 +20,9 @@
 
 #define BLOCK_TOKENS 16u
 #define CHUNK_TOKENS 512u
-#define ROUNDS       9u
+#define ROUNDS       15u /* at most */
+#define ROUND_USEC   5000.0
+#define SCENE_USEC   2e6 /* of which all rounds of the three take about as much, but at least 3 rounds */
 
 enum memory { KVPAGER, PLAIN, PAGED, N_MEMORIES };
 
@@ -245,11 +248,21 @@ static double reference_error(struct scene *s, uint64_t floats)
         return error;
 }
 
+/* How often what takes so long is launched in a round, and how many rounds there are. */
+static void choose_rounds(double usec, unsigned *ret_repeats, unsigned *ret_rounds)
+{
+        const double repeats = fmin(fmax(ROUND_USEC / fmax(usec, 1), 1), 500);
+        const double rounds = SCENE_USEC / (N_MEMORIES * usec * repeats);
+
+        *ret_repeats = (unsigned)repeats;
+        *ret_rounds = (unsigned)fmin(fmax(rounds, 3), ROUNDS);
+}
+
 static void scene_time(struct scene *s, const char *layout, uint32_t query_tokens)
 {
         static const char *const names[] = { "kvpager_usec", "cuMemAlloc_usec", "paged_usec" };
-        const unsigned rounds = s->kit->small ? 1 : ROUNDS, repeats = s->kit->small ? 1 : query_tokens > 1 ? 2 : 10;
         double usec[N_MEMORIES][ROUNDS];
+        unsigned rounds = 1, repeats = 1;
         struct kit *kit = s->kit;
         CUevent events[2];
         uint64_t floats;
@@ -272,9 +285,14 @@ static void scene_time(struct scene *s, const char *layout, uint32_t query_token
                 fail("attention", kit->error);
         for (int m = 0; m < N_MEMORIES; m++)
                 (void)time_once(s, (enum memory)m, 1, events);
+        if (!s->kit->small)
+                choose_rounds(time_once(s, PLAIN, 1, events), &repeats, &rounds);
         for (unsigned round = 0; round < rounds; round++)
-                for (int m = 0; m < N_MEMORIES; m++)
+                for (unsigned i = 0; i < N_MEMORIES; i++) { /* each is as often the first */
+                        const unsigned m = (round + i) % N_MEMORIES;
+
                         usec[m][round] = time_once(s, (enum memory)m, repeats, events);
+                }
         json_begin("attention");
         json_text("layout", layout);
         json_text("kind", query_tokens > 1 ? "prefill" : "decode");
@@ -282,6 +300,7 @@ static void scene_time(struct scene *s, const char *layout, uint32_t query_token
         json_number("tokens", s->tokens);
         for (int m = 0; m < N_MEMORIES; m++)
                 json_number(names[m], median(usec[m], rounds));
+        json_number("launches", (double)repeats * rounds);
         json_number("differing", (double)outputs_differ(s, floats));
         if (s->tokens <= 1024 && s->batch <= 8 && query_tokens == 1)
                 json_number("reference_error", reference_error(s, floats));
