@@ -164,8 +164,8 @@ int kvp_set_pressure_handler(struct kvp_conn *conn, kvp_pressure_fn *handler, vo
 int kvp_cache_create(struct kvp_conn *conn, const struct kvp_geometry *geometry, struct kvp_cache **ret_cache);
 
 /* NULL takes the fence away: then the context of a cache on a GPU is synchronised. An engine that captures graphs sets
- * one of its own that waits for its events: while a stream of that context is captured the driver may refuse to
- * synchronise, and memory stays mapped until it is asked for again. */
+ * one of its own that waits for its events: while a stream of that context is captured the driver refuses to
+ * synchronise, which spoils the capture, and memory stays mapped until it is asked for again. */
 int kvp_cache_set_fence(struct kvp_cache *cache, kvp_fence_fn *fence, void *userdata);
 
 /* Unmaps, returns the memory and frees the cache; what the fence or the driver does not let go of stays mapped, and is

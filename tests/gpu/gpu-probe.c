@@ -16,6 +16,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "capture.h"
 #include "kit.h"
 #include "other.h"
 
@@ -23,7 +24,7 @@
 #define LOOK_AT (UINT64_C(16) << 20) /* bytes that a kernel compares at a time */
 
 struct answer {
-        char text[64], detail[400];
+        char text[ANSWER_TEXT], detail[ANSWER_DETAIL];
 };
 
 static void yes(struct answer *a, const char *detail)
@@ -613,6 +614,16 @@ static void mapping_waits_for_kernels(struct kit *kit, struct answer *a)
                 idle[0], idle[1], idle[2], now_usec() - start, busy[0], busy[1], busy[2]);
 }
 
+static void capture_survives_mapping(struct kit *kit, struct answer *a)
+{
+        capture_survives(kit, false, a->text, a->detail);
+}
+
+static void capture_survives_waiting(struct kit *kit, struct answer *a)
+{
+        capture_survives(kit, true, a->text, a->detail);
+}
+
 static const struct {
         const char *name;
         void (*ask)(struct kit *kit, struct answer *a);
@@ -640,19 +651,9 @@ static const struct {
         { "killed_memory_is_free_after_ms", killed_memory_is_free_after, true },
         { "reserve_usec", reserve_cost, true },
         { "mapping_waits_for_kernels", mapping_waits_for_kernels, true },
+        { "capture_survives_mapping", capture_survives_mapping, true },
+        { "capture_survives_waiting", capture_survives_waiting, true },
 };
-
-static int memory(void)
-{
-        struct kit kit = { 0 };
-        unsigned long long sizes[3];
-
-        kit_open(&kit, false);
-        if (!memory_ask(&kit, sizes))
-                return EXIT_FAILURE;
-        (void)printf("{\"name\": \"memory\", \"free\": %llu, \"used\": %llu}\n", sizes[1], sizes[2]);
-        return EXIT_SUCCESS;
-}
 
 #define N_QUESTIONS (sizeof(questions) / sizeof(questions[0]))
 
@@ -666,7 +667,7 @@ int main(int argc, char **argv)
             (strncmp(argv[1], "export", 6) == 0 || strcmp(argv[1], "hold") == 0 || strcmp(argv[1], "fill") == 0))
                 return role(argv[1], strtoull(argv[2], NULL, 10));
         if (argc == 2 && strcmp(argv[1], "memory") == 0)
-                return memory();
+                return memory_print();
         kit.small = argc > 1 && strcmp(argv[1], "--small") == 0;
         name = argv[argc - 1];
         for (size_t i = 0; i < N_QUESTIONS; i++) {

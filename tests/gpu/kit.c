@@ -192,6 +192,18 @@ bool memory_ask(const struct kit *kit, unsigned long long ret[static 3])
         return init && by_uuid && memory && init() == 0 && by_uuid(kit->uuid, &device) == 0 && memory(device, ret) == 0;
 }
 
+int memory_print(void)
+{
+        struct kit kit = { 0 };
+        unsigned long long sizes[3];
+
+        kit_open(&kit, false);
+        if (!memory_ask(&kit, sizes))
+                return EXIT_FAILURE;
+        (void)printf("{\"name\": \"memory\", \"free\": %llu, \"used\": %llu}\n", sizes[1], sizes[2]);
+        return EXIT_SUCCESS;
+}
+
 uint64_t memory_used(const struct kit *kit)
 {
         unsigned long long sizes[3];

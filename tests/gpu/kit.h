@@ -67,6 +67,7 @@ double percentile(const double *sorted, unsigned n, double percent);
 /* Bytes of the device's memory, by NVML: total, free, used. False: there is no NVML. */
 bool memory_ask(const struct kit *kit, unsigned long long ret[static 3]);
 uint64_t memory_used(const struct kit *kit); /* UINT64_MAX: there is no NVML */
+int memory_print(void);                      /* as JSON; an exit status */
 
 /* {"name": ..., fields...}: json_begin(), any of the others, json_end(). */
 void json_begin(const char *name);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * capture.c -- capturing a stream into a graph: one at a time, of which nothing is kept, and what it prohibits others.
- * That what conflicts with a capture spoils it only where the calling thread's mode prohibits it is an assumption.
+ * That to wait for all of a captured stream's context spoils the capture whatever the thread's mode is what cuda.h says
+ * of the like call cuCtxRecordEvent().
  */
 #include <pthread.h>
 
@@ -91,6 +92,7 @@ CUresult cuCtxSynchronize(void)
                 return CUDA_ERROR_INVALID_CONTEXT;
         (void)pthread_mutex_lock(&lock);
         conflicts = capture.context == standin_current_context();
+        capture.spoilt |= conflicts;
         (void)pthread_mutex_unlock(&lock);
         return conflicts ? CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED : standin_finish();
 }

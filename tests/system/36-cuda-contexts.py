@@ -183,9 +183,14 @@ cache.release(row)
 assert cu.cuCtxSynchronize() == 0, "memory was unmapped under a kernel"
 
 # While a stream is captured into a graph, in the mode that prohibits most, caches of its context and of others go on: the capture is
-# not spoilt, and what would need the context to wait stays mapped until after it.
+# not spoilt, with a fence of the engine's own, and what would need to wait stays mapped until after it.
 stream, graph = ctypes.c_void_p(), ctypes.c_void_p()
 call("cuStreamCreate", ctypes.byref(stream), 1)
+FENCE = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
+busy = FENCE(lambda *_: -errno.EBUSY)
+set_fence = cache.lib.so.kvp_cache_set_fence
+set_fence.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p]
+assert set_fence(cache.handle, ctypes.cast(busy, ctypes.c_void_p), None) == 0
 call("cuStreamBeginCapture_v2", stream, 0)
 live(other, 5)
 row = cache.acquire(TOKENS)
@@ -196,6 +201,13 @@ cache.trim(row, 0)
 cache.settle()
 assert mapped() == had, "memory was unmapped that the graph may use"
 assert cu.cuStreamEndCapture(stream, ctypes.byref(graph)) == 0, "a capture was spoilt"
+# The fence that waits for all of the context spoils it, and then too nothing is unmapped.
+assert set_fence(cache.handle, None, None) == 0
+call("cuStreamBeginCapture_v2", stream, 0)
+cache.trim(row, 0)
+cache.settle()
+assert mapped() == had, "memory was unmapped that the graph may use"
+assert cu.cuStreamEndCapture(stream, ctypes.byref(graph)) == 901
 cache.trim(row, 0)
 cache.settle()
 assert mapped() < had

@@ -42,10 +42,10 @@ questions = subprocess.run([TESTS + "/gpu-probe", "list"], capture_output=True, 
 assert sorted(answers) == sorted(questions) and len(questions) > 20, (answers, questions)
 for name in ("kernels_load_and_run", "create_without_context", "set_access_over_many_handles", "map_one_handle_twice",
              "no_access_before_set_access", "read_only_faults_on_write", "fd_outlives_exporter", "mapping_outlives_exporter",
-             "fresh_memory_is_scrubbed", "reexport_of_import", "mapping_alone_keeps_memory"):
+             "fresh_memory_is_scrubbed", "reexport_of_import", "mapping_alone_keeps_memory", "capture_survives_mapping"):
     assert answers[name] == "yes", (name, answers[name])
 for name in ("map_smaller_than_handle", "map_at_offset", "unmap_several_at_once", "unmap_part_of_a_mapping", "host_numa_export",
-             "set_access_over_part_of_a_mapping"):
+             "set_access_over_part_of_a_mapping", "capture_survives_waiting"):
     assert answers[name] == "no", (name, answers[name])
 
 replays = [r for r in rows if r["group"] == "replay"]
