@@ -6,8 +6,9 @@
  *      gpu-attention [--small] LAYOUT
  *
  * One layer in the middle of a Llama-3-8B, decode (one token) and prefill (a chunk of 512 at the end), at
- * $KVPAGER_SOCKET. The three are timed in turns, and must give the same bits. A round is as many launches as take 5 ms:
- * what differs by 1 % is to be told apart from what is as fast.
+ * $KVPAGER_SOCKET; and before these, with the first layout, each type of the kernels against its reference. The three
+ * are timed in turns, and must give the same bits. A round is as many launches as take 5 ms: what differs by 1 % is to
+ * be told apart from what is as fast.
  */
 #include <kvpager.h>
 #include <math.h>
@@ -240,7 +241,7 @@ static double reference_error(struct scene *s, uint64_t floats)
         a.output = (uint64_t)(uintptr_t)expected;
         check(kernel_reference("kvp_attention_fp16", &a), "kernel_reference");
         for (uint64_t i = 0; i < floats; i++)
-                error = fmax(error, isnan(found[i]) ? INFINITY : fabs((double)found[i] - (double)expected[i]));
+                error = fmax(error, isnan(found[i]) ? 1e9 : fabs((double)found[i] - (double)expected[i]));
         free(cache);
         free(queries);
         free(found);
@@ -313,6 +314,107 @@ static void scene_time(struct scene *s, const char *layout, uint32_t query_token
         (void)kit->cuda->event_destroy(events[1]);
 }
 
+/* ---- every type against the reference in C: decode and prefill, in one part and in several ---- */
+
+struct trial {
+        const char *kernel;
+        uint32_t element_bytes;
+        struct kernel_pattern pattern;
+};
+
+/* The same here and on the GPU. */
+static void *values_new(struct kit *kit, const struct trial *trial, uint64_t seed, uint64_t bytes, CUdeviceptr *ret)
+{
+        uint64_t *words = malloc(bytes);
+
+        for (uint64_t i = 0; words && i < bytes / 8; i++)
+                words[i] = kernel_value_word(seed, i, trial->pattern.keep, trial->pattern.base);
+        *ret = memory_new(kit, bytes);
+        if (!words || !OK(copy_in(*ret, words, bytes)))
+                fail("values", kit->error);
+        return words;
+}
+
+/* The largest difference of the output. */
+static double trial_run(struct kit *kit, const struct trial *trial, struct kernel_attention *a,
+                        const void *const plain[3], uint64_t floats)
+{
+        const CUfunction function = kit_kernel(kit, trial->kernel), combine = kit_kernel(kit, "kvp_combine");
+        const struct kernel_shape shape = kernel_attention_shape(a, trial->element_bytes),
+                                  combine_shape = kernel_combine_shape(a);
+        float *found = malloc(floats * 4), *expected = malloc(floats * 4);
+        double error = 0;
+
+        if (!function || !combine || !found || !expected || !kit_launch(kit, function, a, &shape, NULL) ||
+            (a->splits > 1 && !kit_launch(kit, combine, a, &combine_shape, NULL)) ||
+            !OK(copy_out(found, a->output, floats * 4)))
+                fail(trial->kernel, kit->error);
+        a->keys.data = (uint64_t)(uintptr_t)plain[0];
+        a->values.data = (uint64_t)(uintptr_t)plain[1];
+        a->queries = (uint64_t)(uintptr_t)plain[2];
+        a->output = (uint64_t)(uintptr_t)expected;
+        check(kernel_reference(trial->kernel, a), "kernel_reference");
+        for (uint64_t i = 0; i < floats; i++)
+                error = fmax(error, isnan(found[i]) ? 1e9 : fabs((double)found[i] - (double)expected[i]));
+        free(found);
+        free(expected);
+        return error;
+}
+
+static void trial_make(struct kit *kit, const struct trial *trial, uint32_t query_tokens, uint32_t splits)
+{
+        enum { batch = 2, tokens = 300, heads = 2, per_head = 3, key_dim = 80, value_dim = 144 };
+        static const struct trial fp32 = { "", 4, KERNEL_PATTERN_FP32 };
+        const uint64_t token[2] = { heads * key_dim * trial->element_bytes, heads * value_dim * trial->element_bytes },
+                       rows = (uint64_t)batch * query_tokens * heads * per_head;
+        CUdeviceptr memory[5]; /* K, V, queries, output, partial */
+        void *plain[3] = { values_new(kit, trial, 1, batch * tokens * token[0], &memory[0]),
+                           values_new(kit, trial, 2, batch * tokens * token[1], &memory[1]),
+                           values_new(kit, &fp32, 3, rows * key_dim * 4, &memory[2]) };
+        struct kernel_attention a = { .queries = memory[2],
+                                      .batch = batch,
+                                      .query_tokens = query_tokens,
+                                      .kv_heads = heads,
+                                      .queries_per_head = per_head,
+                                      .splits = splits,
+                                      .length = tokens,
+                                      .scale = 1.0f / sqrtf(key_dim) };
+        double error;
+
+        for (int part = 0; part < 2; part++)
+                *(part ? &a.values : &a.keys) = (struct kernel_tensor){ .data = memory[part],
+                                                                        .row_stride = tokens * token[part],
+                                                                        .token_stride = token[part],
+                                                                        .head_stride = token[part] / heads,
+                                                                        .dim = part ? value_dim : key_dim };
+        a.tile_tokens = kernel_tile_tokens(&a, trial->element_bytes);
+        a.output = memory[3] = memory_new(kit, rows * value_dim * 4);
+        a.partial = memory[4] = memory_new(kit, kernel_partial_floats(&a) * 4);
+        error = trial_run(kit, trial, &a, (const void *const *)plain, rows * value_dim);
+        json_begin("reference");
+        json_text("kernel_name", trial->kernel);
+        json_number("query_tokens", query_tokens);
+        json_number("splits", splits);
+        json_number("reference_error", error);
+        json_end();
+        for (int i = 0; i < 5; i++)
+                (void)kit->cuda->alloc_free(memory[i]);
+        for (int i = 0; i < 3; i++)
+                free(plain[i]);
+}
+
+static void try_types(struct kit *kit)
+{
+        static const struct trial types[] = { { "kvp_attention_fp16", 2, KERNEL_PATTERN_FP16 },
+                                              { "kvp_attention_bf16", 2, KERNEL_PATTERN_BF16 },
+                                              { "kvp_attention_fp32", 4, KERNEL_PATTERN_FP32 } };
+
+        for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++)
+                for (uint32_t query_tokens = 1; query_tokens <= 17; query_tokens += 16)
+                        for (uint32_t splits = 1; splits <= 7; splits += 3) /* of 7 the last are empty */
+                                trial_make(kit, &types[i], query_tokens, splits);
+}
+
 static void scene_close(struct scene *s)
 {
         (void)s->kit->cuda->alloc_free(s->plain);
@@ -350,6 +452,8 @@ int main(int argc, char **argv)
         check(kvp_device_info(conn, 0, &device), "kvp_device_info");
         if (strcmp(device.backend, "cuda") != 0)
                 fail("the daemon's device", "is no GPU");
+        if (layout == 0)
+                try_types(&kit);
         for (size_t i = 0; i < (kit.small ? 2 : sizeof(sizes) / sizeof(sizes[0])); i++) {
                 struct scene scene = { .kit = &kit,
                                        .batch = kit.small ? few[i].batch : sizes[i].batch,

@@ -52,6 +52,8 @@ replays = [r for r in rows if r["group"] == "replay"]
 assert len(replays) == 3 and all(r["good"] and r["requests_completed"] > 3 for r in replays), replays
 attention = [r for r in rows if r["name"] == "attention"]
 assert len(attention) == 3 * 2 * 2 and all(r["differing"] == 0 and r.get("reference_error", 0) == 0 for r in attention), attention
+trials = [r for r in rows if r["name"] == "reference"]
+assert len(trials) == 3 * 2 * 3 and all(r["reference_error"] == 0 for r in trials), trials
 names = {r["name"] for r in rows}
 assert names >= {"cost", "footprint", "kvpager_64_as_1", "kvpager_64_in_64_planes", "kvpager_new_64_as_1", "steps_still",
                  "steps_growing"}, names
