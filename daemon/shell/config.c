@@ -3,9 +3,9 @@
  * config.c -- kvpagerd.conf through inih, strictly.
  *
  * inih splits lines into keys and values. What it is lenient about is caught in the reader that it pulls its lines
- * from: sections (it does not tell of empty ones and cuts long names), lines that are too long for it, lines that are
- * neither a key nor a section, continuation lines (none: a line says all it has to say), and line numbers, which its
- * handler is not told.
+ * from: sections (it does not tell of empty ones and cuts long names), lines that are too long for it (it takes 198
+ * characters; a match may well have more, so these are split here), lines that are neither a key nor a section,
+ * continuation lines (none: a line says all it has to say), and line numbers, which its handler is not told.
  */
 #include "config.h"
 
@@ -20,6 +20,8 @@
 #include "config-value.h"
 #include "log.h"
 #include "owner.h"
+
+#define LINE_CHARACTERS_MAX 8190u /* 32 matches of the longest kind, nearly */
 
 enum section { SECTION_NONE, SECTION_DAEMON, SECTION_DEVICE, SECTION_TENANT, SECTION_REFUSED };
 
@@ -306,6 +308,34 @@ static void parser_check_last(struct parser *p)
         p->wants_key = false;
 }
 
+static int parser_key(void *userdata, const char *section, const char *name, const char *value);
+
+/* Ends `text` before the blanks at its end, and returns where those at its beginning end. */
+static char *strip(char *text)
+{
+        char *end = text + strlen(text);
+
+        while (end > text && isspace((unsigned char)end[-1]))
+                *--end = '\0';
+        return text + strspn(text, " \t\r\n\f\v");
+}
+
+/* A line that is too long for inih, as inih would take it: the key ends at the first = or :, and a comment begins at a
+ * ; after a blank. false: there is no key. */
+static bool parser_long_line(struct parser *p, char *line)
+{
+        char *value = line + strcspn(line, "=:"), *end;
+
+        if (!*value)
+                return false;
+        *value++ = '\0';
+        for (end = value; *end && !(end > value && *end == ';' && isspace((unsigned char)end[-1])); end++)
+                ;
+        *end = '\0';
+        (void)parser_key(p, "", strip(line), strip(value));
+        return true;
+}
+
 /* inih's fgets: gives it one line, without leading blanks. A line that is dealt with here is given as an empty one. */
 static char *parser_read(char *str, int num, void *stream)
 {
@@ -332,11 +362,13 @@ static char *parser_read(char *str, int num, void *stream)
         if (memchr(p->buffer, 0, (size_t)length)) {
                 parser_complain(p, p->line, "a NUL byte");
                 line = p->buffer + length;
-        } else if (*line != ';' && *line != '#' && strlen(line) > (size_t)num - 1) {
-                parser_complain(p, p->line, "a line of more than %d characters", num - 2);
+        } else if (*line != ';' && *line != '#' && strlen(line) > LINE_CHARACTERS_MAX + 1) {
+                parser_complain(p, p->line, "a line of more than %u characters", LINE_CHARACTERS_MAX);
                 line = p->buffer + length;
         } else if (*line == '[') {
                 parser_section(p, line);
+                line = p->buffer + length;
+        } else if (*line != ';' && *line != '#' && strlen(line) > (size_t)num - 1 && parser_long_line(p, line)) {
                 line = p->buffer + length;
         }
         p->wants_key = *line && *line != ';' && *line != '#';

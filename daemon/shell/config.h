@@ -23,7 +23,7 @@
 #define CONFIG_MAX_DEVICES  16u
 #define CONFIG_MAX_TENANTS  256u
 #define CONFIG_MAX_MATCHES  32u
-#define CONFIG_MATCH_TEXT   256u /* bytes of one match: no name of a unit is longer, and no line */
+#define CONFIG_MATCH_TEXT   256u /* bytes of one match: no name of a unit is longer, and few paths */
 
 #define CONFIG_NO_LIMIT UINT64_MAX
 

@@ -452,15 +452,41 @@ Test(config, every_complaint_is_made)
             "a.conf:7: [tenant t] has no match: nobody would ever belong to it\n");
 }
 
+/* A match may have 32 words, and the path of a container's cgroup alone more than inih's 198 characters. */
+Test(config, a_line_may_be_longer_than_inih_takes)
+{
+        char text[8192] = "[tenant t]\n  match\t= ";
+        struct config *config;
+
+        for (int i = 0; i < 32; i++)
+                snprintf(text + strlen(text), sizeof(text) - strlen(text),
+                         "cgroup:/kubepods.slice/pod%02d.slice/%0100d ", i, i);
+        strcat(text, "; uid:1\r\nweight = 7\n");
+        config = good(text);
+        cr_expect_eq(config->tenants[0].n_matches, 32);
+        cr_expect_eq(config->tenants[0].weight, 7);
+        cr_expect_eq(strlen(config->tenants[0].matches[31].text), 28 + 100);
+        free(config);
+
+        snprintf(text, sizeof(text), "[tenant t]\nmatch = any%*s; as before\nweight:%*s7\nweigth = %0300d\n", 300, "",
+                 300, "", 7);
+        bad(text, "a.conf:4: unknown key weigth in [tenant t]\n");
+        snprintf(text, sizeof(text), "[tenant t]\nmatch = any\nweight = 7%*s;comment\nweight = 8%*s\n", 300, "", 300,
+                 "");
+        bad(text, "a.conf:4: [tenant t] weight stands a second time\n");
+}
+
 Test(config, lines_that_are_too_long_or_hold_a_nul)
 {
         static const char nul[] = "[daemon]\nlog-level = info\0x\n";
-        char text[1024];
+        char text[32768];
         struct config *config = NULL;
 
-        snprintf(text, sizeof(text), "[daemon]\n# %0300d\nlog-level = %0300d\n", 0, 0);
-        bad(text, "a.conf:3: a line of more than 198 characters\n");
-        snprintf(text, sizeof(text), "[tenant %040d%*s]\nmatch = any\n", 7, 198 - 9 - 40, "");
+        snprintf(text, sizeof(text), "[daemon]\n# %09000d\nlog-level = %08179d\n", 0, 0);
+        bad(text, "a.conf:3: a line of more than 8190 characters\n");
+        snprintf(text, sizeof(text), "[daemon]\n%08190d\n", 0);
+        bad(text, "a.conf:2: neither KEY = VALUE nor [SECTION]\n");
+        snprintf(text, sizeof(text), "[tenant %040d%*s]\nmatch = any\n", 7, 8190 - 9 - 40, "");
         config = good(text); /* as long as a line may be */
         cr_expect_eq(strlen(config->tenants[0].name), 40);
         free(config);
