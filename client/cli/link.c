@@ -76,8 +76,9 @@ static int link_fail_connect(struct ctl_link *link, int error)
         case EPERM:
                 return ctl_link_fail(link, -error,
                                      "may not connect to kvpagerd at %s: permission denied.\n"
-                                     "Join the group kvpager: `adduser USER kvpager`, and log in anew.",
-                                     link->path);
+                                     "See `namei -l %s` for whom it lets in: a group can be joined, or is set by\n"
+                                     "SocketGroup= of kvpagerd.socket, or socket-group in kvpagerd.conf.",
+                                     link->path, link->path);
         case EAGAIN:
         case EINPROGRESS:
                 return ctl_link_fail(link, -ETIMEDOUT,
