@@ -89,6 +89,15 @@ says(daemon.text(), "stops: Terminated")
 for unwanted in ("Assertion", "Sanitizer"):
     assert unwanted not in daemon.text()
 
+# Without standard streams: what it says goes nowhere else, into the lock say.
+daemon = Daemon(wrap=("sh", "-c", 'exec "$@" >&- 2>&-', "sh"))
+streams = [os.readlink("/proc/%d/fd/%d" % (daemon.pid, fd)) for fd in (0, 1, 2)]
+assert streams == ["/dev/null"] * 3, streams
+with open(daemon.socket + ".lock") as f:
+    assert f.read() == "%d\n" % daemon.pid
+daemon.check()
+daemon.stop()
+
 # ---- Who may connect ----
 if os.geteuid() == 0:
     daemon = Daemon(config="[daemon]\nsocket-mode = 0600\n[device d]\ncapacity = 1M\npage-size = 64K\n")

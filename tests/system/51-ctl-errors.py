@@ -52,6 +52,13 @@ else:
     fails("status", socket=daemon.socket, says=("permission denied", "namei -l " + daemon.socket, "SocketGroup="))
     os.chmod(daemon.socket, 0o666)
 
+# Without standard streams: what would be printed goes nowhere else, to the daemon say.
+for command in ("status", "events", "metrics", "top --once", "help"):
+    closed = subprocess.run(["sh", "-c", "exec %s/kvpagerctl %s >&-" % (BIN, command)], capture_output=True, text=True, timeout=20,
+                            env=dict(os.environ, KVPAGER_SOCKET=daemon.socket))
+    assert closed.returncode == 1 and "cannot write the answer" in closed.stderr, (command, closed)
+assert "is disconnected" not in daemon.text(), daemon.text()
+
 # Hung: the command ends by its time, with an error.
 suspend(daemon.pid)
 for words in [(command,) for command in COMMANDS] + list(PICTURES):
