@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: MIT
 #
 # The manual is well-formed mdoc and complete, and says nothing of what is not there. Each function of the library is named and
-# declared in a page of section 3; each option has its line in its program's page, each key in kvpagerd.conf(5), each message, error,
-# counter and event in kvpager-protocol(7), each JSON member in its page; and the completions know each option and command.
+# declared in a page of section 3, with the errors that the header names; each option has its line in its program's page, each key in
+# kvpagerd.conf(5), each message, error, counter and event in kvpager-protocol(7), each JSON member in its page; and the completions
+# know each option and command.
 set -euo pipefail
 cd "$KVP_TOP"
 bad=0
@@ -56,6 +57,19 @@ while read -r function; do
 done <"$TMPDIR/functions"
 [ -s "$TMPDIR/functions" ] || fail "found no function at all"
 known "the function" "$TMPDIR/functions" < <(grep -hE '^\.Nm kvp_' man/*.3 | awk '{ print $2 }')
+
+# What the header says that a function returns, its page explains.
+awk '/^\/\*/ { said = ""; within = 1 }
+     within { said = said " " $0; if (/\*\//) within = 0; next }
+     /^(int|void|const char \*) ?kvp_[a-z_]+\(/ {
+             name = $0; sub(/\(.*/, "", name); sub(/.* /, "", name)
+             while (match(said, /-E[A-Z]+/)) { print name, substr(said, RSTART + 1, RLENGTH - 1); said = substr(said, RSTART + RLENGTH) }
+     }
+     { said = "" }' client/include/kvpager.h >"$TMPDIR/returned"
+[ -s "$TMPDIR/returned" ] || fail "found no error of a function"
+while read -r function error; do
+        grep -lE "^\.Nm $function( ,)?$" man/*.3 | xargs grep -qE "Er $error( |$)" || fail "the page of $function does not have $error"
+done <"$TMPDIR/returned"
 
 lines message "$(page kvpager-protocol)" < <(table messages.h WIRE_MESSAGES)
 lines error "$(page kvpager-protocol)" < <(table errors.h WIRE_ERRORS)
