@@ -171,6 +171,18 @@ const char *wire_event_doc(enum wire_event event)
         return (unsigned)event < WIRE_EVENT_MAX_ ? events[event].doc : NULL;
 }
 
+static bool wire_is_control(char c)
+{
+        return (unsigned char)c < 0x20 || c == 0x7f;
+}
+
+void wire_text_clean(char *text)
+{
+        for (; *text; text++)
+                if (wire_is_control(*text))
+                        *text = '?';
+}
+
 /* Printable (or beyond ASCII), terminated, and zeroes to the end. */
 static bool wire_text_is_valid(const char *text, size_t size)
 {
@@ -179,7 +191,7 @@ static bool wire_text_is_valid(const char *text, size_t size)
         if (length == size)
                 return false;
         for (size_t i = 0; i < length; i++)
-                if ((unsigned char)text[i] < 0x20 || text[i] == 0x7f)
+                if (wire_is_control(text[i]))
                         return false;
         for (size_t i = length; i < size; i++)
                 if (text[i] != 0)

@@ -156,6 +156,9 @@ const char *wire_counter_doc(enum wire_counter counter);
 const char *wire_event_name(enum wire_event event);
 const char *wire_event_doc(enum wire_event event);
 
+/* Makes of a text one that a field takes: each control character becomes a question mark. */
+void wire_text_clean(char *text);
+
 /* Checks a received packet of `size` bytes with `n_fds` file descriptors that came in `direction` against the table:
  * sizes, item counts, reserved fields and flags, text fields, ranges of enumerations, number of fds. A HELLO of another
  * version is BAD_VERSION, whatever its size. Returns WIRE_E_NONE and fills *ret, else the error (and *ret is

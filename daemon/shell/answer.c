@@ -219,6 +219,8 @@ static void answer_status(struct peer *peer, const struct wire_view *view)
 
         (void)snprintf(status.socket, sizeof(status.socket), "%s", d->listener.path);
         (void)snprintf(status.config, sizeof(status.config), "%s", d->config_path);
+        wire_text_clean(status.socket);
+        wire_text_clean(status.config);
         peer_send(peer, WIRE_STATUS, view->header.request, &status, NULL, 0, -1);
 }
 

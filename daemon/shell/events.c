@@ -42,9 +42,7 @@ static uint64_t events_clock_usec(void)
 static void events_copy(char *field, size_t size, const char *text)
 {
         (void)snprintf(field, size, "%s", text ? text : "");
-        for (char *c = field; *c; c++)
-                if ((unsigned char)*c < 0x20 || *c == 0x7f)
-                        *c = '?';
+        wire_text_clean(field);
 }
 
 /* The same for the journal. */

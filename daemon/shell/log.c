@@ -18,6 +18,7 @@
 
 #include "journal.h"
 #include "ratelimit.h"
+#include "wire.h"
 
 #define LOG_LINE_MAX   1024
 #define LOG_BURST      500u /* lines in the interval, errors and what was asked for by log-level = debug aside */
@@ -180,6 +181,7 @@ void log_about(enum log_level level, const struct log_facts *facts, const char *
         va_start(list, format);
         (void)vsnprintf(text + n, sizeof(text) - (size_t)n, format, list);
         va_end(list);
+        wire_text_clean(text); /* a line is one line, and what a file or a path holds does nothing to a terminal */
         (void)pthread_mutex_lock(&log_state.lock);
         log_write(level, facts, text);
         (void)pthread_mutex_unlock(&log_state.lock);

@@ -247,9 +247,7 @@ void peer_send_error(struct peer *peer, uint32_t request, enum wire_error_code c
 
         (void)snprintf(error.text, sizeof(error.text), "%s%s%s", wire_error_sentence(code), detail ? ": " : "",
                        detail ? detail : "");
-        for (char *c = error.text; *c; c++)
-                if ((unsigned char)*c < 0x20 || *c == 0x7f)
-                        *c = '?';
+        wire_text_clean(error.text);
         peer_send(peer, WIRE_ERROR, request, &error, NULL, 0, -1);
 }
 

@@ -89,6 +89,21 @@ says(daemon.text(), "stops: Terminated")
 for unwanted in ("Assertion", "Sanitizer"):
     assert unwanted not in daemon.text()
 
+# Whatever its files are called and have in them, it can be asked, and does nothing to a terminal.
+daemon = Daemon()
+daemon.stop()
+os.rename(daemon.config, daemon.config + "\x1b[31m\n")
+daemon.config += "\x1b[31m\n"
+daemon.start()
+assert daemon.ctl("status")["daemon"]["config"] == daemon.config.replace("\x1b", "?").replace("\n", "?")
+with open(daemon.config, "a") as f:
+    f.write("\x1b[32mweight = 1\n")
+os.kill(daemon.pid, signal.SIGHUP)
+until(lambda: "unknown key ?[32mweight" in daemon.text(), "it complains")
+assert "\x1b" not in daemon.text() and all(line.startswith("kvpagerd: ") for line in daemon.text().splitlines())
+daemon.check()
+daemon.stop()
+
 # Without standard streams: what it says goes nowhere else, into the lock say.
 daemon = Daemon(wrap=("sh", "-c", 'exec "$@" >&- 2>&-', "sh"))
 streams = [os.readlink("/proc/%d/fd/%d" % (daemon.pid, fd)) for fd in (0, 1, 2)]
