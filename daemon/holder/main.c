@@ -208,22 +208,61 @@ static int holder_run(struct holder *holder, int listener)
         }
 }
 
+/* Takes away a socket that nobody listens at any more; leaves anything else. */
+static int remove_stale(const struct sockaddr_un *address)
+{
+        _cleanup_fd_ int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        struct stat st;
+
+        if (fd < 0)
+                return -errno;
+        if (lstat(address->sun_path, &st) < 0) /* where there is something all the same, bind() finds it */
+                return 0;
+        if (!S_ISSOCK(st.st_mode))
+                return -EEXIST;
+        if (connect(fd, (const struct sockaddr *)address, sizeof(*address)) == 0 || errno == EAGAIN ||
+            errno == EPROTOTYPE)
+                return -EADDRINUSE;
+        if (errno != ECONNREFUSED && errno != ENOENT)
+                return -errno;
+        (void)unlink(address->sun_path);
+        return 0;
+}
+
+/* The last folder of the path, as the daemon makes it. Where it cannot be made, bind() says why. */
+static void make_folder(const char *path)
+{
+        char folder[sizeof(((struct sockaddr_un *)0)->sun_path)];
+        char *slash;
+
+        (void)snprintf(folder, sizeof(folder), "%s", path);
+        slash = strrchr(folder, '/');
+        if (slash && slash != folder) {
+                *slash = '\0';
+                (void)mkdir(folder, 0755);
+        }
+}
+
 static int open_listener(const char *path)
 {
         struct sockaddr_un address = { .sun_family = AF_UNIX };
         _cleanup_fd_ int fd = -1;
+        int r;
 
         if (sd_listen_fds(1) > 0)
                 return SD_LISTEN_FDS_START;
+        if (!*path)
+                return -EINVAL;
         if (strlen(path) >= sizeof(address.sun_path))
                 return -ENAMETOOLONG;
         memcpy(address.sun_path, path, strlen(path));
+        make_folder(path);
+        r = remove_stale(&address);
+        if (r < 0)
+                return r;
         fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
         if (fd < 0)
                 return -errno;
-        if (connect(fd, (struct sockaddr *)&address, sizeof(address)) == 0)
-                return -EADDRINUSE;
-        (void)unlink(path); /* nobody listens there any more */
         (void)umask(0177);
         if (bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0 || listen(fd, 16) < 0)
                 return -errno;
