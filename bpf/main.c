@@ -180,9 +180,10 @@ static int observe(const struct options *options)
                 r = watch_signals(o.event);
                 if (r >= 0)
                         r = sd_event_set_watchdog(o.event, true);
-                if (r >= 0 && serve_open(&o) < 0)
+                const int serves = r >= 0 ? serve_open(&o) : 0;
+                if (serves < 0)
                         observer_say(LOG_NOTICE, "nobody can ask it: no socket at %s: %s", serve_path(),
-                                     strerror(errno));
+                                     strerror(-serves));
                 if (r >= 0) {
                         (void)sd_notify(0, "READY=1");
                         r = sd_event_loop(o.event);

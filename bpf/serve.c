@@ -58,17 +58,42 @@ static int on_connection(sd_event_source *source, int fd, uint32_t events, void 
         return 0;
 }
 
+/* Takes away the socket of one that was killed; leaves one that somebody listens at, and whatever is no socket. */
+static int remove_stale(const struct sockaddr_un *address)
+{
+        struct stat st;
+        int fd, r = 0;
+
+        if (lstat(address->sun_path, &st) < 0) /* where there is something all the same, bind() finds it */
+                return 0;
+        if (!S_ISSOCK(st.st_mode))
+                return -EEXIST;
+        fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        if (fd < 0)
+                return -errno;
+        if (connect(fd, (const struct sockaddr *)address, sizeof(*address)) == 0 || errno == EAGAIN ||
+            errno == EPROTOTYPE)
+                r = -EADDRINUSE;
+        else if (errno != ECONNREFUSED && errno != ENOENT)
+                r = -errno;
+        else
+                (void)unlink(address->sun_path);
+        (void)close(fd);
+        return r;
+}
+
 int serve_open(struct observer *o)
 {
         struct sockaddr_un address;
         int fd, r = address_of(serve_path(), &address);
 
+        if (r >= 0)
+                r = remove_stale(&address);
         if (r < 0)
                 return r;
         fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
         if (fd < 0)
                 return -errno;
-        (void)unlink(address.sun_path); /* of one that was killed */
         (void)umask(0117);
         if (bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0 || listen(fd, 16) < 0)
                 r = -errno;

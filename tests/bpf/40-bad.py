@@ -132,4 +132,17 @@ for words in (["--once", "--json"], ["--ring", "5000"], ["--for", "x"], ["extra"
     done = subprocess.run([PROGRAM, *words], env=env, capture_output=True, text=True, timeout=10)
     assert done.returncode == 2 and "--help" in done.stderr and not done.stdout, (words, done)
 observer.stop()
+
+# One that is started beside another takes its socket from it no more than a file of another kind.
+first = Observer(daemon)
+with open(first.folder + "/file", "w") as f:
+    f.write("precious")
+for path, why in ((first.socket, "Address already in use"), (first.folder + "/file", "File exists")):
+    second = Observer(daemon, env={"KVPAGER_OBSERVE_SOCKET": path})
+    assert "no socket at %s: %s" % (path, why) in second.text(), second.text()
+    second.stop()
+first.json()
+with open(first.folder + "/file") as f:
+    assert f.read() == "precious"
+first.stop()
 daemon.stop()

@@ -26,7 +26,7 @@ class Observer:
     def __init__(self, daemon=None, *arguments, env=None, wrap=()):
         self.folder = temporary_folder()
         self.socket = self.folder + "/observe"
-        self.env = dict(os.environ, KVPAGER_OBSERVE_SOCKET=self.socket, **(env or {}))
+        self.env = {**os.environ, "KVPAGER_OBSERVE_SOCKET": self.socket, **(env or {})}
         self.env["KVPAGER_SOCKET"] = daemon.socket if daemon else self.folder + "/nobody"
         ready = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
         ready.bind(self.folder + "/notify")
