@@ -75,7 +75,7 @@ static struct request *request_take(struct kvp_conn *conn, bool grow)
 {
         struct request *request = NULL;
 
-        for (uint32_t i = 0; i < CONN_MAX_REQUESTS && !request; i++)
+        for (uint32_t i = grow ? CONN_CALLS_ALONE : 0; i < CONN_MAX_REQUESTS && !request; i++)
                 if (conn->requests[i].state == REQUEST_FREE) {
                         request = &conn->requests[i];
                         if (grow && !request_has_room(request)) {

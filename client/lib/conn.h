@@ -35,6 +35,7 @@
 #include "wire.h"
 
 #define CONN_MAX_REQUESTS 16u /* under way; a power of two */
+#define CONN_CALLS_ALONE  2u  /* of these, never taken to GROW: a call may be what gives others their memory */
 #define CONN_ACK_EXTENTS  64u /* so many unacknowledged ones are acknowledged at once while more are to come */
 #define CONN_GRACE_USEC   UINT64_C(20000) /* for the daemon's own "timed out" to arrive */
 /* A daemon that answers no call, or reads nothing, for so long counts as gone. */

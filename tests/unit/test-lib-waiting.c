@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * test-lib-waiting.c -- what other threads do while a step waits for memory, and what that leaves each of them.
+ */
+#include <pthread.h>
+#include <stdatomic.h>
+#include <time.h>
+
+#include "cache.h"
+#include "conn.h"
+#include "lib-box.h"
+
+#define MANY (CONN_MAX_REQUESTS + 4)
+
+struct stepper {
+        struct box *box;
+        struct kvp_seq_step step;
+        int r;
+        pthread_t thread;
+};
+
+static void *stepper_main(void *userdata)
+{
+        struct stepper *stepper = userdata;
+
+        stepper->r = kvp_step(stepper->box->cache, &stepper->step, 1, 10 * SECOND);
+        return NULL;
+}
+
+static void stepper_start(struct stepper *stepper, struct box *box, uint32_t seq, uint64_t tokens)
+{
+        *stepper = (struct stepper){ .box = box, .step = { .seq = seq, .tokens = tokens }, .r = 1 };
+        cr_assert_eq(pthread_create(&stepper->thread, NULL, stepper_main, stepper), 0);
+}
+
+static int stepper_end(struct stepper *stepper)
+{
+        cr_assert_eq(pthread_join(stepper->thread, NULL), 0);
+        cr_assert_eq(stepper->r, stepper->step.ret_status);
+        return stepper->r;
+}
+
+/* So many that no request is left for another, and all of them wait. */
+static void steppers_start(struct stepper *steppers, struct box *box)
+{
+        fake_hold_grants(box->fake, true);
+        for (uint32_t i = 0; i < MANY; i++)
+                stepper_start(&steppers[i], box, box_acquire(box, 0), 10);
+        for (bool starved = false; !starved;) {
+                (void)pthread_mutex_lock(&box->conn->mutex);
+                starved = box->conn->starved;
+                (void)pthread_mutex_unlock(&box->conn->mutex);
+        }
+}
+
+static void steppers_end(struct stepper *steppers, struct box *box)
+{
+        fake_hold_grants(box->fake, false);
+        for (uint32_t i = 0; i < MANY; i++)
+                cr_assert_eq(stepper_end(&steppers[i]), 0);
+}
+
+static struct kvp_geometry many_rows(void)
+{
+        struct kvp_geometry geometry = box_fused;
+
+        geometry.max_seqs = MANY + 8;
+        return geometry;
+}
+
+/* To destroy another cache may be what gives them their memory. */
+Test(waiting, leaves_room_for_calls)
+{
+        const struct kvp_geometry geometry = many_rows();
+        struct kvp_device_info info = { .size = sizeof(info) };
+        struct stepper steppers[MANY];
+        struct kvp_cache *other;
+        struct box box;
+
+        box_open(&box, NULL, &geometry);
+        cr_assert_eq(kvp_cache_create(box.conn, &box_fused, &other), 0);
+        atomic_store(&box.conn->patience_usec, SECOND);
+        steppers_start(steppers, &box);
+        cr_assert_eq(kvp_device_info(box.conn, 0, &info), 0);
+        kvp_cache_destroy(other);
+        cr_assert_eq(fake_received(box.fake, WIRE_CACHE_DESTROY), 1);
+        atomic_store(&box.conn->patience_usec, CONN_PATIENCE_USEC);
+        steppers_end(steppers, &box);
+        box_close(&box);
+}
