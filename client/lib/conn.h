@@ -56,6 +56,7 @@ struct grow_entry {
         uint32_t from;  /* index of its first place in the row's list */
         int32_t status; /* of what could not be mapped here */
         uint32_t refused;
+        bool ahead; /* look-ahead is part of what it needs */
         bool done;
 };
 

@@ -49,11 +49,9 @@ static struct request *request_find(struct kvp_conn *conn, uint32_t id)
 /* ---- the end of an entry ---- */
 
 /* With cache->lock held: what its end means for the row. */
-static void row_answered(struct kvp_cache *cache, const struct wire_item_grow *item, int status)
+static void row_answered(struct kvp_cache *cache, const struct wire_item_grow *item, bool ahead, int status)
 {
         struct row *r = &cache->rows[item->row];
-        const struct layout_class *class = &cache->layout.classes[item->plane_class];
-        const uint32_t asked = item->first + item->need;
 
         if (item->flags & WIRE_GROW_OPTIONAL) {
                 if (status < 0)
@@ -62,8 +60,7 @@ static void row_answered(struct kvp_cache *cache, const struct wire_item_grow *i
                         r->flags &= ~(uint32_t)(ROW_COOLING | ROW_SCARCE);
         } else if (status == 0) {
                 r->flags &= ~(uint32_t)ROW_COOLING;
-        } else if ((status == -ENOMEM || status == -EDQUOT || status == -ETIMEDOUT) &&
-                   asked > layout_pages(&cache->layout, class, cache->hot[item->row].tokens)) {
+        } else if (ahead && (status == -ENOMEM || status == -EDQUOT || status == -ETIMEDOUT)) {
                 r->flags |= ROW_SCARCE; /* once more, without look-ahead */
         } else if (!(r->flags & ROW_STALE)) {
                 r->error = status;
@@ -137,7 +134,7 @@ static void entry_end(struct kvp_conn *conn, struct request *request, uint32_t i
         r->growing--;
         if (stuck > 0)
                 r->flags |= ROW_STUCK;
-        row_answered(cache, item, entry->status < 0 ? sane_status(entry->status) : sane_status(status));
+        row_answered(cache, item, entry->ahead, sane_status(entry->status < 0 ? entry->status : status));
         if (r->growing == 0)
                 r->flags &= ~(uint32_t)ROW_STALE;
         if (r->growing == 0 && r->flags & ROW_WANTS_MAPPER)

@@ -85,7 +85,8 @@ bool grow_add(struct kvp_cache *cache, struct request *request, uint32_t row, ui
                         .need = need - first,
                         .max = (scarce ? need : grow_end(first, need, class->row_pages)) - first,
                 };
-                request->entries[request->n_entries] = (struct grow_entry){ .from = list->n };
+                request->entries[request->n_entries] =
+                        (struct grow_entry){ .from = list->n, .ahead = need > layout_pages(layout, class, tokens) };
                 request->n_entries++;
                 r->growing++;
                 r->flags |= ROW_TOLD_HELD; /* by asking */

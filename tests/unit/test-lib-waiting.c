@@ -88,3 +88,34 @@ Test(waiting, leaves_room_for_calls)
         steppers_end(steppers, &box);
         box_close(&box);
 }
+
+struct trimmer {
+        struct kvp_cache *cache;
+        uint32_t seq;
+};
+
+static enum fake_verdict trim_hook(struct fake *fake, const struct wire_view *message, void *userdata)
+{
+        const struct trimmer *trimmer = userdata;
+
+        (void)fake;
+        if (message->header.opcode == WIRE_GROW)
+                cr_assert_eq(kvp_seq_trim(trimmer->cache, trimmer->seq, 1), 0);
+        return FAKE_HANDLE;
+}
+
+/* As a pressure handler does. What it waits for is not coming, and it is told so, instead of asking on and on. */
+Test(waiting, fails_though_its_row_is_trimmed_meanwhile)
+{
+        struct trimmer trimmer;
+        struct box box;
+
+        box_open(&box, NULL, NULL);
+        trimmer = (struct trimmer){ .cache = box.cache, .seq = box_acquire(&box, 0) };
+        fake_fail_grows(box.fake, WIRE_E_DEVICE_FULL);
+        fake_set_hook(box.fake, trim_hook, &trimmer);
+        cr_assert_eq(box_step(&box, trimmer.seq, 1000, NULL), -ENOMEM);
+        cr_assert_leq(fake_received(box.fake, WIRE_GROW), 2, "once more, without look-ahead");
+        fake_set_hook(box.fake, NULL, NULL);
+        box_close(&box);
+}
