@@ -200,7 +200,8 @@ static bool wants_ahead(const struct kvp_cache *cache, const struct kvp_seq_step
         return step->ret_status == 0 && step->tokens > cache->hot[step->seq].mark;
 }
 
-/* The outcome of a call that had to look further than marks. Returns how many rows want look-ahead. */
+/* The outcome of a call that had to look further than marks. Returns how many rows want look-ahead. A row that was
+ * trimmed while the call waited for it has the length that the call reached: what a step returned stays mapped. */
 static size_t conclude(struct kvp_cache *cache, struct kvp_seq_step *steps, size_t n, int waited, int *ret)
 {
         size_t wanted = 0;
@@ -208,17 +209,19 @@ static size_t conclude(struct kvp_cache *cache, struct kvp_seq_step *steps, size
 
         for (size_t i = 0; i < n; i++) {
                 struct kvp_seq_step *step = &steps[i];
-                const struct row_hot *hot = &cache->hot[step->seq];
+                struct row_hot *hot = &cache->hot[step->seq];
 
                 step->ret_ready = hot->ready;
-                if (!row_is_held(cache, step->seq))
+                if (!row_is_held(cache, step->seq)) {
                         step->ret_status = -ECANCELED;
-                else if (step->tokens <= hot->ready)
+                } else if (step->tokens <= hot->ready) {
                         step->ret_status = 0;
-                else if (waited == -ENOTCONN)
+                        hot->tokens = max_u64(hot->tokens, step->tokens);
+                } else if (waited == -ENOTCONN) {
                         step->ret_status = -ENOTCONN;
-                else if (step->ret_status == 0)
+                } else if (step->ret_status == 0) {
                         step->ret_status = last_error(&cache->rows[step->seq]);
+                }
                 if (first == 0)
                         first = step->ret_status;
                 wanted += wants_ahead(cache, step);

@@ -119,3 +119,23 @@ Test(waiting, fails_though_its_row_is_trimmed_meanwhile)
         fake_set_hook(box.fake, NULL, NULL);
         box_close(&box);
 }
+
+Test(waiting, keeps_what_it_returned_though_its_row_is_trimmed_meanwhile)
+{
+        struct stepper stepper;
+        struct box box;
+
+        box_open(&box, NULL, NULL);
+        fake_hold_grants(box.fake, true);
+        stepper_start(&stepper, &box, box_acquire(&box, 0), 2040); /* two extents of 64 pages */
+        cr_assert(fake_wait_received(box.fake, WIRE_GROW, 1));
+        cr_assert_eq(kvp_seq_trim(box.cache, stepper.step.seq, 1), 0);
+        fake_hold_grants(box.fake, false);
+        cr_assert_eq(stepper_end(&stepper), 0);
+        box_settle(&box);
+        box_visit(&box, &box_fused, stepper.step.seq, 0, 2040, true);
+        fake_revoke(box.fake, 1, WIRE_REVOKE_SLACK, 1000);
+        cr_assert(fake_wait_received(box.fake, WIRE_REVOKED, 1));
+        box_visit(&box, &box_fused, stepper.step.seq, 0, 2040, false);
+        box_close(&box);
+}
