@@ -56,7 +56,7 @@ enum row_flags {
 
 struct row {
         uint32_t idle_previous, idle_next;
-        uint64_t released; /* when, in order of releases */
+        uint64_t released; /* when it was last, in order of releases; 0: never */
         uint64_t pages;    /* mapped, over all classes and planes */
         uint64_t trim_tokens;
         uint32_t flags;

@@ -134,7 +134,7 @@ void row_free(struct kvp_cache *cache, uint32_t row)
         cache->held_rows--;
         cache->held_pages -= r->pages;
         cache->idle_pages += r->pages;
-        r->released = atomic_fetch_add_explicit(&cache->conn->released, 1, memory_order_relaxed);
+        r->released = 1 + atomic_fetch_add_explicit(&cache->conn->released, 1, memory_order_relaxed);
         r->flags &= ~(uint32_t)(ROW_AHEAD | ROW_DEMAND | ROW_TRIM | ROW_TRIM_TAIL);
         idle_update(cache, row);
         row_refresh(cache, row);

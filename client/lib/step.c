@@ -64,10 +64,16 @@ static bool may_ask(struct row *row, bool late, struct asked *asked)
         return row->error == 0 || row->error == -ETIMEDOUT; /* the daemon does not wait as long as this caller does */
 }
 
-/* With cache->lock held. A row that was released meanwhile wants nothing. */
+/* With cache->lock held. A row that was released meanwhile wants nothing, though somebody else may hold it by now:
+ * ret_ready has, until the call ends, which release of the row was the last. */
+static bool is_ours(const struct kvp_cache *cache, const struct kvp_seq_step *step)
+{
+        return row_is_held(cache, step->seq) && cache->rows[step->seq].released == step->ret_ready;
+}
+
 static bool is_wanting(const struct kvp_cache *cache, const struct kvp_seq_step *step)
 {
-        return step->tokens > cache->hot[step->seq].ready && row_is_held(cache, step->seq);
+        return step->tokens > cache->hot[step->seq].ready && is_ours(cache, step);
 }
 
 /* Asks for all rows that are not backed and not under way. An error: nothing more can be asked. cache->lock is held,
@@ -211,8 +217,7 @@ static size_t conclude(struct kvp_cache *cache, struct kvp_seq_step *steps, size
                 struct kvp_seq_step *step = &steps[i];
                 struct row_hot *hot = &cache->hot[step->seq];
 
-                step->ret_ready = hot->ready;
-                if (!row_is_held(cache, step->seq)) {
+                if (!is_ours(cache, step)) {
                         step->ret_status = -ECANCELED;
                 } else if (step->tokens <= hot->ready) {
                         step->ret_status = 0;
@@ -222,6 +227,7 @@ static size_t conclude(struct kvp_cache *cache, struct kvp_seq_step *steps, size
                 } else if (step->ret_status == 0) {
                         step->ret_status = last_error(&cache->rows[step->seq]);
                 }
+                step->ret_ready = hot->ready;
                 if (first == 0)
                         first = step->ret_status;
                 wanted += wants_ahead(cache, step);
@@ -285,6 +291,7 @@ static int step_beyond(struct kvp_cache *cache, struct kvp_seq_step *steps, size
                 }
                 hot->tokens = steps[i].tokens;
                 steps[i].ret_status = 0;
+                steps[i].ret_ready = row->released;
         }
         if (unbacked && gone) {
                 waited = -ENOTCONN;

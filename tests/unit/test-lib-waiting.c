@@ -139,3 +139,23 @@ Test(waiting, keeps_what_it_returned_though_its_row_is_trimmed_meanwhile)
         box_visit(&box, &box_fused, stepper.step.seq, 0, 2040, false);
         box_close(&box);
 }
+
+/* By its number alone it would take the row of another sequence for its own. */
+Test(waiting, is_cancelled_where_its_row_has_changed_hands)
+{
+        struct kvp_geometry geometry = box_fused;
+        struct stepper stepper;
+        struct box box;
+
+        geometry.max_seqs = 1;
+        box_open(&box, NULL, &geometry);
+        fake_hold_grants(box.fake, true);
+        stepper_start(&stepper, &box, box_acquire(&box, 0), 100);
+        cr_assert(fake_wait_received(box.fake, WIRE_GROW, 1));
+        cr_assert_eq(kvp_seq_release(box.cache, stepper.step.seq), 0);
+        cr_assert_eq(box_acquire(&box, 0), stepper.step.seq);
+        fake_hold_grants(box.fake, false);
+        cr_assert_eq(stepper_end(&stepper), -ECANCELED);
+        cr_assert_eq(box_step(&box, stepper.step.seq, 200, NULL), 0);
+        box_close(&box);
+}
