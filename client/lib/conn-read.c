@@ -13,8 +13,6 @@
 #include "conn.h"
 #include "grow.h"
 
-#define RECEIVE_USEC_MIN UINT64_C(131072)
-
 struct conn_reader {
         uint32_t extents; /* dealt with in this turn */
         int fds[WIRE_MAX_FDS];
@@ -197,23 +195,17 @@ static int read_packet(struct kvp_conn *conn, int flags)
         return 1;
 }
 
-/* Lets the socket itself wait, which saves a poll on the way of every grant. Its timeout is the largest power of two
- * that fits, so that it is set once for many calls, and who waits for longer waits again. It counts in the kernel's
- * ticks: false for times that are too short for that. */
+/* Lets the socket itself wait, which saves a poll on the way of every grant. Its timeout is set once, and who waits for
+ * longer waits again. It counts in the kernel's ticks: false for times that are too short for that. */
 static bool wait_in_receive(struct kvp_conn *conn, uint64_t usec)
 {
-        const uint64_t most = UINT64_C(1) << 23, fits = UINT64_C(1) << (63 - __builtin_clzll(min_u64(usec, most) | 1));
-        const struct timeval timeout = { .tv_sec = (time_t)(fits / 1000000u),
-                                         .tv_usec = (suseconds_t)(fits % 1000000u) };
+        const struct timeval timeout = { .tv_usec = CONN_LOOK_USEC };
 
-        if (fits < RECEIVE_USEC_MIN)
+        if (usec < CONN_LOOK_USEC)
                 return false;
-        if (fits == conn->receive_usec)
-                return true;
-        if (setsockopt(conn->socket, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout)) < 0)
-                return false;
-        conn->receive_usec = fits;
-        return true;
+        if (!conn->receive_waits && setsockopt(conn->socket, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout)) == 0)
+                conn->receive_waits = true;
+        return conn->receive_waits;
 }
 
 int conn_read(struct kvp_conn *conn, uint64_t usec)

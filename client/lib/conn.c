@@ -289,7 +289,7 @@ int conn_wait(struct kvp_conn *conn, conn_done_fn *done, void *arg, uint64_t dea
                         break;
                 }
                 if (!conn->reading)
-                        read_as_reader(conn, left);
+                        read_as_reader(conn, min_u64(left, CONN_LOOK_USEC));
                 else
                         conn_sleep(conn, deadline);
         }

@@ -37,7 +37,8 @@
 #define CONN_MAX_REQUESTS 16u /* under way; a power of two */
 #define CONN_CALLS_ALONE  2u  /* of these, never taken to GROW: a call may be what gives others their memory */
 #define CONN_ACK_EXTENTS  64u /* so many unacknowledged ones are acknowledged at once while more are to come */
-#define CONN_GRACE_USEC   UINT64_C(20000) /* for the daemon's own "timed out" to arrive */
+#define CONN_LOOK_USEC    UINT64_C(131072) /* so often who waits looks for what is no packet's doing */
+#define CONN_GRACE_USEC   UINT64_C(20000)  /* for the daemon's own "timed out" to arrive */
 /* A daemon that answers no call, or reads nothing, for so long counts as gone. */
 #define CONN_PATIENCE_USEC UINT64_C(10000000)
 /* For so long a daemon that ended is looked for, while each call waits no longer than it would otherwise. The daemon's
@@ -103,7 +104,7 @@ struct kvp_conn {
         kvp_pressure_fn *pressure;
         void *pressure_userdata;
         struct conn_reader *reader;
-        uint64_t receive_usec; /* the socket's timeout; the reader's */
+        bool receive_waits; /* the socket has its timeout; the reader's */
 
         pthread_mutex_t sending; /* a packet at a time, so that they acknowledge more and more */
         uint64_t out[WIRE_MAX_PACKET / sizeof(uint64_t)];

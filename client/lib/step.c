@@ -10,7 +10,7 @@
  * effect: a row whose stamp is not below this call's was named before or is free.
  *
  * While a call waits, another thread may release rows that it names (a pressure handler that preempts does): from then
- * on the call neither asks nor waits for them.
+ * on the call neither asks nor waits for them. What it has asked for is still under way, and is read by the mapper.
  */
 #include <assert.h>
 #include <errno.h>
@@ -111,9 +111,22 @@ static int ask(struct kvp_cache *cache, const struct kvp_seq_step *steps, size_t
         return request ? grow_send(cache, request, left, deadline) : 0;
 }
 
-static bool request_ended(struct kvp_conn *conn, void *arg)
+/* What happens while a call waits. */
+struct seen {
+        uint64_t ended, released;
+};
+
+static struct seen seen_now(struct kvp_conn *conn)
 {
-        return conn->ended != *(const uint64_t *)arg;
+        return (struct seen){ .ended = atomic_load(&conn->ended), .released = atomic_load(&conn->released) };
+}
+
+/* A request has ended, or a row was released, perhaps one of those that are waited for. */
+static bool has_changed(struct kvp_conn *conn, void *arg)
+{
+        const struct seen *seen = arg;
+
+        return atomic_load(&conn->ended) != seen->ended || atomic_load(&conn->released) != seen->released;
 }
 
 /* With cache->lock held: until no row shrinks, or the deadline. Unmapping is local and short, so this is not the
@@ -149,16 +162,15 @@ static int wait_backed(struct kvp_cache *cache, const struct kvp_seq_step *steps
                 (void)pthread_mutex_lock(&cache->lock);
         }
         for (;;) {
-                uint64_t ended = atomic_load(&conn->ended);
+                struct seen seen = seen_now(conn);
                 struct asked asked = { 0 };
                 int r;
 
                 r = ask(cache, steps, n, deadline, &asked);
                 if (r == 0 && asked.pending)
-                        r = conn_wait(conn, request_ended, &ended, add_saturated(deadline, CONN_GRACE_USEC));
+                        r = conn_wait(conn, has_changed, &seen, add_saturated(deadline, CONN_GRACE_USEC));
                 else if (r == 0 && asked.retry && !asked.shrinking &&
-                         conn_wait(conn, request_ended, &ended, min_u64(deadline, deadline_in(RETRY_USEC))) ==
-                                 -ENOTCONN)
+                         conn_wait(conn, has_changed, &seen, min_u64(deadline, deadline_in(RETRY_USEC))) == -ENOTCONN)
                         r = -ENOTCONN;
                 if (r == -ENOTCONN) { /* a daemon that is restarted is waited for */
                         r = conn_wait_up(conn, deadline);

@@ -15,6 +15,7 @@
 struct stepper {
         struct box *box;
         struct kvp_seq_step step;
+        uint64_t timeout_usec;
         int r;
         pthread_t thread;
 };
@@ -23,13 +24,15 @@ static void *stepper_main(void *userdata)
 {
         struct stepper *stepper = userdata;
 
-        stepper->r = kvp_step(stepper->box->cache, &stepper->step, 1, 10 * SECOND);
+        stepper->r = kvp_step(stepper->box->cache, &stepper->step, 1, stepper->timeout_usec);
         return NULL;
 }
 
 static void stepper_start(struct stepper *stepper, struct box *box, uint32_t seq, uint64_t tokens)
 {
-        *stepper = (struct stepper){ .box = box, .step = { .seq = seq, .tokens = tokens }, .r = 1 };
+        *stepper = (struct stepper){
+                .box = box, .step = { .seq = seq, .tokens = tokens }, .timeout_usec = UINT64_MAX, .r = 1
+        };
         cr_assert_eq(pthread_create(&stepper->thread, NULL, stepper_main, stepper), 0);
 }
 
@@ -157,5 +160,27 @@ Test(waiting, is_cancelled_where_its_row_has_changed_hands)
         fake_hold_grants(box.fake, false);
         cr_assert_eq(stepper_end(&stepper), -ECANCELED);
         cr_assert_eq(box_step(&box, stepper.step.seq, 200, NULL), 0);
+        box_close(&box);
+}
+
+/* The daemon may take as long as it likes, or the step's timeout, to answer. */
+Test(waiting, ends_when_all_of_its_rows_are_released, .timeout = 60)
+{
+        struct stepper steppers[2];
+        struct box box;
+
+        box_open(&box, NULL, NULL);
+        fake_hold_grants(box.fake, true);
+        for (uint32_t i = 0; i < 2; i++)
+                stepper_start(&steppers[i], &box, box_acquire(&box, 0), 100);
+        cr_assert(fake_wait_received(box.fake, WIRE_GROW, 2));
+        for (uint32_t i = 0; i < 2; i++)
+                cr_assert_eq(kvp_seq_release(box.cache, steppers[i].step.seq), 0);
+        for (uint32_t i = 0; i < 2; i++)
+                cr_assert_eq(stepper_end(&steppers[i]), -ECANCELED);
+        cr_assert_eq(fake_pages(box.fake), 14, "asked for, and not granted yet");
+        fake_hold_grants(box.fake, false);
+        box_settle(&box);
+        cr_assert_eq(box_stats(&box).idle_bytes, 14 * PAGE);
         box_close(&box);
 }
