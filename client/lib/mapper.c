@@ -144,6 +144,11 @@ static void told_add(struct kvp_cache *cache, struct told *told, uint32_t row)
         r->flags &= ~(uint32_t)ROW_TELL;
 }
 
+static bool turn_is_full(const struct turn *turn)
+{
+        return turn->told.n == WIRE_MAX_ROWS || turn->n_trims == SHRINK_ROWS;
+}
+
 /* With cache->lock held. false: no room for this row in this turn. */
 static bool turn_add(struct kvp_cache *cache, struct turn *turn, uint32_t row)
 {
@@ -152,7 +157,7 @@ static bool turn_add(struct kvp_cache *cache, struct turn *turn, uint32_t row)
 
         if (!(r->flags & ROW_WANTS_MAPPER))
                 return true; /* what it was queued for has been done or taken back */
-        if (turn->told.n == WIRE_MAX_ROWS || turn->n_trims == SHRINK_ROWS)
+        if (turn_is_full(turn))
                 return false;
         told_add(cache, &turn->told, row);
         if (r->growing > 0)
@@ -244,7 +249,7 @@ void mapper_tell_now(struct kvp_conn *conn, uint64_t deadline)
 }
 
 /* Works off the queue of a cache, or as much as one message of each kind takes. False: the rest has to wait for a
- * request to end. */
+ * request to end; what needs none, and may be what others wait for, is done. */
 static bool serve(struct kvp_cache *cache)
 {
         struct kvp_conn *conn = cache->conn;
@@ -255,12 +260,14 @@ static bool serve(struct kvp_cache *cache)
         turn.told.n = turn.n_trims = 0;
         turn.request = conn_request_take(conn, true);
         (void)pthread_mutex_lock(&cache->lock);
-        while ((row = row_dequeue(cache)) != ROW_NONE)
-                if (!turn_add(cache, &turn, row)) {
-                        (void)row_queue(cache, row, cache->rows[row].flags & ROW_WANTS_MAPPER);
-                        more = turn.request;
+        for (uint32_t left = cache->queue_length; left > 0 && (row = row_dequeue(cache)) != ROW_NONE; left--) {
+                if (turn_add(cache, &turn, row))
+                        continue;
+                (void)row_queue(cache, row, cache->rows[row].flags & ROW_WANTS_MAPPER);
+                more = turn.request || turn_is_full(&turn);
+                if (more)
                         break;
-                }
+        }
         (void)pthread_mutex_unlock(&cache->lock);
 
         tell(cache, &turn.told);

@@ -184,3 +184,27 @@ Test(waiting, ends_when_all_of_its_rows_are_released, .timeout = 60)
         cr_assert_eq(box_stats(&box).idle_bytes, 14 * PAGE);
         box_close(&box);
 }
+
+/* The mapper has no request for the rows that want one; those behind them want none. */
+Test(waiting, leaves_room_for_what_needs_no_request)
+{
+        const struct kvp_geometry geometry = many_rows();
+        struct stepper steppers[MANY];
+        struct kvp_seq_step step = { .tokens = 10 };
+        struct box box;
+        uint32_t seq;
+
+        box_open(&box, NULL, &geometry);
+        seq = box_acquire(&box, 0);
+        cr_assert_eq(box_step(&box, seq, 4000, NULL), 0);
+        box_settle(&box);
+        steppers_start(steppers, &box);
+        for (int i = 0; i < 4; i++) {
+                step.seq = box_acquire(&box, 0);
+                cr_assert_eq(kvp_step(box.cache, &step, 1, 0), -ETIMEDOUT);
+        }
+        cr_assert_eq(kvp_seq_trim(box.cache, seq, 1), 0);
+        cr_assert(fake_wait_received(box.fake, WIRE_RETURN, 1));
+        steppers_end(steppers, &box);
+        box_close(&box);
+}
