@@ -177,24 +177,29 @@ static bool turn_add(struct kvp_cache *cache, struct turn *turn, uint32_t row)
         return true;
 }
 
-/* Tells which rows are held and which idle. Meanwhile a row may have changed hands, or a request may have told
- * otherwise: then again. */
-static void tell(struct kvp_cache *cache, const struct told *told)
+/* Tells which rows are held and which idle, by `deadline`. Meanwhile a row may have changed hands, or a request may
+ * have told otherwise: then again. false: the daemon has not read so far; it is told later. */
+static bool tell(struct kvp_cache *cache, const struct told *told, uint64_t deadline)
 {
+        const uint64_t patience = deadline_in(cache->conn->patience_usec);
         bool again = false;
+        int r;
 
         if (told->n == 0)
-                return;
-        if (conn_send(cache->conn, WIRE_ROWS, NULL, REQUEST_FREE, NULL, told->rows, told->n,
-                      deadline_in(cache->conn->patience_usec)) == -ETIMEDOUT)
+                return true;
+        r = conn_send(cache->conn, WIRE_ROWS, NULL, REQUEST_FREE, NULL, told->rows, told->n,
+                      min_u64(deadline, patience));
+        if (r == -ETIMEDOUT && patience <= deadline)
                 conn_fail(cache->conn);
         (void)pthread_mutex_lock(&cache->lock);
         for (uint32_t i = 0; i < told->n; i++) {
                 const uint32_t row = told->rows[i].row;
-                struct row *r = &cache->rows[row];
+                struct row *state = &cache->rows[row];
 
-                r->flags = told->rows[i].held ? r->flags | ROW_TOLD_HELD : r->flags & ~(uint32_t)ROW_TOLD_HELD;
-                if (row_is_held(cache, row) != told->rows[i].held)
+                if (r == 0) /* else one that takes over has been told, or will be, by resume.c */
+                        state->flags = told->rows[i].held ? state->flags | ROW_TOLD_HELD
+                                                          : state->flags & ~(uint32_t)ROW_TOLD_HELD;
+                if (r == -ETIMEDOUT || row_is_held(cache, row) != told->rows[i].held)
                         again |= row_queue(cache, row, ROW_TELL);
         }
         cache->telling--;
@@ -202,18 +207,20 @@ static void tell(struct kvp_cache *cache, const struct told *told)
         (void)pthread_mutex_unlock(&cache->lock);
         if (again) /* this may be a thread that steps, while the mapper sleeps */
                 (void)mapper_wake(cache->conn);
+        return r != -ETIMEDOUT;
 }
 
 /* false: something may be left to tell. */
-static bool tell_queued(struct kvp_cache *cache, const struct timespec *until)
+static bool tell_queued(struct kvp_cache *cache, uint64_t deadline)
 {
+        const struct timespec until = timespec_of(deadline);
         struct told told;
         bool all = true;
 
         told.n = 0;
         (void)pthread_mutex_lock(&cache->lock);
         while (cache->telling > 0)
-                if (pthread_cond_timedwait(&cache->changed, &cache->lock, until) == ETIMEDOUT) {
+                if (pthread_cond_timedwait(&cache->changed, &cache->lock, &until) == ETIMEDOUT) {
                         all = false;
                         break;
                 }
@@ -225,8 +232,7 @@ static bool tell_queued(struct kvp_cache *cache, const struct timespec *until)
         }
         all = all && told.n < WIRE_MAX_ROWS;
         (void)pthread_mutex_unlock(&cache->lock);
-        tell(cache, &told);
-        return all;
+        return tell(cache, &told, deadline) && all;
 }
 
 bool mapper_has_to_tell(struct kvp_conn *conn)
@@ -236,14 +242,13 @@ bool mapper_has_to_tell(struct kvp_conn *conn)
 
 void mapper_tell_now(struct kvp_conn *conn, uint64_t deadline)
 {
-        const struct timespec until = timespec_of(deadline);
         const uint64_t tells = atomic_load(&conn->tells);
         bool all = true;
 
         if (tells == atomic_load(&conn->told))
                 return;
         for (struct kvp_cache *cache = NULL; (cache = mapper_next_cache(conn, cache));)
-                all &= tell_queued(cache, &until);
+                all &= tell_queued(cache, deadline);
         if (all)
                 atomic_store(&conn->told, tells);
 }
@@ -270,7 +275,7 @@ static bool serve(struct kvp_cache *cache)
         }
         (void)pthread_mutex_unlock(&cache->lock);
 
-        tell(cache, &turn.told);
+        (void)tell(cache, &turn.told, UINT64_MAX);
         shrink_trim(cache, turn.trims, turn.n_trims);
         if (turn.request)
                 (void)grow_send(cache, turn.request, DEMAND_USEC, deadline_in(conn->patience_usec));

@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "cache.h"
 #include "conn.h"
@@ -206,5 +207,49 @@ Test(waiting, leaves_room_for_what_needs_no_request)
         cr_assert_eq(kvp_seq_trim(box.cache, seq, 1), 0);
         cr_assert(fake_wait_received(box.fake, WIRE_RETURN, 1));
         steppers_end(steppers, &box);
+        box_close(&box);
+}
+
+static uint64_t now_usec(void)
+{
+        struct timespec now;
+
+        (void)clock_gettime(CLOCK_MONOTONIC, &now);
+        return (uint64_t)now.tv_sec * SECOND + (uint64_t)now.tv_nsec / 1000;
+}
+
+/* A daemon that does not read: the mapper waits for it, and a step that would tell of released rows first does not. */
+Test(waiting, keeps_to_its_timeout_though_there_is_much_to_tell)
+{
+        static struct kvp_seq_step steps[2000];
+        struct kvp_geometry geometry = box_fused;
+        struct kvp_seq_step step = { .tokens = 1000 };
+        struct box box;
+        uint64_t before;
+        int wait = 10000; /* in all */
+
+        geometry.max_seqs = 2001;
+        box_open(&box, NULL, &geometry);
+        for (uint32_t i = 0; i < 2000; i++)
+                steps[i] = (struct kvp_seq_step){ .seq = box_acquire(&box, 0), .tokens = 1 };
+        step.seq = box_acquire(&box, 0);
+        cr_assert_eq(kvp_step(box.cache, steps, 2000, 20 * SECOND), 0);
+        box_settle(&box);
+        atomic_store(&box.conn->patience_usec, 60 * SECOND);
+        fake_pause(box.fake, true);
+        for (uint32_t i = 0; i < 2000; i++) { /* each has its own message, as long as there is room */
+                const uint64_t told = box_stats(&box).messages;
+
+                cr_assert_eq(kvp_seq_release(box.cache, steps[i].seq), 0);
+                for (; wait > 0 && box_stats(&box).messages == told; wait--)
+                        (void)usleep(100);
+        }
+        before = now_usec();
+        cr_assert_eq(kvp_step(box.cache, &step, 1, 50000), -ETIMEDOUT);
+        cr_assert_lt(now_usec() - before, 30 * SECOND);
+        fake_pause(box.fake, false);
+        box_settle(&box);
+        for (uint32_t i = 0; i < 64; i++) /* as many as the fake remembers */
+                cr_assert_eq(fake_row_is_held(box.fake, i), i == step.seq);
         box_close(&box);
 }
