@@ -53,22 +53,43 @@ static int find_socket(const char *path, struct sockaddr_un *address)
         return n < 0 || (size_t)n >= sizeof(address->sun_path) ? -ENAMETOOLONG : 0;
 }
 
+/* How long connect() waits while the listener's queue is full, and send() while the daemon reads nothing. */
+static int set_patience(int fd, uint64_t usec)
+{
+        const struct timeval patience = { .tv_sec = (time_t)(usec / 1000000u),
+                                          .tv_usec = (suseconds_t)(usec % 1000000u) };
+
+        return setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience)) < 0 ? -errno : 0;
+}
+
 int conn_open(const struct kvp_conn *conn, int *ret)
 {
-        /* connect() waits while the listener's queue is full. */
-        const struct timeval patience = { .tv_sec = CONN_PATIENCE_USEC / 1000000 };
+        const uint64_t deadline = deadline_in(CONN_PATIENCE_USEC);
         _cleanup_(cleanup_close) int fd = -1;
+        int r;
 
         fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
         if (fd < 0)
                 return -errno;
-        if (setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience)) < 0)
-                return -errno;
-        while (connect(fd, (const struct sockaddr *)&conn->address, sizeof(conn->address)) < 0) {
-                if (errno == EINTR)
-                        continue;
-                return errno == EPROTOTYPE ? -EPROTO : errno == EAGAIN ? -ETIMEDOUT : errno == EPERM ? -EACCES : -errno;
-        }
+        r = set_patience(fd, CONN_PATIENCE_USEC);
+        while (r == 0 && connect(fd, (const struct sockaddr *)&conn->address, sizeof(conn->address)) < 0)
+                switch (errno) {
+                case EINTR: /* by a handler of the application's, again and again where it has a timer */
+                        r = set_patience(fd, max_u64(subtract_saturated(deadline, time_now_usec()), 1));
+                        break;
+                case EPROTOTYPE:
+                        return -EPROTO;
+                case EAGAIN:
+                        return -ETIMEDOUT;
+                case EPERM:
+                        return -EACCES;
+                default:
+                        return -errno;
+                }
+        if (r == 0)
+                r = set_patience(fd, CONN_PATIENCE_USEC);
+        if (r < 0)
+                return r;
         *ret = TAKE_FD(fd);
         return 0;
 }

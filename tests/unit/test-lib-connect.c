@@ -12,6 +12,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/time.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -492,4 +493,36 @@ Test(connect, more_calls_at_once_than_requests)
         (void)pthread_barrier_destroy(&callers.begin);
         cr_assert_eq(callers.error, 0, "%s", strerror(-callers.error));
         box_close(&box);
+}
+
+/* ---- signals ---- */
+
+static void on_alarm(int signal)
+{
+        (void)signal;
+}
+
+/* A listener whose queue is full, as that of a daemon that was stopped: connect() itself waits. */
+Test(connect, signals_do_not_prolong_it, .timeout = 60)
+{
+        const struct itimerval often = { .it_interval.tv_usec = 100000, .it_value.tv_usec = 100000 }, never = { 0 };
+        const struct sigaction action = { .sa_handler = on_alarm };
+        struct sockaddr_un address = { .sun_family = AF_UNIX };
+        struct kvp_connect_options options = { .size = sizeof(options), .socket_path = address.sun_path };
+        struct kvp_conn *conn = NULL;
+        char folder[70];
+        int listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0),
+            other = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+
+        make_folder(folder, sizeof(folder));
+        (void)snprintf(address.sun_path, sizeof(address.sun_path), "%s/s", folder);
+        cr_assert_eq(bind(listener, (const struct sockaddr *)&address, sizeof(address)), 0);
+        cr_assert_eq(listen(listener, 0), 0);
+        cr_assert_eq(connect(other, (const struct sockaddr *)&address, sizeof(address)), 0);
+        cr_assert_eq(sigaction(SIGALRM, &action, NULL), 0);
+        cr_assert_eq(setitimer(ITIMER_REAL, &often, NULL), 0);
+        cr_assert_eq(kvp_connect(&options, &conn), -ETIMEDOUT);
+        cr_assert_eq(setitimer(ITIMER_REAL, &never, NULL), 0);
+        (void)close(listener);
+        (void)close(other);
 }
