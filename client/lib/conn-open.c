@@ -50,7 +50,9 @@ static int find_socket(const char *path, struct sockaddr_un *address)
                 n = snprintf(address->sun_path, sizeof(address->sun_path), "%s", path);
         else
                 n = snprintf(address->sun_path, sizeof(address->sun_path), "%s/" SOCKET_USER, runtime);
-        return n < 0 || (size_t)n >= sizeof(address->sun_path) ? -ENAMETOOLONG : 0;
+        if (n < 0 || (size_t)n >= sizeof(address->sun_path))
+                return -ENAMETOOLONG;
+        return n == 0 ? -ENOENT : 0; /* no path, but a name of the abstract namespace, which anybody may take */
 }
 
 /* How long connect() waits while the listener's queue is full, and send() while the daemon reads nothing. */

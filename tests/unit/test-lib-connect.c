@@ -62,6 +62,8 @@ Test(connect, names_what_is_wrong_with_the_socket)
         make_folder(folder, sizeof(folder));
         (void)snprintf(path, sizeof(path), "%s/none", folder);
         cr_assert_eq(try(path, NULL), -ENOENT);
+        make_socket("", SOCK_SEQPACKET, 4); /* the abstract name that such an address is */
+        cr_assert_eq(try("", NULL), -ENOENT);
         (void)snprintf(path, sizeof(path), "%s/dead", folder);
         make_socket(path, SOCK_SEQPACKET, -1);
         cr_assert_eq(try(path, NULL), -ECONNREFUSED);
