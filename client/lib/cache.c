@@ -196,21 +196,22 @@ static bool nobody_uses(struct kvp_conn *conn, void *arg)
         return cache->requests == 0;
 }
 
-/* Takes the cache out of the mapper's sight and waits until nothing of it is under way. */
+/* With conn->mutex held. Mostly for the mapper, which waits for no one but the application's handlers. */
+static void wait_left_alone(struct kvp_cache *cache)
+{
+        while (cache->users > 0)
+                conn_sleep(cache->conn, UINT64_MAX);
+}
+
+/* Takes the cache out of the mapper's sight and waits until nothing of it is under way. A daemon that takes over from
+ * another is told of it even so, for its memory may still be in use. */
 static void cache_retire(struct kvp_cache *cache)
 {
         struct kvp_conn *conn = cache->conn;
 
         (void)pthread_mutex_lock(&conn->mutex);
         cache->dying = true;
-        /* Mostly for the mapper, which waits for no one but the application's handlers. */
-        while (cache->users > 0)
-                conn_sleep(conn, UINT64_MAX);
-        for (struct kvp_cache **link = &conn->caches; *link; link = &(*link)->next)
-                if (*link == cache) {
-                        *link = cache->next;
-                        break;
-                }
+        wait_left_alone(cache);
         (void)pthread_mutex_unlock(&conn->mutex);
         if (conn_wait(conn, nobody_uses, cache, deadline_in(conn->patience_usec)) == -ETIMEDOUT) {
                 conn_fail(conn);
@@ -218,6 +219,28 @@ static void cache_retire(struct kvp_cache *cache)
                                 UINT64_MAX); /* a failed connection ends its requests itself */
         }
         assert(cache->requests == 0);
+}
+
+static void cache_unlink(struct kvp_cache *cache)
+{
+        struct kvp_conn *conn = cache->conn;
+
+        (void)pthread_mutex_lock(&conn->mutex);
+        wait_left_alone(cache);
+        for (struct kvp_cache **link = &conn->caches; *link; link = &(*link)->next)
+                if (*link == cache) {
+                        *link = cache->next;
+                        break;
+                }
+        (void)pthread_mutex_unlock(&conn->mutex);
+}
+
+/* What is mapped stays so, with its addresses. */
+static void cache_abandon(struct kvp_cache *cache)
+{
+        fork_unregister(&cache->reservation);
+        cache->reservation.base = NULL;
+        cache_free(cache);
 }
 
 KVP_PUBLIC void kvp_cache_destroy(struct kvp_cache *cache)
@@ -230,17 +253,33 @@ KVP_PUBLIC void kvp_cache_destroy(struct kvp_cache *cache)
         conn = cache->conn;
         cache_retire(cache);
         fixed = (struct wire_cache_destroy){ .cache = cache->id };
-        if (cache_fence(cache) < 0 || !unmap_all(cache)) {
-                /* Somebody still uses the memory, or the driver does not let go of it, so it stays, with its addresses,
-                 * and the daemon's account of it. */
-                fork_unregister(&cache->reservation);
-                cache->reservation.base = NULL;
-                cache_free(cache);
+        if (cache_fence(cache) < 0) { /* somebody still uses the memory */
+                (void)pthread_mutex_lock(&conn->mutex);
+                cache->left = true;
+                (void)pthread_mutex_unlock(&conn->mutex);
+                return;
+        }
+        cache_unlink(cache);
+        if (!unmap_all(cache)) {
+                cache_abandon(cache); /* the driver does not let go of it */
                 return;
         }
         cache_free(cache);
         if (!conn_is_gone(conn))
                 (void)conn_call(conn, WIRE_CACHE_DESTROY, &fixed, NULL, 0, WIRE_OK, NULL);
+}
+
+void cache_destroy_all(struct kvp_conn *conn)
+{
+        struct kvp_cache *cache;
+
+        while ((cache = conn->caches))
+                if (cache->left) {
+                        cache_unlink(cache);
+                        cache_abandon(cache);
+                } else {
+                        kvp_cache_destroy(cache);
+                }
 }
 
 KVP_PUBLIC int kvp_cache_set_fence(struct kvp_cache *cache, kvp_fence_fn *fence, void *userdata)

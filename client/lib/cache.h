@@ -102,6 +102,7 @@ struct kvp_cache {
         uint32_t users;    /* mapper_next_cache(): the mapper, or a thread that tells of idle rows, is at work on it */
         uint32_t requests; /* to grow, under way */
         bool dying;
+        bool left; /* destroyed, but what it had stays mapped, and the daemon's: for those that take over to know */
 
         bool spared; /* the mapper's: nothing is taken from it for the rest of this revoke */
 };
@@ -122,6 +123,9 @@ static inline bool row_is_held(const struct kvp_cache *cache, uint32_t row)
 {
         return cache->hot[row].stamp != ROW_FREE;
 }
+
+/* As the connection ends, and nobody else uses it. */
+void cache_destroy_all(struct kvp_conn *conn);
 
 /* Waits, by the application's fence or else the backend's own, until nothing computes with the cache any more. 0 or a
  * negative errno: nothing may be unmapped. Without cache->lock. */

@@ -237,8 +237,7 @@ KVP_PUBLIC void kvp_disconnect(struct kvp_conn *conn)
                 return;
         mapper_stop(conn);
         atomic_store(&conn->resumable, false); /* nobody would bring it up again */
-        while (conn->caches)
-                kvp_cache_destroy(conn->caches);
+        cache_destroy_all(conn);
         conn_free(conn);
 }
 

@@ -80,12 +80,12 @@ static void leave(struct kvp_cache *cache)
                 (void)pthread_cond_broadcast(&cache->conn->changed);
 }
 
-struct kvp_cache *mapper_next_cache(struct kvp_conn *conn, struct kvp_cache *cache)
+static struct kvp_cache *next_cache(struct kvp_conn *conn, struct kvp_cache *cache, bool dying_too)
 {
         struct kvp_cache *next;
 
         (void)pthread_mutex_lock(&conn->mutex);
-        for (next = cache ? cache->next : conn->caches; next && next->dying; next = next->next)
+        for (next = cache ? cache->next : conn->caches; next && next->dying && !dying_too; next = next->next)
                 ;
         if (next)
                 next->users++;
@@ -93,6 +93,16 @@ struct kvp_cache *mapper_next_cache(struct kvp_conn *conn, struct kvp_cache *cac
                 leave(cache);
         (void)pthread_mutex_unlock(&conn->mutex);
         return next;
+}
+
+struct kvp_cache *mapper_next_cache(struct kvp_conn *conn, struct kvp_cache *cache)
+{
+        return next_cache(conn, cache, false);
+}
+
+struct kvp_cache *mapper_next_mapped(struct kvp_conn *conn, struct kvp_cache *cache)
+{
+        return next_cache(conn, cache, true);
 }
 
 void mapper_keep_cache(struct kvp_cache *cache)

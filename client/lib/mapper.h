@@ -38,6 +38,8 @@ bool mapper_is_idle(struct kvp_conn *conn);
 /* The first cache that lives, or the next one after `cache`, which is let go; NULL: no more. A cache is not destroyed
  * while it is kept. */
 struct kvp_cache *mapper_next_cache(struct kvp_conn *conn, struct kvp_cache *cache);
+/* The same, of all of which anything may be mapped: those too that are being destroyed. */
+struct kvp_cache *mapper_next_mapped(struct kvp_conn *conn, struct kvp_cache *cache);
 void mapper_keep_cache(struct kvp_cache *cache);
 void mapper_leave_cache(struct kvp_cache *cache); /* NULL is fine */
 

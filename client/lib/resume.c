@@ -146,7 +146,7 @@ static int tell_all(struct attempt *attempt)
         uint32_t n = 0;
         int r = 0;
 
-        for (struct kvp_cache *cache = NULL; (cache = mapper_next_cache(conn, cache));)
+        for (struct kvp_cache *cache = NULL; (cache = mapper_next_mapped(conn, cache));)
                 if (r == 0)
                         r = tell_cache(attempt, cache);
         if (r < 0)

@@ -265,3 +265,34 @@ Test(resume, an_answer_that_is_there_counts_however_late_it_is_read)
         (void)close(fds[0]);
         (void)close(fds[1]);
 }
+
+static int refusing_fence(struct kvp_cache *cache, void *userdata)
+{
+        (void)cache;
+        fake_hang_up(userdata); /* while somebody computes with it */
+        return -EBUSY;
+}
+
+/* What a fence does not let go of stays the daemon's, and mapped, over any number of daemons. */
+Test(resume, tells_of_what_a_fence_kept_of_a_destroyed_cache)
+{
+        struct kvp_cache *other;
+        uint64_t pages;
+
+        box_open(&box, &keeps, NULL);
+        cr_assert_eq(box_step(&box, box_acquire(&box, 0), 1000, NULL), 0);
+        box_settle(&box);
+        pages = fake_pages(box.fake);
+        cr_assert_eq(kvp_cache_create(box.conn, &box_fused, &other), 0);
+        cr_assert_eq(kvp_cache_set_fence(box.cache, refusing_fence, box.fake), 0);
+        kvp_cache_destroy(box.cache);
+        for (int i = 0; i < 2; i++) {
+                cr_assert_eq(kvp_cache_settle(other, 10 * SECOND), 0);
+                cr_assert_eq(fake_pages(box.fake), pages);
+                fake_hang_up(box.fake);
+        }
+        kvp_cache_destroy(other);
+        kvp_disconnect(box.conn);
+        cr_assert_null(fake_violation(box.fake), "%s", fake_violation(box.fake));
+        fake_stop(box.fake);
+}
