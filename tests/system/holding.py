@@ -12,7 +12,11 @@ from box import *
 def memfds(pid, name):
     """{fd: inode} of a process's memfds of that name."""
     found = {}
-    for fd in os.listdir("/proc/%d/fd" % pid):
+    try:
+        fds = os.listdir("/proc/%d/fd" % pid)
+    except FileNotFoundError:  # it has just ended, and another one is being started
+        return found
+    for fd in fds:
         try:
             target = os.readlink("/proc/%d/fd/%s" % (pid, fd))
             if target.startswith("/memfd:" + name + " "):
