@@ -96,13 +96,22 @@ int conn_open(const struct kvp_conn *conn, int *ret)
         return 0;
 }
 
+/* As a text of the protocol has to be. */
+static bool is_printable(const char *text)
+{
+        for (; *text; text++)
+                if ((unsigned char)*text < 0x20 || *text == 0x7f)
+                        return false;
+        return true;
+}
+
 static int greet(struct kvp_conn *conn, const char *tenant)
 {
         struct wire_hello hello = { .version = WIRE_VERSION, .role = WIRE_ROLE_WORKER, .features = WIRE_FEATURES };
         size_t size;
 
         if (tenant) {
-                if (strlen(tenant) >= sizeof(hello.tenant))
+                if (strlen(tenant) >= sizeof(hello.tenant) || !is_printable(tenant))
                         return -ESRCH; /* no tenant has such a name */
                 memcpy(hello.tenant, tenant, strlen(tenant));
         }

@@ -201,6 +201,7 @@ Test(connect, names_what_the_daemon_refuses)
 
         fake_set_hook(fake, on_hello, &reply);
         cr_assert_eq(try(fake_path(fake), name), -ESRCH); /* longer than any tenant's name */
+        cr_assert_eq(try(fake_path(fake), "of two\nlines"), -ESRCH);
         cr_assert_eq(try(fake_path(fake), name + 1), 0);
         cr_assert_str_eq(reply.tenant, name + 1);
         cr_assert_eq(try(fake_path(fake), NULL), 0);
