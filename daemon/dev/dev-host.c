@@ -4,8 +4,9 @@
  *
  * The seal F_SEAL_GROW makes truncation final: once an extent is returned its memory is free although a worker may
  * still have it mapped, a touch of it is SIGBUS in that worker, and it cannot be grown again. F_SEAL_SEAL keeps the
- * worker from adding F_SEAL_SHRINK, with which it could keep what it gave back. Nothing is mapped here, so nothing that
- * a worker does to a file can raise a signal in the daemon.
+ * worker from adding F_SEAL_SHRINK, with which it could keep what it gave back. Nor may it be executed, for the kernel
+ * lets nobody truncate by its path what a process runs. Nothing is mapped here, so nothing that a worker does to a file
+ * can raise a signal in the daemon.
  *
  * A worker can keep its file locked, and whoever truncates it sleeps, beyond the reach of signals, until he lets go. So
  * that is done by threads that have next to nothing open: a daemon that ends while one of them sleeps lets go of its
@@ -36,6 +37,9 @@
 
 #ifndef MFD_HUGE_SHIFT
 #define MFD_HUGE_SHIFT 26
+#endif
+#ifndef MFD_NOEXEC_SEAL
+#define MFD_NOEXEC_SEAL 0x0008U
 #endif
 
 struct dev {
@@ -294,7 +298,11 @@ static int host_set_up(struct dev *dev, const struct dev_options *options, char 
                 r = host_set_capacity(dev, options, huge_free, error, error_size);
         if (r < 0)
                 return r;
-        probe = memfd_create("kvpager", dev->memfd_flags);
+        probe = memfd_create("kvpager", dev->memfd_flags | MFD_NOEXEC_SEAL);
+        if (probe >= 0)
+                dev->memfd_flags |= MFD_NOEXEC_SEAL;
+        else if (errno == EINVAL) /* before Linux 6.3 */
+                probe = memfd_create("kvpager", dev->memfd_flags);
         if (probe < 0) {
                 r = -errno;
                 (void)snprintf(error, error_size, "memfd_create: %s", strerror(-r));
@@ -347,6 +355,8 @@ static int host_create(struct dev *dev, uint32_t order, struct dev_extent *ret)
         size = (off_t)(dev->page_size << order);
         fd = memfd_create("kvpager", dev->memfd_flags);
         if (fd < 0)
+                return -errno;
+        if (!(dev->memfd_flags & MFD_NOEXEC_SEAL) && fchmod(fd, S_IRUSR | S_IWUSR) < 0) /* at least no other user */
                 return -errno;
         r = host_truncate(fd, size);
         if (r < 0)
