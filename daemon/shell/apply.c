@@ -91,7 +91,7 @@ static void apply_failed(struct daemon *d, struct peer *peer, const struct core_
 
 static void apply_revoke(struct peer *peer, const struct core_action *action)
 {
-        uint64_t now = daemon_now_usec(), deadline = action->revoke.deadline_usec;
+        uint64_t now = daemon_core_usec(peer->daemon, daemon_now_usec()), deadline = action->revoke.deadline_usec;
         struct wire_revoke revoke = {
                 .revoke = action->revoke.revoke,
                 .level = action->revoke.level,

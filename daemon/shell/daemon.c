@@ -54,16 +54,16 @@ uint64_t daemon_now_usec(void)
 
 /* Where we did not run when something was due (stopped, swapped out, a machine that was frozen), nobody is to suffer
  * for it: what others sent meanwhile was sent in time, and may stand behind somebody else's. So the core's time stands
- * still before what is due until they have been heard. */
-static bool daemon_is_late(struct daemon *d, uint64_t now)
+ * still before what is due until they have been heard, and goes on from there: it never leaps over what is begun then,
+ * which has its whole time. */
+static void daemon_look_at_time(struct daemon *d, uint64_t now)
 {
-        const uint64_t due = core_next_deadline(d->core);
+        const uint64_t due = core_next_deadline(d->core), core_now = daemon_core_usec(d, now);
 
-        if (due < now && now - due > LATE_USEC && now > d->late_until_usec + LATE_AGAIN_USEC) {
-                d->late_usec = due - 1;
-                d->late_until_usec = now + LATE_HEAR_USEC;
-        }
-        return now < d->late_until_usec && now > d->late_usec;
+        if (due >= core_now || core_now - due <= LATE_USEC || now <= d->late_until_usec + LATE_AGAIN_USEC)
+                return;
+        d->late_until_usec = now + LATE_HEAR_USEC;
+        d->lost_usec = d->late_until_usec - (due - 1);
 }
 
 void daemon_event(struct daemon *d, const struct core_event *event)
@@ -72,9 +72,10 @@ void daemon_event(struct daemon *d, const struct core_event *event)
 
         if (d->actions.capacity - d->actions.n < CORE_ACTIONS_MAX)
                 apply_actions(d);
-        if (daemon_is_late(d, event->now_usec)) {
+        daemon_look_at_time(d, event->now_usec);
+        if (d->lost_usec > 0) {
                 memcpy(&in_time, event, event->size);
-                in_time.now_usec = d->late_usec;
+                in_time.now_usec = daemon_core_usec(d, event->now_usec);
                 event = &in_time;
         }
         recover_note(d, event);
@@ -105,12 +106,12 @@ static void daemon_arm(struct daemon *d)
 {
         uint64_t deadline = core_next_deadline(d->core);
 
+        if (deadline < UINT64_MAX - d->lost_usec)
+                deadline += d->lost_usec;
         if (d->notice.next_usec < deadline)
                 deadline = d->notice.next_usec;
         if (d->notice.stuck_usec < deadline)
                 deadline = d->notice.stuck_usec;
-        if (deadline < d->late_until_usec)
-                deadline = d->late_until_usec;
         if (deadline >= d->armed_usec)
                 return;
         (void)sd_event_source_set_time(d->deadline_source, deadline);

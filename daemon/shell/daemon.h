@@ -64,7 +64,7 @@ struct daemon {
         struct core *core;
         size_t core_bytes;
         struct core_actions actions;
-        uint64_t late_usec, late_until_usec; /* until then the core's time is late_usec at most */
+        uint64_t late_until_usec, lost_usec; /* daemon_core_usec() */
         uint64_t start_usec, armed_usec;     /* armed_usec: when deadline_source fires; UINT64_MAX: it is off */
 
         struct peer **peers; /* by index; NULL: free */
@@ -92,6 +92,12 @@ void daemon_free(struct daemon *daemon);
 
 /* Serves until SIGTERM or SIGINT; 0 or a negative errno. */
 int daemon_run(struct daemon *daemon);
+
+/* The core's time: ours, without what was lost while we did not run. Until late_until_usec it stands still. */
+static inline uint64_t daemon_core_usec(const struct daemon *daemon, uint64_t now)
+{
+        return (now > daemon->late_until_usec ? now : daemon->late_until_usec) - daemon->lost_usec;
+}
 
 /* Applies an event, carrying out earlier actions first where there is no room for its own. Frees nobody. */
 void daemon_event(struct daemon *daemon, const struct core_event *event);

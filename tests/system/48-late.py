@@ -2,9 +2,11 @@
 """The daemon does not run for a while: what was sent to it meanwhile was sent in time, though it is read after what was due."""
 import os
 import signal
+import struct
 import time
 
 from box import Daemon, suspend, until
+from raw import *
 
 CONFIG = "[device d]\nbackend = host\ncapacity = 16M\npage-size = 64K\nvirgin-pages = 0\n"
 
@@ -90,3 +92,29 @@ assert answer.startswith("step 0"), answer
 a.grow(a.seq, 3000)
 assert "disconnected" not in daemon.text(), daemon.text()
 end(daemon, a, b)
+
+# Who is asked for memory right after that has his whole time to give it, and who asks for some his whole time to wait.
+daemon = Daemon(config=CONFIG + "[tenant a]\nmatch = any\nreclaim-deadline = 3s\n[tenant b]\nmatch = any\n")
+idle, silent, asking = Raw(daemon.socket, tenant=b"a"), Raw(daemon.socket, tenant=b"b"), Raw(daemon.socket, tenant=b"b")
+cache = idle.cache(row_pages=256)
+grants = idle.grow(cache, need=240)
+idle.send(ROWS, struct.pack("<IIIIII", 1, 0, cache, 0, 0, 0), request=0)
+idle.round_trip()
+caches = silent.cache(), asking.cache()
+silent.grow(caches[0], need=1)  # it is about to be asked to acknowledge
+suspend(daemon.pid)
+time.sleep(4)
+asking.ask(grow_item(caches[1], need=32), timeout_usec=5000000)
+resume(daemon)
+revoke, level, _, _, pages, deadline = struct.unpack("<IIIIQQ", idle.events.recv(4096)[24:])
+assert pages == 17 and deadline == 3000000, (pages, deadline)
+time.sleep(0.5)  # beyond what the others are heard first
+idle.give_back([g.extent for g in grants])
+idle.send(REVOKED, struct.pack("<II", revoke, 0), request=0)
+assert asking.take_grants(asking.receive())
+assert "overdue" not in daemon.text(), daemon.text()
+for raw in (idle, silent, asking):
+    raw.close()
+until(daemon.empty, "everything came back")
+daemon.check()
+daemon.stop()
