@@ -297,34 +297,32 @@ static void recover_strays(struct daemon *d)
 }
 
 /* The extents that were with the devices, by slot; to be asked before any event is applied, for what follows from that
- * is carried out as ever. NULL: no memory. */
-static uint64_t *recover_at_work(const struct daemon *d)
+ * is carried out as ever. So it is with those that a device had failed to destroy: the core asks for them again by
+ * itself, perhaps with the very next event; `ret_gone` of them are gone, and it is told so then. NULL: no memory. */
+static uint64_t *recover_at_work(const struct daemon *d, uint32_t *ret_gone)
 {
         const uint32_t n = core_extent_slots(d->core);
         uint64_t *at_work = calloc(n ? n : 1, sizeof(*at_work));
         struct core_extent_info info;
 
-        for (uint32_t i = 0; at_work && i < n; i++)
-                if (core_extent_info(d->core, i, &info) &&
-                    (info.place == CORE_EXTENT_CREATING || info.place == CORE_EXTENT_RETURNING))
+        *ret_gone = 0;
+        for (uint32_t i = 0; at_work && i < n; i++) {
+                if (!core_extent_info(d->core, i, &info) ||
+                    (info.place != CORE_EXTENT_CREATING && info.place != CORE_EXTENT_RETURNING))
+                        continue;
+                if (!info.listed)
                         at_work[i] = info.extent;
+                else
+                        *ret_gone += store_fd(&d->store, info.extent) < 0;
+        }
         return at_work;
 }
 
-/* What was under way at the devices goes on, or is known to have come to its end. What a device had failed to destroy
- * the core asks for again by itself, and if that is gone, it is told so then. */
-static int recover_extents(struct daemon *d, const uint64_t *at_work, uint32_t n)
+/* What was under way at the devices goes on, or is known to have come to its end. */
+static void recover_extents(struct daemon *d, const uint64_t *at_work, uint32_t n)
 {
-        struct recover *recover = &d->recover;
         struct core_extent_info info;
-        uint32_t n_gone = 0;
 
-        for (uint32_t i = 0; i < n; i++)
-                n_gone += at_work[i] && core_extent_info(d->core, i, &info) && info.listed &&
-                          store_fd(&d->store, at_work[i]) < 0;
-        recover->gone = calloc(n_gone ? n_gone : 1, sizeof(*recover->gone));
-        if (!recover->gone)
-                return -ENOMEM;
         for (uint32_t i = 0; i < n; i++) {
                 const bool held = at_work[i] && store_fd(&d->store, at_work[i]) >= 0;
 
@@ -334,12 +332,11 @@ static int recover_extents(struct daemon *d, const uint64_t *at_work, uint32_t n
                         recover_report(d, CORE_EV_CREATED, info.extent);
                 else if (info.place == CORE_EXTENT_CREATING)
                         store_create(&d->store, info.device, info.extent, info.order);
-                else if (!info.listed && held)
+                else if (held)
                         recover_destroy(d, info.device, info.extent);
-                else if (!info.listed)
+                else
                         recover_report(d, CORE_EV_DESTROYED, info.extent);
         }
-        return 0;
 }
 
 bool recover_settle(struct daemon *d)
@@ -494,19 +491,21 @@ static void recover_missing(struct daemon *d)
 static int recover_go_on(struct daemon *d)
 {
         const uint32_t n = core_extent_slots(d->core);
-        uint64_t *at_work;
         struct core_worker_info info;
+        uint64_t *at_work;
+        uint32_t n_gone;
         int r;
 
-        at_work = recover_at_work(d);
-        r = at_work ? state_snapshot(d->recover.state, d->core) : -ENOMEM; /* and a log of our own */
+        at_work = recover_at_work(d, &n_gone);
+        d->recover.gone = calloc(n_gone ? n_gone : 1, sizeof(*d->recover.gone));
+        r = at_work && d->recover.gone ? state_snapshot(d->recover.state, d->core) : -ENOMEM; /* and a log of our own */
         if (r == 0) {
                 recover_missing(d);
                 recover_tenants(d);
                 for (uint32_t i = 0; i < core_worker_slots(d->core); i++)
                         if (core_worker_info(d->core, i, &info))
                                 recover_worker(d, &info);
-                r = recover_extents(d, at_work, n);
+                recover_extents(d, at_work, n);
         }
         free(at_work);
         return r;
