@@ -110,6 +110,7 @@ static void recover_open_state(struct daemon *d)
                 return;
         }
         recover->resumed = true;
+        recover->began_usec = state_began_usec(recover->state);
         n = state_devices(recover->state, &devices);
         for (uint32_t i = 0; i < n; i++)
                 d->store.before[i].capacity = devices[i].capacity;
@@ -192,7 +193,7 @@ static int recover_new_state(struct daemon *d, const struct core_params *params)
 
 uint64_t recover_began_usec(const struct daemon *d)
 {
-        return d->recover.resumed ? state_began_usec(d->recover.state) : d->start_usec;
+        return d->recover.resumed ? d->recover.began_usec : d->start_usec; /* the state may be given up since */
 }
 
 /* Whether everything is held that is in somebody's hands, or about to be. */
