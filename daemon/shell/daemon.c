@@ -325,7 +325,7 @@ static uint64_t daemon_raise_nofile(void)
  * give way. */
 static void daemon_bounds(struct daemon *d, struct core_params *ret)
 {
-        uint64_t nofile = daemon_raise_nofile(), pages = store_capacity_pages(&d->store), extents, workers;
+        uint64_t nofile = daemon_raise_nofile(), pages = store_capacity_pages(&d->store), extents, workers, peers;
         uint64_t spare = FDS_SPARE + remains_max(nofile);
 
         d->nofile = nofile;
@@ -336,7 +336,10 @@ static void daemon_bounds(struct daemon *d, struct core_params *ret)
                 log_warning("at most %" PRIu64 " workers at once, not max-workers = %" PRIu32 ": %" PRIu64
                             " open files are allowed (LimitNOFILE=)",
                             workers, d->config->daemon.max_workers, nofile);
-        d->max_peers = (uint32_t)workers + DAEMON_MAX_GREETING + 2 * DAEMON_MAX_ADMINS;
+        peers = workers; /* those of before come back, however many there may be new ones */
+        if (d->recover.resumed && state_params(d->recover.state)->max_workers > peers)
+                peers = state_params(d->recover.state)->max_workers;
+        d->max_peers = (uint32_t)peers + DAEMON_MAX_GREETING + 2 * DAEMON_MAX_ADMINS;
 
         extents = pages < MAX_EXTENTS ? pages : MAX_EXTENTS;
         if (nofile < extents + UINT64_C(3) * d->max_peers + spare) {

@@ -50,3 +50,17 @@ late.expect_end()
 daemon.check()
 daemon.stop()
 daemon.end_holder()
+
+# ---- max-workers was made less meanwhile: all that there are have their place, and operators too ----
+daemon = HeldDaemon(config=CONFIG % "60s" + "max-workers = 250\n")
+workers = [Raw(daemon.socket) for _ in range(250)]
+with open(daemon.config, "w") as f:
+    f.write(CONFIG % "60s" + "max-workers = 4\n")
+daemon.restart()
+back = [resume(daemon, worker) for worker in workers]
+for raw in back:
+    is_back(raw)
+assert len(daemon.ctl("workers")["workers"]) == 250
+daemon.check()
+daemon.stop()
+daemon.end_holder()
