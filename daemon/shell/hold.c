@@ -33,7 +33,7 @@ static bool is_trusted(int fd)
                (credentials.uid == geteuid() || credentials.uid == 0);
 }
 
-int hold_connect(struct hold *hold, const char *path)
+int hold_connect(struct hold *hold, const char *path, unsigned patience_msec)
 {
         struct sockaddr_un address = { .sun_family = AF_UNIX };
         _cleanup_fd_ int fd = -1;
@@ -47,7 +47,7 @@ int hold_connect(struct hold *hold, const char *path)
         fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
         if (fd < 0)
                 return -errno;
-        r = set_patience(fd, SO_SNDTIMEO, HOLD_PATIENCE_MSEC);
+        r = set_patience(fd, SO_SNDTIMEO, patience_msec);
         if (r == 0)
                 r = set_patience(fd, SO_RCVTIMEO, HOLD_LIST_MSEC);
         if (r < 0)
@@ -57,6 +57,9 @@ int hold_connect(struct hold *hold, const char *path)
                         return -errno;
         if (!is_trusted(fd))
                 return -EPERM;
+        r = set_patience(fd, SO_SNDTIMEO, HOLD_PATIENCE_MSEC);
+        if (r < 0)
+                return r;
         *hold = (struct hold){ .fd = TAKE_FD(fd) };
         return 0;
 }
@@ -64,7 +67,7 @@ int hold_connect(struct hold *hold, const char *path)
 void hold_close(struct hold *hold)
 {
         hold->fd = fd_close(hold->fd);
-        hold->failed = false;
+        hold->failed = hold->silent = false;
         hold->n_puts = hold->n_drops = hold->n_releases = 0;
 }
 

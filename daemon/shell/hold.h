@@ -15,22 +15,25 @@
 
 #define HOLD_PATIENCE_MSEC 200
 #define HOLD_LIST_MSEC     10000
+#define HOLD_AT_ONCE_MSEC  1
 
 struct hold {
         int fd;      /* -1: there is no holder */
         bool failed; /* it is of no use any more, and to be closed */
+        bool silent; /* it has not answered yet, and is given nothing */
         unsigned n_puts, n_drops, n_releases;
         struct held_item puts[HELD_MAX], drops[HELD_MAX], releases[HELD_MAX];
         int fds[HELD_MAX]; /* of puts, the caller's */
 };
 
-/* Connects to the holder at `path`. -ENOENT, -ECONNREFUSED: there is none; -EPERM: it is another user's. */
-int hold_connect(struct hold *hold, const char *path);
+/* Connects to the holder at `path`. -ENOENT, -ECONNREFUSED: there is none; -EPERM: it is another user's; -EAGAIN: it has
+ * not taken those who came before, and did not within that time. */
+int hold_connect(struct hold *hold, const char *path, unsigned patience_msec);
 void hold_close(struct hold *hold);
 
 static inline bool hold_is_up(const struct hold *hold)
 {
-        return hold->fd >= 0 && !hold->failed;
+        return hold->fd >= 0 && !hold->failed && !hold->silent;
 }
 
 /* Asks what is held; each is given to `found`, with an fd that it takes. A negative errno: the holder does not say. */

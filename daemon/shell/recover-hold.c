@@ -101,7 +101,7 @@ void recover_flush(struct daemon *d)
                 hold_give_up(d);
 }
 
-/* Another holder has everything given anew. */
+/* Another holder, which has shown that it runs, has everything given anew. */
 static void hold_fill(struct daemon *d)
 {
         struct recover *recover = &d->recover;
@@ -125,15 +125,24 @@ static int hold_on_again(sd_event_source *source, uint64_t usec, void *userdata)
         (void)usec;
         if (d->recover.hold.fd >= 0 || !d->recover.state)
                 return 0;
-        if (hold_connect(&d->recover.hold, d->recover.path) == 0) {
-                hold_fill(d);
+        if (hold_connect(&d->recover.hold, d->recover.path, HOLD_AT_ONCE_MSEC) == 0) {
                 (void)recover_watch_holder(d);
                 hold_ask(d, HOLD_NOTHING, 0);
                 hold_flush(&d->recover.hold);
+                d->recover.hold.silent = true; /* one that is stopped takes connections as well */
         }
-        if (!hold_is_up(&d->recover.hold))
+        if (d->recover.hold.fd < 0 || d->recover.hold.failed)
                 hold_give_up(d);
         return 0;
+}
+
+/* It takes what it is given. */
+static void hold_answers(struct daemon *d)
+{
+        d->recover.hold.silent = false;
+        hold_fill(d);
+        hold_ask(d, HOLD_NOTHING, 0);
+        recover_flush(d);
 }
 
 /* So many answers came; the next one is due from now on. */
@@ -152,9 +161,9 @@ static int hold_on_late(sd_event_source *source, uint64_t usec, void *userdata)
 
         (void)source;
         (void)usec;
-        log_error_of(
-                holder_lost,
-                "the holder does not answer; until another one is found, a restart would lose the workers' memory");
+        if (!d->recover.hold.silent) /* else it was said before */
+                log_error_of(holder_lost, "the holder does not answer; until another one is found, a restart would "
+                                          "lose the workers' memory");
         hold_give_up(d);
         return 0;
 }
@@ -170,13 +179,15 @@ static int hold_on_answer(sd_event_source *source, int fd, uint32_t events, void
         (void)fd;
         (void)events;
         for (int i = 0; i < n; i++)
-                if (items[i].id == HOLD_NOTHING && d->recover.filling) {
+                if (items[i].id == HOLD_NOTHING && d->recover.hold.silent) {
+                        hold_answers(d);
+                } else if (items[i].id == HOLD_NOTHING && d->recover.filling) {
                         d->recover.filling = false;
                         log_notice("another holder has all that the one before had");
                 } else if (items[i].device < d->store.n_devices && store_is_leaving(&d->store, items[i].id)) {
                         store_destroy(&d->store, items[i].device, items[i].id);
                 }
-        if (n > 0)
+        if (n > 0 && d->recover.hold_late)
                 hold_answered(d, (uint32_t)n);
         if (n >= 0)
                 return 0;

@@ -134,7 +134,11 @@ int recover_find(struct daemon *d)
         else
                 (void)snprintf(recover->path, sizeof(recover->path), "%.*sholder.sock",
                                slash ? (int)(slash + 1 - d->listener.path) : 0, d->listener.path);
-        r = hold_connect(&recover->hold, recover->path);
+        r = hold_connect(&recover->hold, recover->path, HOLD_LIST_MSEC);
+        if (r == -EAGAIN) {
+                log_error("%s does not take connections: is the holder stopped?", recover->path);
+                return -ETIMEDOUT;
+        }
         if (r == -EPERM) {
                 log_warning("%s is another user's: it is not asked, and what workers have ends with this daemon; set "
                             "holder = no, or remove it",
@@ -573,6 +577,7 @@ void recover_note(struct daemon *d, const struct core_event *event)
                   strerror(-r));
         hold_clear(&recover->hold); /* of no use to the next one, and it would keep memory from coming free */
         recover->hold.failed = true;
+        state_end(recover->state); /* it may not have heard that */
         state_free(recover->state);
         recover->state = NULL;
 }

@@ -385,6 +385,11 @@ int state_append(struct state *state, const struct core *core, const struct core
         return 0;
 }
 
+void state_end(struct state *state)
+{
+        state->header->current = 0;
+}
+
 /* The event at `*at`, which goes on. false: it cannot be used. */
 static bool read_record(const struct state_half *half, const unsigned char *log, uint64_t used, uint64_t *at,
                         struct core_event *ret)

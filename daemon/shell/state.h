@@ -66,6 +66,9 @@ int state_snapshot(struct state *state, const struct core *core);
  * first snapshot, which is to have all devices and tenants, nothing is noted. */
 int state_append(struct state *state, const struct core *core, const struct core_event *event);
 
+/* Nothing is noted any more: nobody is to go on from what was. */
+void state_end(struct state *state);
+
 /* Loads the snapshot into `arena`, zeroed, of core_size() bytes, and applies the log to it, all of it: who was granted
  * what the rest of a log tells is using memory that the core takes for virgin. `ret_events`: how many. -EBADMSG, and
  * why in `why`: there is no core to be had. */
