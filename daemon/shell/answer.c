@@ -96,7 +96,8 @@ static bool answer_worker(struct daemon *d, uint32_t index, void *ret_item)
 static bool answer_cache(struct daemon *d, uint32_t index, void *ret_item)
 {
         struct wire_item_cache *item = ret_item;
-        const struct peer *peer;
+        struct core_worker_info worker;
+        struct core_tenant_info tenant;
         struct core_cache_info info;
 
         if (!core_cache_info(d->core, index, &info))
@@ -109,10 +110,11 @@ static bool answer_cache(struct daemon *d, uint32_t index, void *ret_item)
                                           .rows = info.rows,
                                           .held_rows = info.held_rows,
                                           .planes = info.planes };
-        peer = peers_find_worker(d, info.worker);
-        if (peer) {
-                item->pid = (uint64_t)peer->pid;
-                memcpy(item->tenant, peer->tenant, sizeof(item->tenant));
+        if (core_worker_info(d->core, info.worker & 0xffffu, &worker) &&
+            worker.worker == info.worker) { /* who may have no connection */
+                item->pid = worker.pid;
+                if (core_tenant_info(d->core, worker.tenant, &tenant))
+                        memcpy(item->tenant, tenant.name, sizeof(item->tenant));
         }
         return true;
 }

@@ -133,6 +133,7 @@ def who_does_not_come_back():
     daemon.resumed(1)
     until(lambda: daemon.tenant("a")["current_bytes"] == 0, "who died while the daemon was not there is charged on")
     assert daemon.tenant("b")["current_bytes"] == charged, daemon.tenant("b")
+    assert [cache["tenant"] for cache in daemon.ctl("caches")["caches"] if cache["pid"] == stopped.pid] == ["b"], daemon.ctl("caches")
     stays.grow(stays.seq, 2000)
     until(lambda: daemon.tenant("b")["current_bytes"] == 0, "who does not come back within absent-timeout is charged on")
     stopped.process.send_signal(signal.SIGCONT)
