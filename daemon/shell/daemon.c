@@ -400,6 +400,27 @@ static int daemon_open_devices(struct daemon *d)
         return r;
 }
 
+static void daemon_complain(void *userdata, const char *sentence)
+{
+        (void)userdata;
+        log_error_of(configuration_invalid, "%s", sentence);
+}
+
+/* What was left is of no use: anew, devices included, and all that follows from their sizes. */
+static int daemon_open_anew(struct daemon *d, struct core_params *ret)
+{
+        const uint64_t key = ret->hash_key;
+        int r = daemon_open_devices(d);
+
+        if (r == 0)
+                r = reload_check(d, d->config, d->config_path, daemon_complain, NULL);
+        if (r < 0)
+                return r;
+        daemon_bounds(d, ret);
+        ret->hash_key = key;
+        return 0;
+}
+
 static int daemon_make_core(struct daemon *d)
 {
         struct core_params bounds, params;
@@ -431,7 +452,7 @@ static int daemon_make_core(struct daemon *d)
                 }
                 if (r != -EAGAIN)
                         break;
-                r = daemon_open_devices(d); /* what was left is of no use: anew, devices included */
+                r = daemon_open_anew(d, &bounds);
         } while (r == 0);
         if (r == 0)
                 r = store_reserve(&d->store, params.max_extents);
@@ -517,12 +538,6 @@ static int daemon_make_loop(struct daemon *d)
         if (r < 0)
                 log_error("the event loop cannot be set up: %s", strerror(-r));
         return r < 0 ? r : 0;
-}
-
-static void daemon_complain(void *userdata, const char *sentence)
-{
-        (void)userdata;
-        log_error_of(configuration_invalid, "%s", sentence);
 }
 
 static int daemon_set_up(struct daemon *d)

@@ -62,8 +62,10 @@ static void recover_fit_guarantees(struct daemon *d)
 
                 for (uint32_t k = 0; k < d->store.n_devices; k++)
                         fits -= fits % sizes[k].page_size;
+                d->recover.asked[i] = *min;
                 *min = (struct config_amount){ .bytes = fits };
         }
+        d->recover.lowered = true;
         log_warning("%s, until the daemon and the holder are stopped: until then each memory.min is lowered to %.0f %%",
                     why, 100 * (double)whole / sum);
 }

@@ -87,6 +87,9 @@ void recover_begin_anew(struct daemon *d, const char *why)
                 if (before->capacity != d->config->devices[i].capacity.bytes)
                         before->capacity = 0; /* else it stays, and what is in use is missing until it is free */
         }
+        for (uint32_t i = 0; i < d->config->n_tenants && recover->lowered; i++)
+                d->config->tenants[i].min = recover->asked[i];
+        recover->lowered = false;
         hold_clear(&recover->hold);
 }
 

@@ -31,6 +31,7 @@
 #include <stdint.h>
 #include <systemd/sd-event.h>
 
+#include "config.h"
 #include "hold.h"
 #include "state.h"
 
@@ -42,7 +43,9 @@ struct recover {
         struct hold hold;
         struct state *state; /* NULL: nothing outlives us */
         sd_event_source *hold_source, *hold_again, *hold_late;
-        uint32_t releasing;      /* answers of the holder that are due */
+        struct config_amount asked[CONFIG_MAX_TENANTS]; /* each memory.min as configured, */
+        bool lowered;                                   /* where those were made to fit */
+        uint32_t releasing;                             /* answers of the holder that are due */
         bool filling;            /* a new one has not said yet that it has all */
         bool resumed;            /* the state was another daemon's */
         uint64_t began_usec;     /* of which the first began then */

@@ -359,8 +359,32 @@ def the_program():
     end(daemon, workers)
 
 
+def a_new_beginning():
+    """What was left cannot be used, and the device is another size by now: so is all that follows from that."""
+    other = os.path.join(temporary_folder(), "kvpagerd")
+    shutil.copy(BIN + "/kvpagerd", other)
+    with open(other, "ab") as f:
+        f.write(b"another build")
+    text = "[device d]\nbackend = host\ncapacity = %s\npage-size = 64K\nvirgin-pages = 0\n[tenant a]\nmatch = any\nmemory.min = %s\n"
+    daemon = HeldDaemon(config=text % ("4M", "1M"))
+    raw = Raw(daemon.socket)
+    with open(daemon.config, "w") as f:
+        f.write(text % ("16M", "8M"))
+    daemon.kill()
+    daemon.start(program=other)
+    assert daemon.tenant("a")["min_bytes"] == 8 << 20, daemon.tenant("a")
+    raw = Raw(daemon.socket)
+    cache = raw.cache(row_pages=1024)
+    for i in range(256):  # each of them an extent
+        os.close(raw.grow(cache, first=2 * i, need=1)[0].fd)
+    raw.close()
+    until(daemon.empty, "somebody is charged for what nobody has")
+    daemon.stop()
+    daemon.end_holder()
+
+
 for test in (the_header, the_length, the_snapshot, the_log, before_it_was_ready, the_notes, not_ours, what_stays,
-             the_holder, without_one, the_devices, the_program):
+             the_holder, without_one, the_devices, the_program, a_new_beginning):
     test()
     say(test.__name__)
 until(lambda: shmem_kib() <= before + 4096, lambda: "the kernel holds %d KiB more than before" % (shmem_kib() - before))
