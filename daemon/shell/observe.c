@@ -107,6 +107,18 @@ static void observe_sum(struct daemon *d)
                 daemon_look_at_missing(d, i);
 }
 
+void observe_tenants(struct daemon *d)
+{
+        struct observe *o = &d->observe;
+        struct core_tenant_info info;
+
+        for (uint32_t i = 0; i < o->n; i++)
+                if (o->processes[i].tenant != NOBODY && !core_tenant_info(d->core, o->processes[i].tenant, &info))
+                        o->processes[i].tenant = NOBODY;
+        if (o->n > 0)
+                observe_sum(d);
+}
+
 static void observe_unbrokered(struct peer *peer, const struct wire_item_unbrokered *item)
 {
         struct daemon *d = peer->daemon;

@@ -41,6 +41,9 @@ void observe_message(struct peer *peer, const struct wire_view *view);
 /* The peer ends, and what it told with it. */
 void observe_forget(struct peer *peer);
 
+/* Tenants are about to change: what was told of one that is gone is nobody's, whoever comes in its place. */
+void observe_tenants(struct daemon *daemon);
+
 /* Bytes of a device that are not to be had, because others have taken them, beyond those that its capacity leaves to
  * them. */
 uint64_t observe_missing(const struct daemon *daemon, uint32_t device);

@@ -178,6 +178,7 @@ int reload_tenants(struct daemon *d, const struct config *config)
                 free(plan);
                 return r;
         }
+        observe_tenants(d);
         reload_remove(d, plan);
         d->tenants = *plan;
         free(plan);

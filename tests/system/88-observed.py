@@ -91,6 +91,21 @@ assert tenant_bytes() == 7 * MIB
 assert admin.call(UNBROKERED, unbrokered((102, 0, 0, 0)))[0] == OK
 for raw in crowd:
     raw.close()
+
+# What was told of a tenant that is gone is not that of another one, which came in its place.
+def reload(*tenants):
+    with open(daemon.config, "w") as f:
+        f.write(config + "".join("[tenant %s]\nmatch = any\n" % t for t in tenants))
+    assert admin.reload() == "ok"
+
+
+with open(daemon.config) as f:
+    config = f.read().partition("[tenant")[0]
+reload("other")
+reload("other", "newer")
+assert [t["unbrokered_bytes"] for t in daemon.ctl("tenants")["tenants"]] == [0, 0], daemon.ctl("tenants")
+assert admin.call(UNBROKERED, unbrokered((100, 4 * MIB, 0, 0)))[0] == OK
+assert sorted(t["unbrokered_bytes"] for t in daemon.ctl("tenants")["tenants"]) == [0, 4 * MIB]
 admin.close()
-until(lambda: tenant_bytes() == 0, "nothing is left of it")
+until(lambda: all(t["unbrokered_bytes"] == 0 for t in daemon.ctl("tenants")["tenants"]), "nothing is left of it")
 daemon.stop()
