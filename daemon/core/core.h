@@ -181,10 +181,11 @@ enum core_extent_place {
 };
 struct core_extent_info {
         uint64_t extent;
-        uint32_t place, worker; /* enum core_extent_place; worker: HELD: whose, else 0 */
-        uint32_t device, order; /* order: log2 of its pages */
-        uint32_t granted;       /* HELD: granted, and not acknowledged */
-        uint32_t listed;        /* RETURNING: its device failed to destroy it, and will be asked again */
+        uint32_t place;          /* enum core_extent_place */
+        uint32_t worker, tenant; /* HELD, RETURNING: whose; worker 0: nobody ever had it, and tenant is nothing */
+        uint32_t device, order;  /* order: log2 of its pages */
+        uint32_t granted;        /* HELD: granted, and not acknowledged */
+        uint32_t listed;         /* RETURNING: its device failed to destroy it, and will be asked again */
 };
 struct core_cache_info {
         uint64_t virtual_bytes, live_bytes, idle_bytes;

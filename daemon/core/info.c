@@ -208,7 +208,9 @@ bool core_extent_info(const struct core *c, uint32_t slot, struct core_extent_in
                                           .order = core_order_shift(extent_order_index(e)),
                                           .granted = e->state == EXTENT_GRANTED,
                                           .listed = device_retries(e, slot) };
-        if (ret->place == CORE_EXTENT_HELD)
+        if (ret->place == CORE_EXTENT_HELD || (ret->place == CORE_EXTENT_RETURNING && !e->reclassed)) {
                 ret->worker = slot_id(e->worker, worker_get(c, e->worker)->generation);
+                ret->tenant = worker_get(c, e->worker)->tenant;
+        }
         return true;
 }

@@ -26,8 +26,8 @@ struct hold {
         int fds[HELD_MAX]; /* of puts, the caller's */
 };
 
-/* Connects to the holder at `path`. -ENOENT, -ECONNREFUSED: there is none; -EPERM: it is another user's; -EAGAIN: it has
- * not taken those who came before, and did not within that time. */
+/* Connects to the holder at `path`. -ENOENT, -ECONNREFUSED: there is none; -EPERM: it is another user's; -EAGAIN: it
+ * has not taken those who came before, and did not within that time. */
 int hold_connect(struct hold *hold, const char *path, unsigned patience_msec);
 void hold_close(struct hold *hold);
 

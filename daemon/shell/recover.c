@@ -272,12 +272,9 @@ void recover_take(struct daemon *d)
         for (size_t i = 0; i < recover->n_items; i++) {
                 const struct held_item *item = &recover->items[i];
                 struct core_extent_info info;
-                struct core_worker_info worker;
 
                 if (core_extent_info(d->core, (uint32_t)item->id, &info) && info.extent == item->id) {
-                        if (info.worker == 0 || !core_worker_info(d->core, info.worker & 0xffffu, &worker))
-                                worker.tenant = STORE_UNKNOWN;
-                        store_adopt(&d->store, item->id, info.order, info.worker, worker.tenant, recover->fds[i]);
+                        store_adopt(&d->store, item->id, info.order, info.worker, info.tenant, recover->fds[i]);
                         continue;
                 }
                 hold_drop(&recover->hold, item->id); /* its id may be another's soon */

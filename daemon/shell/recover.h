@@ -46,10 +46,10 @@ struct recover {
         struct config_amount asked[CONFIG_MAX_TENANTS]; /* each memory.min as configured, */
         bool lowered;                                   /* where those were made to fit */
         uint32_t releasing;                             /* answers of the holder that are due */
-        bool filling;            /* a new one has not said yet that it has all */
-        bool resumed;            /* the state was another daemon's */
-        uint64_t began_usec;     /* of which the first began then */
-        struct held_item *items; /* what the holder had, until recover_finish() */
+        bool filling;                                   /* a new one has not said yet that it has all */
+        bool resumed;                                   /* the state was another daemon's */
+        uint64_t began_usec;                            /* of which the first began then */
+        struct held_item *items;                        /* what the holder had, until recover_finish() */
         int *fds;
         size_t n_items, capacity;
         struct absent *absent;

@@ -261,8 +261,8 @@ void store_destroy(struct store *store, uint32_t device, uint64_t extent)
 
 static uint32_t lane_of(uint32_t tenant)
 {
-        assert(tenant < CORE_MAX_TENANTS || tenant == STORE_UNKNOWN);
-        return tenant == STORE_UNKNOWN ? (uint32_t)LANE_UNKNOWN : LANE_TENANT + tenant;
+        assert(tenant < CORE_MAX_TENANTS);
+        return LANE_TENANT + tenant;
 }
 
 void store_adopt(struct store *store, uint64_t extent, uint32_t order, uint32_t worker, uint32_t tenant, int fd)
@@ -273,7 +273,8 @@ void store_adopt(struct store *store, uint64_t extent, uint32_t order, uint32_t 
 
         if ((uint32_t)extent >= store->top)
                 store->top = (uint32_t)extent + 1;
-        *slot = (struct store_slot){ .job = { .lane = lane_of(tenant), .extent = { .fd = fd, .order = order } },
+        *slot = (struct store_slot){ .job = { .lane = worker ? lane_of(tenant) : (uint32_t)LANE_VIRGIN,
+                                              .extent = { .fd = fd, .order = order } },
                                      .id = extent,
                                      .worker = worker,
                                      .state = SLOT_READY };

@@ -85,8 +85,8 @@ void store_destroy(struct store *store, uint32_t device, uint64_t extent);
 void store_leave(struct store *store, uint64_t extent);
 bool store_is_leaving(const struct store *store, uint64_t extent);
 
-/* An extent that another daemon made becomes ours. Takes the fd. `worker` and `tenant`: whom it was granted to; 0 and
- * STORE_UNKNOWN: perhaps nobody. */
+/* An extent that another daemon made becomes ours. Takes the fd. `worker` and `tenant`: whom it was granted to; worker
+ * 0: nobody. */
 void store_adopt(struct store *store, uint64_t extent, uint32_t order, uint32_t worker, uint32_t tenant, int fd);
 
 /* Destroys one that nobody knows any more. Takes the fd. Before store_start(), if the device wants all of its calls on

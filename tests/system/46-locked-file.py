@@ -144,6 +144,21 @@ def another_one_starts(make):
         daemon.stop()
 
 
+def virgin_ones_are_nobodys():
+    """Those that another daemon made are in no way of what cannot be taken away from somebody."""
+    daemon = HeldDaemon(config=CONFIG.replace("virgin-pages = 0", "virgin-pages = 256"))
+    bad, lock = lock_and_return(daemon)
+    daemon.process.kill()
+    until(lambda: has_ended(daemon.process), "it goes on", 20)
+    daemon.start()
+    until(lambda: is_stuck(daemon.pid), "nothing of the daemon sleeps in the kernel")
+    others_get_memory(daemon).close()  # in larger extents than there are
+    lock.release()
+    bad.close()
+    until(daemon.empty, "somebody is charged for what nobody has")
+    daemon.stop()
+
+
 if __name__ == "__main__":
     import os
     if sys.argv[1:2] == ["write"]:
@@ -159,3 +174,4 @@ if __name__ == "__main__":
     stops_nobody()
     another_one_starts(Daemon)
     another_one_starts(HeldDaemon)
+    virgin_ones_are_nobodys()
