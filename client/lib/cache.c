@@ -177,7 +177,8 @@ KVP_PUBLIC int kvp_cache_create(struct kvp_conn *conn, const struct kvp_geometry
                 };
         fixed = (struct wire_cache_create){ .device = geometry->device, .rows = geometry->max_seqs };
         do {
-                r = conn_call(conn, WIRE_CACHE_CREATE, &fixed, classes, cache->layout.n_classes, WIRE_CACHE, &answer);
+                r = conn_call(conn, WIRE_CACHE_CREATE, &fixed, classes, cache->layout.n_classes, WIRE_CACHE, UINT64_MAX,
+                              &answer);
                 if (r == -EINVAL)
                         return -ENOMEM; /* the geometry is sane, so it is over a bound of the daemon's */
                 if (r < 0)
@@ -266,7 +267,7 @@ KVP_PUBLIC void kvp_cache_destroy(struct kvp_cache *cache)
         }
         cache_free(cache);
         if (!conn_is_gone(conn))
-                (void)conn_call(conn, WIRE_CACHE_DESTROY, &fixed, NULL, 0, WIRE_OK, NULL);
+                (void)conn_call(conn, WIRE_CACHE_DESTROY, &fixed, NULL, 0, WIRE_OK, UINT64_MAX, NULL);
 }
 
 void cache_destroy_all(struct kvp_conn *conn)
@@ -389,7 +390,8 @@ KVP_PUBLIC int kvp_cache_settle(struct kvp_cache *cache, uint64_t timeout_usec)
         while (r == 0 && (r = settle_here(conn, deadline)) == 0) {
                 struct request answer;
 
-                r = conn_call(conn, WIRE_SETTLED, NULL, NULL, 0, WIRE_OK, &answer);
+                r = conn_call(conn, WIRE_SETTLED, NULL, NULL, 0, WIRE_OK, add_saturated(deadline, CONN_GRACE_USEC),
+                              &answer);
                 if (r == 0 && mapper_is_idle(conn))
                         return 0;
                 if (r == -EAGAIN)

@@ -266,7 +266,7 @@ KVP_PUBLIC int kvp_device_info(struct kvp_conn *conn, uint32_t device, struct kv
                 return r;
         if (!ret_info || ret_info->size < sizeof(*ret_info))
                 return -EINVAL;
-        r = conn_call(conn, WIRE_DEVICE_GET, &fixed, NULL, 0, WIRE_DEVICE, &request);
+        r = conn_call(conn, WIRE_DEVICE_GET, &fixed, NULL, 0, WIRE_DEVICE, UINT64_MAX, &request);
         if (r < 0)
                 return r;
         answer = &request.answer.device;

@@ -12,6 +12,7 @@
 
 #include "conn.h"
 #include "grow.h"
+#include "mapper.h"
 
 struct conn_reader {
         uint32_t extents; /* dealt with in this turn */
@@ -114,7 +115,7 @@ static enum wire_error_code decode(const void *packet, size_t size, unsigned n_f
 static bool answer(struct kvp_conn *conn, const struct wire_view *view)
 {
         struct request *request;
-        bool found;
+        bool found, starved = false;
 
         (void)pthread_mutex_lock(&conn->mutex);
         request = &conn->requests[view->header.request % CONN_MAX_REQUESTS];
@@ -135,11 +136,11 @@ static bool answer(struct kvp_conn *conn, const struct wire_view *view)
                 } else if (view->info->opcode == WIRE_DEVICE) {
                         memcpy(&request->answer.device, view->fixed, sizeof(request->answer.device));
                 }
-                request->state = REQUEST_DONE;
-                conn->n_requests--;
-                conn->ended++;
+                starved = conn_call_end(conn, request);
         }
         (void)pthread_mutex_unlock(&conn->mutex);
+        if (starved)
+                (void)mapper_wake(conn);
         return found;
 }
 

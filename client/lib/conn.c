@@ -91,6 +91,7 @@ static struct request *request_take(struct kvp_conn *conn, bool grow)
                         request->state = REQUEST_TAKEN;
                         request->n_entries = request->n_left = 0;
                         request->cache = NULL;
+                        request->left = false;
                 }
         return request;
 }
@@ -327,25 +328,53 @@ int conn_wait_up(struct kvp_conn *conn, uint64_t deadline)
         return r;
 }
 
-/* -ENOTCONN where the connection is down. */
-static int call_once(struct kvp_conn *conn, enum wire_opcode opcode, const void *fixed, const void *items,
-                     uint32_t n_items, enum wire_opcode reply, uint64_t deadline, struct request *ret)
+bool conn_call_end(struct kvp_conn *conn, struct request *request)
 {
-        struct request *request = request_await(conn, deadline);
+        request->state = REQUEST_DONE;
+        conn->n_requests--;
+        conn->ended++;
+        return request->left && conn_request_free(conn, request);
+}
+
+/* Leaves the answer to whoever reads it. false: it is there. */
+static bool call_leave(struct kvp_conn *conn, struct request *request)
+{
+        bool left;
+
+        (void)pthread_mutex_lock(&conn->mutex);
+        left = request->left = request->state == REQUEST_CALL;
+        (void)pthread_mutex_unlock(&conn->mutex);
+        return left;
+}
+
+/* -ENOTCONN where the connection is down, as it is once the daemon's patience ends; -ETIMEDOUT at a deadline before. */
+static int call_once(struct kvp_conn *conn, enum wire_opcode opcode, const void *fixed, const void *items,
+                     uint32_t n_items, enum wire_opcode reply, uint64_t deadline, uint64_t patience,
+                     struct request *ret)
+{
+        const bool short_of_time = deadline < patience;
+        struct request *request;
         int r;
 
+        deadline = min_u64(deadline, patience);
+        request = request_await(conn, deadline);
         if (!request)
                 return -ETIMEDOUT;
         request->reply = (uint16_t)reply;
         r = conn_send(conn, opcode, request, REQUEST_CALL, fixed, items, n_items, deadline);
         if (r < 0) {
                 conn_request_drop(conn, request);
+                if (r == -ETIMEDOUT && short_of_time)
+                        return r;
                 if (r == -ETIMEDOUT)
                         conn_fail(conn);
                 return -ENOTCONN;
         }
         r = conn_wait(conn, call_is_done, request, deadline);
-        if (r < 0) { /* once the connection has failed, the request ends by that */
+        if (r == -ETIMEDOUT && short_of_time) {
+                if (call_leave(conn, request))
+                        return r;
+        } else if (r < 0) { /* once the connection has failed, the request ends by that */
                 conn_fail(conn);
                 r = conn_wait(conn, call_is_done, request, UINT64_MAX);
                 assert(r == 0);
@@ -358,15 +387,15 @@ static int call_once(struct kvp_conn *conn, enum wire_opcode opcode, const void 
 }
 
 int conn_call(struct kvp_conn *conn, enum wire_opcode opcode, const void *fixed, const void *items, uint32_t n_items,
-              enum wire_opcode reply, struct request *ret)
+              enum wire_opcode reply, uint64_t deadline, struct request *ret)
 {
-        const uint64_t deadline = deadline_in(conn->patience_usec);
+        const uint64_t patience = deadline_in(conn->patience_usec);
         int r;
 
         do
-                r = call_once(conn, opcode, fixed, items, n_items, reply, deadline, ret);
-        while (r == -ENOTCONN && conn_wait_up(conn, deadline) == 0);
-        return r == -ETIMEDOUT ? -ENOTCONN : r;
+                r = call_once(conn, opcode, fixed, items, n_items, reply, deadline, patience, ret);
+        while (r == -ENOTCONN && conn_wait_up(conn, min_u64(deadline, patience)) == 0);
+        return r == -ETIMEDOUT && deadline >= patience ? -ENOTCONN : r;
 }
 
 /* ---- the end ---- */

@@ -65,6 +65,7 @@ struct request {
         uint32_t id; /* 0: free */
         enum request_state state;
         bool answered; /* in part at least */
+        bool left;     /* a call that nobody waits for any more: whoever reads the answer frees it */
         struct kvp_cache *cache;
         uint32_t n_entries, n_left;
         struct wire_item_grow *items; /* WIRE_MAX_GROW of each, allocated at the slot's first use */
@@ -173,9 +174,12 @@ int conn_wait(struct kvp_conn *conn, conn_done_fn *done, void *arg, uint64_t dea
 int conn_wait_up(struct kvp_conn *conn, uint64_t deadline);
 
 /* Sends a message that has one reply and waits for it; once more where the connection went down meanwhile. Errors: the
- * daemon's, or -ENOTCONN. */
+ * daemon's; -ENOTCONN, also where it does not answer for too long; -ETIMEDOUT where the deadline passes before that. */
 int conn_call(struct kvp_conn *conn, enum wire_opcode opcode, const void *fixed, const void *items, uint32_t n_items,
-              enum wire_opcode reply, struct request *ret);
+              enum wire_opcode reply, uint64_t deadline, struct request *ret);
+
+/* With conn->mutex held: a call is answered, or fails. true: the mapper is to be woken up. */
+bool conn_call_end(struct kvp_conn *conn, struct request *request);
 
 /* Waits on conn->changed, with conn->mutex held, until `deadline`. */
 void conn_sleep(struct kvp_conn *conn, uint64_t deadline);

@@ -331,6 +331,8 @@ bool grow_refused(struct kvp_conn *conn, uint32_t id, const struct wire_error *e
 
 void grow_fail_all(struct kvp_conn *conn)
 {
+        bool starved = false;
+
         for (uint32_t i = 0; i < CONN_MAX_REQUESTS; i++) {
                 struct request *request = &conn->requests[i];
                 enum request_state state;
@@ -340,10 +342,8 @@ void grow_fail_all(struct kvp_conn *conn)
                 if (state == REQUEST_CALL || state == REQUEST_GROW) /* any other is its owner's, who looks at it */
                         request->answered = true;
                 if (state == REQUEST_CALL) {
-                        request->state = REQUEST_DONE;
                         request->status = -ENOTCONN;
-                        conn->n_requests--;
-                        conn->ended++;
+                        starved |= conn_call_end(conn, request);
                 }
                 (void)pthread_mutex_unlock(&conn->mutex);
                 if (state == REQUEST_GROW) {
@@ -351,4 +351,6 @@ void grow_fail_all(struct kvp_conn *conn)
                         request_end(conn, request, true);
                 }
         }
+        if (starved)
+                (void)mapper_wake(conn);
 }

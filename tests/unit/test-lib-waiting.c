@@ -253,3 +253,23 @@ Test(waiting, keeps_to_its_timeout_though_there_is_much_to_tell)
                 cr_assert_eq(fake_row_is_held(box.fake, i), i == step.seq);
         box_close(&box);
 }
+
+/* The answer that came too late is nobody's, and nothing is lost by it: as many times as there are requests. */
+Test(lib_waiting, settle_keeps_to_its_timeout)
+{
+        struct box box;
+
+        box_open(&box, NULL, NULL);
+        box_settle(&box);
+        fake_pause(box.fake, true);
+        for (uint32_t i = 0; i < CONN_MAX_REQUESTS + 1; i++)
+                cr_expect_eq(kvp_cache_settle(box.cache, 1000), -ETIMEDOUT, "%u", i);
+        fake_pause(box.fake, false);
+        box_settle(&box);
+        (void)pthread_mutex_lock(&box.conn->mutex);
+        cr_expect_eq(box.conn->n_requests, 0);
+        for (uint32_t i = 0; i < CONN_MAX_REQUESTS; i++)
+                cr_expect_eq(box.conn->requests[i].state, REQUEST_FREE, "%u", i);
+        (void)pthread_mutex_unlock(&box.conn->mutex);
+        box_close(&box);
+}
