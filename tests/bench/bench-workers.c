@@ -4,6 +4,8 @@
  *
  * All are on the daemon's CPU (floor: on the server's), so the figure is work and switches, not idle time: the time
  * from the moment when all start until the last has its pages, by the number of grants, which is the same for both.
+ * And once more on the second CPU, as on a host where the daemon has one of its own: then the figure is of how far the
+ * two work at the same time, and one worker alone waits for the other CPU to wake up.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -171,5 +173,8 @@ int main(void)
         servers[1] = floor_start(MOST, sockets);
         measure(shared, sockets, servers, 1, "workers_1");
         measure(shared, sockets, servers, MOST, "workers_64");
+        bench_pin(1);
+        measure(shared, sockets, servers, 1, "workers_1_apart");
+        measure(shared, sockets, servers, MOST, "workers_64_apart");
         return 0;
 }
