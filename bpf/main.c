@@ -14,6 +14,7 @@
 
 #include "format.h"
 #include "observer.h"
+#include "standard-fds.h"
 
 enum mode { MODE_SERVICE, MODE_ONCE, MODE_JSON, MODE_HIST };
 
@@ -213,8 +214,10 @@ int main(int argc, char **argv)
 {
         struct options options = { .usec = 1000000, .ring_bytes = 256 * 1024 };
         json_t *snapshot = NULL;
-        int r = parse(argc, argv, &options);
+        int r;
 
+        standard_fds_hold();
+        r = parse(argc, argv, &options);
         if (r != 0)
                 return r < 0 ? 2 : EXIT_SUCCESS;
         if (options.mode != MODE_SERVICE && !options.own)

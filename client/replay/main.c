@@ -12,6 +12,7 @@
 
 #include "cleanup.h"
 #include "replay.h"
+#include "standard-fds.h"
 
 #define EXIT_USAGE 2
 
@@ -45,6 +46,7 @@ int main(int argc, char **argv)
         struct options options;
         int r;
 
+        standard_fds_hold();
         if (!outcome || options_parse(argc, argv, &options, &complaint) < 0) {
                 (void)fprintf(stderr, "kvpager-replay: %s\n", complaint.text);
                 return EXIT_USAGE;

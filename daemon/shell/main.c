@@ -3,7 +3,6 @@
  * main.c -- kvpagerd(8): options, the configuration, and the daemon in the foreground.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,6 +13,7 @@
 #include "config.h"
 #include "daemon.h"
 #include "log.h"
+#include "standard-fds.h"
 
 #define EXIT_USAGE 2 /* the command line makes no sense */
 
@@ -105,19 +105,6 @@ static int load_config(const struct options *options, const char **ret_path, str
         return *ret ? 0 : -ENOMEM;
 }
 
-/* Nothing that is opened later may take the number of a standard stream: what is printed would go there. What stays
- * closed to us is an error when it is written to, as it was. */
-static void hold_standard_fds(void)
-{
-        int fd;
-
-        do
-                fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
-        while (fd >= 0 && fd <= STDERR_FILENO);
-        if (fd >= 0)
-                (void)close(fd);
-}
-
 int main(int argc, char *argv[])
 {
         struct options options = { .log_level = -1 };
@@ -126,7 +113,7 @@ int main(int argc, char *argv[])
         const char *path;
         int r;
 
-        hold_standard_fds();
+        standard_fds_hold();
         r = parse_options(argc, argv, &options);
         if (r != 0)
                 return r < 0 ? EXIT_USAGE : EXIT_SUCCESS;
