@@ -12,6 +12,8 @@
 #include <curses.h>
 #include <errno.h>
 #include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 #include "top-keys.h"
@@ -43,9 +45,19 @@ static attr_t attributes_of(unsigned style)
                (coloured ? (attr_t)COLOR_PAIR(styles[plain].pair) : A_NORMAL);
 }
 
+/* Ctrl-C means `q`, also while the daemon is waited for. As ncurses' own handler, which calls it a failure. */
+static void on_interrupt(int number)
+{
+        (void)number;
+        (void)endwin();
+        _exit(EXIT_SUCCESS);
+}
+
 int top_screen_open(bool colour)
 {
         assert(!screen);
+        if (signal(SIGINT, on_interrupt) == SIG_IGN)
+                (void)signal(SIGINT, SIG_IGN);
         screen = newterm(NULL, stdout, stdin);
         if (!screen)
                 return -ENOTTY;

@@ -10,8 +10,8 @@
 #include "top-draw.h"
 
 /* Takes the terminal, which is standard input and output. The locale must have been set. There is one screen at a time;
- * it is given back by top_screen_close(), and by the handlers that ncurses sets for SIGINT and SIGTERM. 0; -ENOTTY:
- * ncurses knows no such terminal. */
+ * it is given back by top_screen_close(), and by the handlers of SIGINT, which ends the program with 0, and of SIGTERM.
+ * 0; -ENOTTY: ncurses knows no such terminal. */
 int top_screen_open(bool colour);
 void top_screen_close(void);
 

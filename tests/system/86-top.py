@@ -210,7 +210,7 @@ for term, how in (("xterm-256color", signal.SIGINT), ("linux", signal.SIGTERM), 
         top.press("\x03")
     else:
         top.process.send_signal(how)
-    top.ends(None)
+    top.ends(0 if how == signal.SIGINT else None)
 top = Terminal(CTL + ["top"], env=env)
 top.shows("\nchat ")
 os.close(top.master)  # the terminal is gone
