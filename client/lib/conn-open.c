@@ -44,7 +44,7 @@ static int find_socket(const char *path, struct sockaddr_un *address)
                 if (path && !*path)
                         path = NULL;
         }
-        if (!path && (access(SOCKET_SYSTEM, F_OK) == 0 || !runtime || !*runtime))
+        if (!path && (access(SOCKET_SYSTEM, F_OK) == 0 || errno != ENOENT || !runtime || !*runtime))
                 path = SOCKET_SYSTEM;
         if (path)
                 n = snprintf(address->sun_path, sizeof(address->sun_path), "%s", path);
