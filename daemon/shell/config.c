@@ -336,6 +336,18 @@ static bool parser_long_line(struct parser *p, char *line)
         return true;
 }
 
+/* A key that the section does not have; what it has instead is said. */
+static void parser_complain_unknown(struct parser *p, const char *name)
+{
+        char known[256] = "";
+
+        for (size_t i = 0; i < N_KEYS; i++)
+                if (keys[i].section == p->section)
+                        (void)snprintf(known + strlen(known), sizeof(known) - strlen(known), "%s%s", *known ? ", " : "",
+                                       keys[i].name);
+        parser_complain(p, p->line, "unknown key %s in %s: there are %s", name, p->title, known);
+}
+
 /* inih's fgets: gives it one line, without leading blanks. A line that is dealt with here is given as an empty one. */
 static char *parser_read(char *str, int num, void *stream)
 {
@@ -407,7 +419,8 @@ static int parser_key(void *userdata, const char *section, const char *name, con
                 if (keys[i].section != p->section || strcmp(keys[i].name, name) != 0)
                         continue;
                 if (p->lines[i] > 0) {
-                        parser_complain(p, p->line, "%s %s stands a second time", p->title, name);
+                        parser_complain(p, p->line, "%s %s stands a second time; the first is in line %u", p->title,
+                                        name, p->lines[i]);
                         return 1;
                 }
                 p->lines[i] = p->line;
@@ -416,7 +429,7 @@ static int parser_key(void *userdata, const char *section, const char *name, con
                         parser_complain_value(p, &keys[i], value, r);
                 return 1;
         }
-        parser_complain(p, p->line, "unknown key %s in %s", name, p->title);
+        parser_complain_unknown(p, name);
         return 1;
 }
 

@@ -94,7 +94,8 @@ assert admin.set("chat", "memory.min=8M", "memory.low=10M", "memory.high=50%", "
 assert limits("chat") == (8 * MIB, 10 * MIB, 32 * MIB, 48 * MIB, 300)
 with open(daemon.config, "a") as f:
     f.write("nonsense = 1\n")
-assert admin.reload() == "BAD_CONFIG: the configuration stays as it was: %s:10: unknown key nonsense in [tenant batch]" % daemon.config
+assert admin.reload() == ("BAD_CONFIG: the configuration stays as it was: %s:10: unknown key nonsense in [tenant batch]: "
+                          "there are match, %s" % (daemon.config, KEYS))
 assert limits("chat") == (8 * MIB, 10 * MIB, 32 * MIB, 48 * MIB, 300), "what was set holds on"
 with open(daemon.config, "w") as f:
     f.write(FILE)
