@@ -27,7 +27,7 @@ struct places {
         struct geometry geometry;
         enum kvp_layout layout;
         uint64_t page_size;
-        uint32_t worker; /* which of the replay's workers this is */
+        uint32_t worker; /* drawn at random: what another left, of this replay or of one before, is no mark of ours */
         struct gpu *gpu; /* whose memory it is; NULL: the host's */
         struct place *parts;
         uint32_t n_parts;

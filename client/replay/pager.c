@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <time.h>
 
 #include "number.h"
@@ -145,8 +146,9 @@ int pager_open(const struct pager_options *options, struct pager *ret_pager)
                 .geometry = options->geometry,
                 .layout = options->layout,
                 .page_size = device.page_size,
-                .worker = options->worker,
         };
+        if (getrandom(&pager->places.worker, sizeof(pager->places.worker), 0) != sizeof(pager->places.worker))
+                return pager_complain(pager, -errno, "getrandom");
         if (strcmp(device.backend, "cuda") == 0 &&
             (r = gpu_open(device.uuid, &pager->places.gpu, &pager->complaint)) < 0)
                 return r;

@@ -23,7 +23,6 @@ struct pager_options {
         const char *tenant;      /* NULL: the first that fits */
         struct geometry geometry;
         enum kvp_layout layout;
-        uint32_t worker;
         uint32_t max_seqs;
         uint64_t max_tokens;
         bool compute, verify;  /* else marks alone */

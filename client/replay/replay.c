@@ -325,7 +325,6 @@ static int replay_start_crew(struct replay *replay, struct complaint *complaint)
                                 .tenant = named ? replay->tenants[i % options->tenants] : NULL,
                                 .geometry = options->geometry,
                                 .layout = options->layout,
-                                .worker = i,
                                 .max_seqs = options->max_seqs,
                                 .max_tokens = plan->max_tokens,
                                 .compute = !options->no_compute,

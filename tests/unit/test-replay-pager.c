@@ -36,7 +36,6 @@ static void run_engine(struct run *run)
 {
         struct pager_options options = {
                 .layout = run->layout,
-                .worker = 3,
                 .max_seqs = 6,
                 .max_tokens = 1200,
                 .compute = run->compute,
@@ -253,4 +252,24 @@ Test(replay_pager, catches_a_missed_zero)
 Test(replay_pager, catches_a_stale_page)
 {
         catch_fault(FAKE_STALE_PAGE, 40);
+}
+
+/* Pages of a worker that has ended, as they were, and just where the next one writes at the same places. */
+Test(replay_pager, catches_what_an_earlier_replay_left)
+{
+        for (uint32_t kind = 0; kind < 2; kind++)
+                for (size_t i = 0; i < 3; i++) {
+                        struct run run = {
+                                .geometry = "tiny",
+                                .layout = layouts[i],
+                                .compute = kind == 0,
+                                .verify = kind == 0,
+                                .capacity = 4096,
+                                .fault = FAKE_STALE_PAGE,
+                        };
+
+                        run_engine(&run);
+                        run_engine(&run);
+                        cr_assert_gt(run.mismatches, 0, "kind %u, layout %zu", kind, i);
+                }
 }

@@ -138,7 +138,6 @@ static void demand_now_and_then(void)
 static void begin(bool verify)
 {
         struct pager_options options = { .layout = KVP_LAYOUT_TOKEN_MAJOR_FUSED,
-                                         .worker = 3,
                                          .max_seqs = 6,
                                          .max_tokens = 1200,
                                          .compute = verify,
