@@ -80,14 +80,14 @@ INLINE void convert_head(enum attention_type type, const char *source, uint32_t 
 }
 
 /* e to the power of x, for x <= 0: 2 to the power of a whole number by its bits, times a polynomial for the rest
- * (Cephes). */
+ * (Cephes). What would be subnormal is zero, and what is no number stays none. */
 INLINE void exponentiate(floats *x)
 {
-        const floats least = (floats){ 0 } - 126.0f; /* below it the result would be subnormal */
+        const floats least = (floats){ 0 } - 126.0f;
         floats scaled = *x * 1.44269504f, whole, rest, value;
-        words in_range = (words)(scaled > least), bits;
+        words below = (words)(scaled < least), bits;
 
-        scaled = (floats)(((words)scaled & in_range) | ((words)least & ~in_range));
+        scaled = (floats)(((words)scaled & ~below) | ((words)least & below));
         whole = (scaled + 0x1.8p23f) - 0x1.8p23f; /* rounds to the nearest whole number */
         rest = (scaled - whole) * 0.693147181f;
         value = rest * 1.9875691500e-4f + 1.3981999507e-3f;
@@ -97,7 +97,7 @@ INLINE void exponentiate(floats *x)
         value = value * rest + 5.0000001201e-1f;
         value = value * rest * rest + rest + 1.0f;
         whole = whole + 127.0f + 0x1p23f; /* the whole number's bits are now the mantissa's low ones */
-        bits = (words)whole << 23;
+        bits = (words)whole << 23 & ~below;
         *x = value * (floats)bits;
 }
 
@@ -142,7 +142,7 @@ INLINE void accumulate(struct accumulator *accumulator, const struct block *bloc
                 floats weights;
 
                 memcpy(&weights, scores + t, sizeof(weights));
-                weights -= maximum;
+                weights -= maximum > -__builtin_inff() ? maximum : 0; /* else nothing has been seen yet */
                 exponentiate(&weights);
                 memcpy(scores + t, &weights, sizeof(weights));
         }

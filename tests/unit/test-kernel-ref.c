@@ -245,6 +245,49 @@ Test(kernel_ref, converts_every_half_exactly)
         }
 }
 
+/* A score of minus infinity weighs nothing, however large its value; without any other, or where a score is no number,
+ * neither is the result. */
+Test(kernel_ref, takes_infinities_as_the_definition_does)
+{
+        enum { N = 80 }; /* several blocks of tokens */
+        static const struct {
+                float first, odd, rest, odd_value, expected;
+        } scenes[] = {
+                { 0, -INFINITY, 0, 1e38f, 2 },
+                { 0, -1000, 0, 1e38f, 2 },
+                { -INFINITY, 0, 0, 2, 2 }, /* no score in the first block */
+                { -INFINITY, 0, -INFINITY, 7, 7 },
+                { -INFINITY, -INFINITY, -INFINITY, 2, NAN },
+                { 0, NAN, 0, 2, NAN },
+                { NAN, NAN, NAN, 2, NAN },
+                { 0, INFINITY, 0, 2, NAN },
+        };
+        float keys[N], values[N], query = 1, output;
+
+        for (size_t i = 0; i < 2 * sizeof(scenes) / sizeof(scenes[0]); i++) {
+                const struct attention attention = {
+                        .type = ATTENTION_FP32,
+                        .keys = { keys, 1, 1, 1 },
+                        .values = { values, 1, 1, 1 },
+                        .tokens = N,
+                        .kv_heads = 1,
+                        .queries_per_head = 1,
+                        .scale = 1,
+                        .queries = &query,
+                };
+
+                for (size_t t = 0; t < N; t++) {
+                        keys[t] = t == 50 ? scenes[i / 2].odd : t < 40 ? scenes[i / 2].first : scenes[i / 2].rest;
+                        values[t] = t == 50 ? scenes[i / 2].odd_value : 2;
+                }
+                without_avx2 = i % 2;
+                cr_assert_eq(attention_decode(&attention, &output), 0);
+                cr_assert(isnan(scenes[i / 2].expected) ? isnan(output)
+                                                        : fabsf(output - scenes[i / 2].expected) < 1e-5f,
+                          "scene %zu: %g", i / 2, (double)output);
+        }
+}
+
 Test(kernel_ref, refuses_shapes_out_of_bounds)
 {
         uint16_t half = 0;
