@@ -50,7 +50,6 @@ struct replay {
         struct worker_setup *setups;
         struct crew crew;
         struct watch watch;
-        double speed;
 };
 
 static void replay_clear(struct replay *replay)
@@ -118,9 +117,8 @@ static int replay_load(struct replay *replay, struct complaint *complaint)
         if (r < 0)
                 return r;
 
-        /* On the virtual clock the trace is sped up; on the wall clock the clock is. */
-        replay->speed = options->speed > 0 ? options->speed : 1.0;
-        r = plan_deal(options, &replay->trace, options_virtual_clock(options) ? replay->speed : 1.0, &replay->plan);
+        /* It is the trace that is sped up, on either clock, and so for those that are compared with. */
+        r = plan_deal(options, &replay->trace, options->speed > 0 ? options->speed : 1.0, &replay->plan);
         return r < 0 ? complain(complaint, r, "no memory for %zu requests", replay->trace.n) : 0;
 }
 

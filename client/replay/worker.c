@@ -64,6 +64,8 @@ static int worker_send(struct worker *worker, enum report_kind kind)
         report->n_waiting = engine_waiting(&worker->engine);
         report->next_usec = engine_next(&worker->engine, worker->now_usec);
         report->now_usec = worker->now_usec;
+        if (!worker->setup->in_turns && worker->setup->speed > 0)
+                report->now_usec = (uint64_t)((double)worker->now_usec * worker->setup->speed);
         report->completed = worker->engine.completed;
         report->rejected = worker->engine.rejected;
         report->preemptions = worker->engine.preemptions;
@@ -138,10 +140,10 @@ static short worker_rest(struct worker *worker, short events, int milliseconds)
         return pollfd.revents;
 }
 
-/* Sleeps until the trace's clock shows `next_usec`. Returns 0 or -EPIPE: the coordinator is gone. */
+/* Sleeps until the clock shows `next_usec`. Returns 0 or -EPIPE: the coordinator is gone. */
 static int worker_wait_for_arrival(struct worker *worker, uint64_t next_usec)
 {
-        double milliseconds = (double)(next_usec - worker->now_usec) / worker->setup->speed / 1000;
+        uint64_t milliseconds = (next_usec - worker->now_usec) / 1000;
 
         /* Half a second at most at a time: the caller looks at the clock again. */
         return worker_rest(worker, 0, milliseconds < 500 ? (int)milliseconds + 1 : 500) ? -EPIPE : 0;
@@ -162,7 +164,7 @@ static int worker_run_free(struct worker *worker)
                 uint64_t wall = monotonic_usec();
 
                 if (speed > 0)
-                        worker->now_usec = (uint64_t)((double)(wall - start) * speed);
+                        worker->now_usec = wall - start;
                 else if (next > worker->now_usec)
                         worker->now_usec = next;
                 if (next > worker->now_usec) {

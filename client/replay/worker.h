@@ -44,7 +44,7 @@ struct report {
         uint32_t n_running;
         uint64_t n_waiting;                        /* arrived, and not running */
         uint64_t next_usec;                        /* when the engine can go on; UINT64_MAX: it is done */
-        uint64_t now_usec;                         /* its clock */
+        uint64_t now_usec;                         /* its clock; where that is the wall's, the trace's */
         uint64_t iterations;                       /* so far */
         uint64_t n_stalled;                        /* iterations in a row that could do nothing */
         uint64_t peak_live_bytes, peak_idle_bytes; /* since the last report */
@@ -64,8 +64,9 @@ struct worker_setup {
         struct ledger *ledger; /* shared */
         struct bursts *bursts; /* shared; NULL: none */
         bool in_turns;         /* the coordinator lets one engine run at a time, on the virtual clock */
-        double speed;          /* else: of the wall's clock against the trace's; 0: each engine by its cost model */
-        int fd;                /* to the coordinator */
+        double speed; /* else: how many times as fast as in the trace requests come, by the wall's clock; 0: each engine
+                         goes by its cost model */
+        int fd;       /* to the coordinator */
 };
 
 /* Lives as a worker until it is told to end. Returns the exit status of its process. */

@@ -36,6 +36,14 @@ with open("far.jsonl", "w") as f:
 far = replay("--trace", "far.jsonl", "--no-compute", "--speed", "0.001")
 assert far["requests_completed"] == 2 and far["virtual_seconds"] >= 1e12, far
 
+# What is compared with has the same load, whichever clock counts.
+with open("sped.jsonl", "w") as f:
+    for i in range(20):
+        f.write('{"timestamp": %d, "input_length": 400, "output_length": 100}\n' % (i * 60000))
+sped = [replay("--trace", "sped.jsonl", "--speed", "100000", "--capacity", "256M", *clock) for clock in ((), ("--no-compute",))]
+assert sped[0]["paged16_peak_bytes"] == sped[1]["paged16_peak_bytes"] > 10 * 500 * 2048, sped
+assert sped[0]["virtual_seconds"] >= 19 * 60, "by the trace's clock"
+
 # A name that is no UTF-8 spoils neither the JSON nor the picture.
 name = os.fsencode("t") + b"\xff\xe4\xc3\xa4&\x01.jsonl"
 shutil.copy("far.jsonl", name)
