@@ -231,9 +231,12 @@ void plan_limit(struct plan *plan, const struct options *options, uint64_t devic
 
 uint64_t plan_capacity_blocks(const struct plan *plan, const struct options *options)
 {
+        const uint64_t parts = options->fixed_split ? options->tenants : 1, bytes = plan->capacity / parts,
+                       block = LEDGER_BLOCK_TOKENS * geometry_token_bytes(&options->geometry);
+
         if (plan->unconstrained)
                 return UINT64_MAX;
-        return plan->capacity / (LEDGER_BLOCK_TOKENS * geometry_token_bytes(&options->geometry));
+        return (bytes / block + (bytes % block > 0)) * parts;
 }
 
 void plan_mark_impossible(struct plan *plan, const struct options *options)

@@ -46,7 +46,8 @@ void plan_limit(struct plan *plan, const struct options *options, uint64_t devic
  * the longest of the others' from here on. */
 void plan_mark_impossible(struct plan *plan, const struct options *options);
 
-/* 16-token blocks in the capacity; UINT64_MAX where it is without limit. */
+/* 16-token blocks in the capacity; UINT64_MAX where it is without limit. The last one counts in full (in each tenant's
+ * part, of a fixed split), so that a request which fits in pages fits in blocks too, and both have the same load. */
 uint64_t plan_capacity_blocks(const struct plan *plan, const struct options *options);
 
 void plan_clear(struct plan *plan);

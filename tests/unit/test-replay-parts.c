@@ -383,6 +383,20 @@ Test(replay_parts, plan_deals_and_sizes)
 
         plan.capacity = 20 * 65536;
         cr_assert_eq(plan_capacity_blocks(&plan, &options), 40);
+        options.geometry.head_dim = 56; /* a page is no whole number of blocks */
+        for (uint32_t split = 0; split < 2; split++) {
+                options.fixed_split = split;
+                for (uint64_t tokens = 1; tokens < 2000; tokens += 13) {
+                        const uint64_t parts = split ? options.tenants : 1;
+
+                        plan.capacity = parts * geometry_pages(&options.geometry, options.layout, 65536, tokens) *
+                                        65536;
+                        cr_assert_leq(tokens, plan_capacity_blocks(&plan, &options) / parts * 16);
+                }
+        }
+        options.fixed_split = false;
+        options.geometry.head_dim = 64;
+        plan.capacity = 20 * 65536;
         plan_mark_impossible(&plan, &options);
         for (uint32_t i = 0; i < 10; i++)
                 cr_assert_eq(plan.shares[i % 3][i / 3].impossible, 100 * (i + 1) + 5 > 640, "%u", i);
