@@ -13,6 +13,23 @@
 #include "grow.h"
 #include "mapper.h"
 
+static bool request_has_room(struct request *request)
+{
+        if (!request->items)
+                request->items = calloc(WIRE_MAX_GROW, sizeof(*request->items));
+        if (!request->entries)
+                request->entries = calloc(WIRE_MAX_GROW, sizeof(*request->entries));
+        return request->items && request->entries;
+}
+
+static void requests_free(struct kvp_conn *conn)
+{
+        for (uint32_t i = 0; i < CONN_MAX_REQUESTS; i++) {
+                free(conn->requests[i].items);
+                free(conn->requests[i].entries);
+        }
+}
+
 int conn_new(struct kvp_conn **ret)
 {
         struct kvp_conn *conn = calloc(1, sizeof(*conn));
@@ -24,7 +41,10 @@ int conn_new(struct kvp_conn **ret)
         conn->patience_usec = CONN_PATIENCE_USEC;
         conn->socket = conn->events = conn->wake = conn->epoll = -1;
         conn->reader = conn_reader_new();
-        if (!conn->reader) {
+        /* One to GROW has room from the start: who finds none with room knows that another one will end. */
+        if (!conn->reader || !request_has_room(&conn->requests[CONN_CALLS_ALONE])) {
+                requests_free(conn);
+                free(conn->reader);
                 free(conn);
                 return -ENOMEM;
         }
@@ -48,10 +68,7 @@ void conn_free(struct kvp_conn *conn)
         cleanup_close(&conn->events);
         cleanup_close(&conn->wake);
         cleanup_close(&conn->epoll);
-        for (uint32_t i = 0; i < CONN_MAX_REQUESTS; i++) {
-                free(conn->requests[i].items);
-                free(conn->requests[i].entries);
-        }
+        requests_free(conn);
         free(conn->reader);
         (void)pthread_cond_destroy(&conn->changed);
         (void)pthread_mutex_destroy(&conn->sending);
@@ -61,27 +78,14 @@ void conn_free(struct kvp_conn *conn)
 
 /* ---- requests ---- */
 
-static bool request_has_room(struct request *request)
-{
-        if (!request->items)
-                request->items = calloc(WIRE_MAX_GROW, sizeof(*request->items));
-        if (!request->entries)
-                request->entries = calloc(WIRE_MAX_GROW, sizeof(*request->entries));
-        return request->items && request->entries;
-}
-
 /* With conn->mutex held. */
 static struct request *request_take(struct kvp_conn *conn, bool grow)
 {
         struct request *request = NULL;
 
         for (uint32_t i = grow ? CONN_CALLS_ALONE : 0; i < CONN_MAX_REQUESTS && !request; i++)
-                if (conn->requests[i].state == REQUEST_FREE) {
+                if (conn->requests[i].state == REQUEST_FREE && (!grow || request_has_room(&conn->requests[i]))) {
                         request = &conn->requests[i];
-                        if (grow && !request_has_room(request)) {
-                                request = NULL;
-                                break;
-                        }
                         /* The slot in the lower bits finds it again, the counter above tells a late reply from its
                          * successor's. */
                         conn->request_counter += CONN_MAX_REQUESTS;

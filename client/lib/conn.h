@@ -152,7 +152,7 @@ static inline int conn_check(const struct kvp_conn *conn)
 int conn_new(struct kvp_conn **ret);   /* no socket yet */
 void conn_free(struct kvp_conn *conn); /* closes */
 
-/* A request of the table, taken, with room for entries where it is to GROW. NULL: all are in use, or no memory. */
+/* A request of the table, taken, with room for entries where it is to GROW. NULL: all that have it are in use. */
 struct request *conn_request_take(struct kvp_conn *conn, bool grow);
 void conn_request_drop(struct kvp_conn *conn, struct request *request);
 

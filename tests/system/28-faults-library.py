@@ -230,6 +230,21 @@ def all_the_time():
                 report(what, why)
 
 
+def no_memory_to_ask_with():
+    """Nothing can be allocated as the first row grows, and nobody waits for it: the mapper gets to it even so."""
+    worker.noticed = []
+    worker.do("connect")
+    worker.do("create", *GEOMETRY)
+    a = int(worker.do("acquire", 300)[4:])
+    area.arm_function("calloc", errno.ENOMEM)
+    worker.attempt("step", 0, a, 300)
+    worker.do("settle")
+    area.disarm()
+    until(lambda: worker.attempt("step", 0, a, 300)[0] == "0", "the mapper to ask")
+    worker.do("disconnect")
+    calm()
+
+
 def at_the_limit():
     """The worker may open so many files more, and no others, when it connects and when it grows; or map no more at all."""
     def limit(which, bound):
@@ -297,6 +312,7 @@ begin()
 each_in_turn()
 all_the_time()
 if not faults.ONLY:
+    no_memory_to_ask_with()
     at_the_limit()
     for seed in range(300 if faults.LONG else 6):
         storm(seed, (30, 100, 300)[seed % 3])
