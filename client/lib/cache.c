@@ -373,8 +373,8 @@ static int settle_here(struct kvp_conn *conn, uint64_t deadline)
                 (void)pthread_mutex_unlock(&conn->mutex);
                 if (r == 0 && requests)
                         r = conn_wait(conn, request_ended, &ended, deadline);
-                if (r == -ENOTCONN && conn_wait_up(conn, deadline) == 0)
-                        r = 0;
+                if (r == -ENOTCONN)
+                        r = conn_wait_up(conn, deadline);
                 if (r != 0)
                         return r > 0 ? 0 : r;
         }

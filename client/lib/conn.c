@@ -396,9 +396,12 @@ int conn_call(struct kvp_conn *conn, enum wire_opcode opcode, const void *fixed,
         const uint64_t patience = deadline_in(conn->patience_usec);
         int r;
 
-        do
+        do {
                 r = call_once(conn, opcode, fixed, items, n_items, reply, deadline, patience, ret);
-        while (r == -ENOTCONN && conn_wait_up(conn, min_u64(deadline, patience)) == 0);
+                if (r != -ENOTCONN)
+                        break;
+                r = conn_wait_up(conn, min_u64(deadline, patience));
+        } while (r == 0);
         return r == -ETIMEDOUT && deadline >= patience ? -ENOTCONN : r;
 }
 

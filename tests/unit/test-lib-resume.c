@@ -117,6 +117,19 @@ Test(resume, waits_no_longer_than_the_timeout_and_steps_within_marks_not_at_all)
         box_close(&box);
 }
 
+/* It is away, not gone. */
+Test(resume, is_not_settled_while_it_is_waited_for)
+{
+        box_open(&box, &keeps, NULL);
+        fake_pause(box.fake, true);
+        fake_hang_up(box.fake);
+        for (uint64_t timeout = 0; timeout < 30000; timeout += 10000)
+                cr_assert_eq(kvp_cache_settle(box.cache, timeout), -ETIMEDOUT);
+        fake_pause(box.fake, false);
+        box_settle(&box);
+        box_close(&box);
+}
+
 Test(resume, is_gone_where_it_is_not_known)
 {
         struct kvp_seq_step step;
