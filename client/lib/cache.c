@@ -27,16 +27,19 @@ int cache_fence(struct kvp_cache *cache)
         return cache->mem->fence ? cache->mem->fence(cache->mem_device) : 0;
 }
 
-/* Where not whatever is mapped goes with the reservation. false: something stays mapped. */
+/* Where not whatever is mapped goes with the reservation. false: something stays mapped. The lock is held meanwhile, for
+ * who may want it is the mapper alone, to tell a daemon that takes over what there is. */
 static bool unmap_all(struct kvp_cache *cache)
 {
         bool all = true;
 
+        (void)pthread_mutex_lock(&cache->lock);
         for (uint32_t row = 0; row < cache->n_rows && cache->mem->whole; row++)
                 for (uint32_t class = 0; class < cache->layout.n_classes; class ++) {
                         (void)giveback_places(NULL, cache, row, class, 0);
                         all &= cache_extents(cache, row, class)->n == 0;
                 }
+        (void)pthread_mutex_unlock(&cache->lock);
         return all;
 }
 
@@ -254,17 +257,13 @@ KVP_PUBLIC void kvp_cache_destroy(struct kvp_cache *cache)
         conn = cache->conn;
         cache_retire(cache);
         fixed = (struct wire_cache_destroy){ .cache = cache->id };
-        if (cache_fence(cache) < 0) { /* somebody still uses the memory */
+        if (cache_fence(cache) < 0 || !unmap_all(cache)) { /* somebody still uses it, or the driver does not let go */
                 (void)pthread_mutex_lock(&conn->mutex);
                 cache->left = true;
                 (void)pthread_mutex_unlock(&conn->mutex);
                 return;
         }
         cache_unlink(cache);
-        if (!unmap_all(cache)) {
-                cache_abandon(cache); /* the driver does not let go of it */
-                return;
-        }
         cache_free(cache);
         if (!conn_is_gone(conn))
                 (void)conn_call(conn, WIRE_CACHE_DESTROY, &fixed, NULL, 0, WIRE_OK, UINT64_MAX, NULL);

@@ -10,7 +10,7 @@
  * Locks. conn->mutex guards requests, the role of reader, counters and the list of caches. cache->lock guards rows; who
  * holds it may take conn->mutex, to take a request, and never the other way round. conn->sending is held while a packet
  * goes out, without blocking. No thread holds the first two across that, nor any of them across a call that may block,
- * across mapping or unmapping, or while the application's handlers run.
+ * across mapping or unmapping (but of a cache that is being destroyed), or while the application's handlers run.
  *
  *      up --(the daemon hung up)--> down --(resume.c)--> up
  *                                    \--(it does not know us, does not come back, or broke the protocol)--> gone

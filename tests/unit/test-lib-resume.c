@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "cache.h"
 #include "conn.h"
 #include "lib-box.h"
 
@@ -286,18 +287,25 @@ static int refusing_fence(struct kvp_cache *cache, void *userdata)
         return -EBUSY;
 }
 
-/* What a fence does not let go of stays the daemon's, and mapped, over any number of daemons. */
-Test(resume, tells_of_what_a_fence_kept_of_a_destroyed_cache)
+static int refusing_unmap(struct mem_device *device, void *address, size_t size)
+{
+        (void)device;
+        (void)address;
+        (void)size;
+        fake_hang_up(box.fake);
+        return -ENOMEM;
+}
+
+/* What a fence or the driver does not let go of stays the daemon's, and mapped, over any number of daemons. */
+static void keeps_what_is_not_let_go(void)
 {
         struct kvp_cache *other;
         uint64_t pages;
 
-        box_open(&box, &keeps, NULL);
         cr_assert_eq(box_step(&box, box_acquire(&box, 0), 1000, NULL), 0);
         box_settle(&box);
         pages = fake_pages(box.fake);
         cr_assert_eq(kvp_cache_create(box.conn, &box_fused, &other), 0);
-        cr_assert_eq(kvp_cache_set_fence(box.cache, refusing_fence, box.fake), 0);
         kvp_cache_destroy(box.cache);
         for (int i = 0; i < 2; i++) {
                 cr_assert_eq(kvp_cache_settle(other, 10 * SECOND), 0);
@@ -308,4 +316,22 @@ Test(resume, tells_of_what_a_fence_kept_of_a_destroyed_cache)
         kvp_disconnect(box.conn);
         cr_assert_null(fake_violation(box.fake), "%s", fake_violation(box.fake));
         fake_stop(box.fake);
+}
+
+Test(resume, tells_of_what_a_fence_kept_of_a_destroyed_cache)
+{
+        box_open(&box, &keeps, NULL);
+        cr_assert_eq(kvp_cache_set_fence(box.cache, refusing_fence, box.fake), 0);
+        keeps_what_is_not_let_go();
+}
+
+Test(resume, tells_of_what_the_driver_kept_of_a_destroyed_cache)
+{
+        struct mem_backend stubborn = mem_host;
+
+        stubborn.whole = true;
+        stubborn.unmap = refusing_unmap;
+        box_open(&box, &keeps, NULL);
+        box.cache->mem = &stubborn;
+        keeps_what_is_not_let_go();
 }
