@@ -214,6 +214,13 @@ static bool send_undo(struct kvp_conn *conn, enum wire_opcode opcode, struct req
         return ours;
 }
 
+/* With conn->sending held, without which the socket may be another daemon's before it is shut. */
+static void fail(struct kvp_conn *conn)
+{
+        if (!atomic_exchange(&conn->down, true))
+                (void)shutdown(conn->socket, SHUT_RDWR); /* wakes the reader */
+}
+
 int conn_send(struct kvp_conn *conn, enum wire_opcode opcode, struct request *request, enum request_state state,
               const void *fixed, const void *items, uint32_t n_items, uint64_t deadline)
 {
@@ -237,8 +244,10 @@ int conn_send(struct kvp_conn *conn, enum wire_opcode opcode, struct request *re
                 memcpy((unsigned char *)conn->out + offsetof(struct wire_header, ack), &ack, sizeof(ack));
                 r = send_once(conn, conn->out, size);
                 if (r == -ENOTCONN)
-                        conn_fail(conn); /* before it can be another one */
+                        fail(conn); /* before it can be another one */
                 (void)pthread_mutex_unlock(&conn->sending);
+                if (r == -ENOTCONN)
+                        (void)mapper_wake(conn);
                 if (r == 0)
                         return 0;
                 if (!send_undo(conn, opcode, request, id))
@@ -409,9 +418,9 @@ int conn_call(struct kvp_conn *conn, enum wire_opcode opcode, const void *fixed,
 
 void conn_fail(struct kvp_conn *conn)
 {
-        if (atomic_exchange(&conn->down, true))
-                return;
-        (void)shutdown(conn->socket, SHUT_RDWR); /* wakes the reader */
+        (void)pthread_mutex_lock(&conn->sending);
+        fail(conn);
+        (void)pthread_mutex_unlock(&conn->sending);
         (void)mapper_wake(conn);
 }
 

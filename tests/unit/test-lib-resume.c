@@ -7,6 +7,7 @@
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "cache.h"
@@ -202,6 +203,43 @@ Test(resume, is_tried_for_longer_than_a_call_waits, .timeout = 40)
         kvp_disconnect(box.conn);
         cr_assert_null(fake_violation(box.fake));
         fake_stop(box.fake);
+}
+
+static _Atomic bool slow_shutdown;
+
+/* A thread that is to shut the connection is not scheduled until the next one is up, or has had its time for that. */
+int shutdown(int fd, int how)
+{
+        if (atomic_exchange(&slow_shutdown, false)) {
+                fake_hang_up(box.fake);
+                for (unsigned i = 0; i < 1000 && atomic_load(&box.conn->down); i++)
+                        (void)usleep(1000);
+        }
+        return (int)syscall(SYS_shutdown, fd, how);
+}
+
+static enum fake_verdict no_answer(struct fake *fake, const struct wire_view *message, void *userdata)
+{
+        (void)fake;
+        (void)userdata;
+        return message->header.opcode == WIRE_DEVICE_GET ? FAKE_SWALLOW : FAKE_HANDLE;
+}
+
+/* A daemon that lives takes the memory of whoever hangs up. */
+Test(resume, is_not_undone_by_who_gave_the_last_daemon_up)
+{
+        struct kvp_device_info info = { .size = sizeof(info) };
+
+        box_open(&box, &keeps, NULL);
+        fake_set_hook(box.fake, no_answer, NULL);
+        box.conn->patience_usec = 50000;
+        atomic_store(&slow_shutdown, true);
+        cr_assert_eq(kvp_device_info(box.conn, 0, &info), -ENOTCONN);
+        box.conn->patience_usec = CONN_PATIENCE_USEC;
+        fake_set_hook(box.fake, NULL, NULL);
+        cr_assert_eq(kvp_device_info(box.conn, 0, &info), 0);
+        cr_assert_eq(fake_resumed(box.fake), 1);
+        box_close(&box);
 }
 
 /* ---- many threads ---- */
