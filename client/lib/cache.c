@@ -27,8 +27,8 @@ int cache_fence(struct kvp_cache *cache)
         return cache->mem->fence ? cache->mem->fence(cache->mem_device) : 0;
 }
 
-/* Where not whatever is mapped goes with the reservation. false: something stays mapped. The lock is held meanwhile, for
- * who may want it is the mapper alone, to tell a daemon that takes over what there is. */
+/* Where not whatever is mapped goes with the reservation. false: something stays mapped. The lock is held meanwhile,
+ * for who may want it is the mapper alone, to tell a daemon that takes over what there is. */
 static bool unmap_all(struct kvp_cache *cache)
 {
         bool all = true;

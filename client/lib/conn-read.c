@@ -243,9 +243,12 @@ void conn_read_end(struct kvp_conn *conn)
         if (!acknowledge)
                 return;
         (void)pthread_mutex_unlock(&conn->mutex);
-        if (conn_send(conn, WIRE_ACK, NULL, REQUEST_FREE, NULL, NULL, 0, deadline_in(conn->patience_usec)) ==
-            -ETIMEDOUT)
-                conn_fail(conn);
+        if (conn_send(conn, WIRE_ACK, NULL, REQUEST_FREE, NULL, NULL, 0, 0) == -ETIMEDOUT) {
+                (void)pthread_mutex_lock(&conn->mutex);
+                conn->ack_late = true;
+                (void)pthread_mutex_unlock(&conn->mutex);
+                (void)mapper_wake(conn); /* which may wait for a daemon that reads nothing: who reads has a timeout */
+        }
         (void)pthread_mutex_lock(&conn->mutex);
 }
 

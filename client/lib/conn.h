@@ -93,6 +93,7 @@ struct kvp_conn {
         pthread_cond_t changed;
         bool reading;        /* somebody is the reader */
         bool ack_wanted;     /* SYNC came */
+        bool ack_late;       /* the reader could not acknowledge: the mapper does */
         bool starved;        /* somebody wanted a request and all were taken: wake the mapper when one ends */
         uint32_t waiters;    /* threads in conn_wait(): one of them reads */
         uint32_t n_requests; /* sent and not ended */

@@ -324,6 +324,26 @@ static void serve_all(struct kvp_conn *conn)
 
 /* ---- the event channel ---- */
 
+static void acknowledge(struct kvp_conn *conn)
+{
+        if (conn_send(conn, WIRE_ACK, NULL, REQUEST_FREE, NULL, NULL, 0, deadline_in(conn->patience_usec)) ==
+            -ETIMEDOUT)
+                conn_fail(conn);
+}
+
+/* What a reader left to this thread. */
+static void acknowledge_late(struct kvp_conn *conn)
+{
+        bool late;
+
+        (void)pthread_mutex_lock(&conn->mutex);
+        late = conn->ack_late;
+        conn->ack_late = false;
+        (void)pthread_mutex_unlock(&conn->mutex);
+        if (late)
+                acknowledge(conn);
+}
+
 static void read_event(struct kvp_conn *conn)
 {
         uint64_t packet[WIRE_MAX_PACKET / sizeof(uint64_t)];
@@ -357,9 +377,7 @@ static void read_event(struct kvp_conn *conn)
         conn->ack_wanted = conn->reading || conn->waiters > 0; /* the reader may be in the middle of a packet */
         (void)pthread_mutex_unlock(&conn->mutex);
         (void)conn_drain(conn);
-        if (conn_send(conn, WIRE_ACK, NULL, REQUEST_FREE, NULL, NULL, 0, deadline_in(conn->patience_usec)) ==
-            -ETIMEDOUT)
-                conn_fail(conn);
+        acknowledge(conn);
 }
 
 /* ---- the loop ---- */
@@ -446,8 +464,10 @@ static void *mapper_main(void *userdata)
                         asked = true; /* what waited for that */
                         continue;
                 }
-                if (asked)
+                if (asked) {
+                        acknowledge_late(conn);
                         serve_all(conn);
+                }
                 if (conn_is_down(conn) && !conn_is_gone(conn))
                         continue;
                 if (!sleep_until_woken(conn, expects, &came)) {

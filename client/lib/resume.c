@@ -222,7 +222,7 @@ static int put_in_place(struct attempt *attempt)
                 r = -errno;
         if (r == 0) {
                 conn->dealt_with = conn->acknowledged = 0;
-                conn->receive_waits = conn->ack_wanted = conn->mapper_hears = false;
+                conn->receive_waits = conn->ack_wanted = conn->ack_late = conn->mapper_hears = false;
                 atomic_store(&conn->down, false);
                 (void)pthread_cond_broadcast(&conn->changed);
         }

@@ -4,6 +4,7 @@
  */
 #include <pthread.h>
 #include <stdatomic.h>
+#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -271,5 +272,34 @@ Test(lib_waiting, settle_keeps_to_its_timeout)
         for (uint32_t i = 0; i < CONN_MAX_REQUESTS; i++)
                 cr_expect_eq(box.conn->requests[i].state, REQUEST_FREE, "%u", i);
         (void)pthread_mutex_unlock(&box.conn->mutex);
+        box_close(&box);
+}
+
+/* The daemon reads nothing while the step that waits is to acknowledge: that is the mapper's to wait for. */
+Test(waiting, ends_in_time_though_nothing_can_be_acknowledged, .timeout = 60)
+{
+        struct stepper stepper;
+        uint64_t filler[8], sent;
+        struct box box;
+        size_t size;
+
+        box_open(&box, NULL, NULL);
+        fake_hold_grants(box.fake, true);
+        stepper = (struct stepper){ .box = &box,
+                                    .step = { .seq = box_acquire(&box, 0), .tokens = 100 },
+                                    .timeout_usec = 2 * SECOND };
+        cr_assert_eq(pthread_create(&stepper.thread, NULL, stepper_main, &stepper), 0);
+        cr_assert(fake_wait_received(box.fake, WIRE_GROW, 1));
+        atomic_store(&box.conn->patience_usec, 20 * SECOND);
+        fake_pause(box.fake, true);
+        size = wire_encode(filler, sizeof(filler), WIRE_ACK, 0, 0, NULL, NULL, 0);
+        for (sent = 0; send(box.conn->socket, filler, size, MSG_DONTWAIT) > 0; sent++)
+                ;
+        fake_sync(box.fake);
+        cr_assert_eq(stepper_end(&stepper), -ETIMEDOUT);
+        fake_pause(box.fake, false);
+        cr_assert(fake_wait_received(box.fake, WIRE_ACK, sent + 1));
+        fake_hold_grants(box.fake, false);
+        cr_assert_eq(box_step(&box, stepper.step.seq, 100, NULL), 0);
         box_close(&box);
 }
