@@ -185,8 +185,8 @@ int kvp_cache_settle(struct kvp_cache *cache, uint64_t timeout_usec);
 
 /* Takes the free row that fits `expected_tokens` best: the least mapped of those that have enough, else the most
  * mapped. Its contents are what the last holder left, or zero. Maps nothing; where memory is short, what the row has
- * far beyond expected_tokens is given back first. -EAGAIN: no free row (waited up to timeout_usec for one); -EINVAL:
- * expected_tokens over max_tokens. */
+ * far beyond expected_tokens is given back first, for which it waits up to 0.1 s, whatever timeout_usec says. -EAGAIN:
+ * no free row (waited up to timeout_usec for one); -EINVAL: expected_tokens over max_tokens. */
 int kvp_seq_acquire(struct kvp_cache *cache, uint64_t expected_tokens, uint64_t timeout_usec, uint32_t *ret_seq);
 
 /* Gives the row back; its pages stay mapped for the next holder until memory is short. -EINVAL: not held. */
