@@ -20,11 +20,14 @@
 #include "owner.h"
 
 #define ABSENT_ACCURACY_USEC UINT64_C(100000)
+#define ABSENT_LATE_USEC     UINT64_C(1000000) /* later than that we did not run */
+#define ABSENT_HEAR_USEC     UINT64_C(5000000) /* and who came back meanwhile is heard first, and has its time */
 
 /* A worker without a connection. */
 struct absent {
         struct daemon *daemon;
         uint32_t worker;
+        bool late; /* its time has passed while we did not run */
         sd_event_source *process, *timer;
         struct absent *next;
 };
@@ -404,12 +407,17 @@ static int absent_on_exit(sd_event_source *source, int fd, uint32_t events, void
 
 static int absent_on_timeout(sd_event_source *source, uint64_t usec, void *userdata)
 {
+        const uint64_t now = daemon_now_usec();
         struct absent *absent = userdata;
         struct daemon *d = absent->daemon;
         const uint32_t worker = absent->worker;
 
-        (void)source;
-        (void)usec;
+        if (now > usec + ABSENT_LATE_USEC && !absent->late &&
+            sd_event_source_set_time(source, now + ABSENT_HEAR_USEC) >= 0 &&
+            sd_event_source_set_enabled(source, SD_EVENT_ONESHOT) >= 0) {
+                absent->late = true;
+                return 0;
+        }
         recover_found(d, worker);
         recover_gone_worker(d, worker, "it did not come back within absent-timeout");
         daemon_settle(d);

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: MIT
 """After a restart a worker has one place to come back to, however often it says RESUME, and not for ever."""
 import os
+import signal
 import struct
+import time
 
-from holding import HeldDaemon
+from holding import *
 from raw import *
 
 CONFIG = "[device d]\nbackend = host\ncapacity = 4M\npage-size = 64K\n[tenant t]\nmatch = any\n[daemon]\nabsent-timeout = %s\n"
@@ -47,6 +49,27 @@ daemon.start()
 late = resume(daemon, worker)
 assert "absent-timeout" in late.receive_error("NOT_KNOWN")
 late.expect_end()
+daemon.check()
+daemon.stop()
+daemon.end_holder()
+
+# ---- The daemon does not run while its time passes: who came back meanwhile came back in time, and the others have gone ----
+daemon = HeldDaemon(config=CONFIG % "2s")
+workers = [Raw(daemon.socket) for _ in range(8)]
+daemon.kill()
+daemon.start()
+suspend(daemon.pid)
+back = [Raw(daemon.socket, greet=None, timeout=30) for _ in workers[:6]]
+for raw, worker in zip(back, workers):
+    raw.send(RESUME, struct.pack("<IIQQQ", 1, worker.worker, 0, *worker.token), request=1)
+time.sleep(3.5)
+os.kill(daemon.pid, signal.SIGCONT)
+for raw in back:
+    opcode, _, body, fds = raw.receive()
+    assert opcode == WELCOME, raw.error_of(opcode, body)
+    raw.events = socket.socket(fileno=fds[0])
+    is_back(raw)
+until(lambda: len(daemon.ctl("workers")["workers"]) == 6, "who stays away is waited for")
 daemon.check()
 daemon.stop()
 daemon.end_holder()
