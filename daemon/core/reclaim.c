@@ -247,6 +247,7 @@ static void answered_late(struct core *c, uint32_t worker)
         struct worker *w = worker_get(c, worker);
 
         w->overdue = 0;
+        w->dying = 0; /* where it was to be killed, it was not: nobody waits for its end */
         tenant_get(c, w->tenant)->overdue--;
         for (uint32_t i = 0; i < c->n_devices; i++)
                 core_pump_later(c, i);

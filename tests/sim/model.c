@@ -443,6 +443,8 @@ static void event_of_worker(struct model *model, const struct core_event *event,
 {
         struct model_worker *worker = model_worker(model, id);
 
+        if (worker && worker->dying && event->type == CORE_EV_REVOKED) /* the shell could not kill it */
+                worker->dropped = worker->dying = false;
         if (!worker || worker->dropped)
                 return;
         switch ((enum core_event_type)event->type) {

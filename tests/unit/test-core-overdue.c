@@ -105,6 +105,26 @@ Test(core_overdue, who_does_not_answer_is_killed_where_his_tenant_says_so)
         cr_expect_eq(core_n_waiting(world.core), 0);
 }
 
+Test(core_overdue, who_could_not_be_killed_and_answers_is_not_waited_for_any_more)
+{
+        struct party own, silent;
+
+        limit(1, (struct limits){ .on_overdue = 1 });
+        own = party(0);
+        silent = party(1);
+        take(&silent, 0, 1024);
+        hold(silent.worker, silent.cache, 0, false);
+        want(&own, 0, 4);
+        ASKED(&silent, 0, 4);
+        world_advance(&world, SEC);
+        cr_assert_not_null(answer(CORE_ACT_KILL));
+        cr_expect_null(answer(CORE_ACT_GROW_FAILED));
+        answer_revoke(silent.worker, 1); /* without anything: the shell could not kill it */
+        cr_assert_not_null(answer(CORE_ACT_LATE));
+        cr_assert_not_null(answer(CORE_ACT_GROW_FAILED));
+        cr_expect_eq(answer(CORE_ACT_GROW_FAILED)->failed.error, CORE_E_DEVICE_FULL);
+}
+
 /* A worker of the tenant is to be killed while another of tenant 0, with nothing left of memory.max, waits. */
 static enum core_error at_its_max_beside_a_dying(uint32_t tenant)
 {
