@@ -76,16 +76,22 @@ Test(core_overdue, who_keeps_others_waiting_takes_nothing_from_them)
         cr_expect_eq(want(&own, 0, 5), CORE_E_NONE);
 }
 
+/* Tenant 1 has all of the device, idle, and is to be killed where it does not answer; tenant 0 wants some. */
+static void want_of_silent(struct party *own, struct party *silent)
+{
+        limit(1, (struct limits){ .on_overdue = 1 });
+        *own = party(0);
+        *silent = party(1);
+        take(silent, 0, 1024);
+        hold(silent->worker, silent->cache, 0, false);
+        want(own, 0, 4);
+}
+
 Test(core_overdue, who_does_not_answer_is_killed_where_his_tenant_says_so)
 {
         struct party own, silent;
 
-        limit(1, (struct limits){ .on_overdue = 1 });
-        own = party(0);
-        silent = party(1);
-        take(&silent, 0, 1024);
-        hold(silent.worker, silent.cache, 0, false);
-        want(&own, 0, 4);
+        want_of_silent(&own, &silent);
         world.now += SEC - 1;
         world_tick(&world);
         cr_expect_null(answer(CORE_ACT_KILL));
@@ -109,12 +115,7 @@ Test(core_overdue, who_could_not_be_killed_and_answers_is_not_waited_for_any_mor
 {
         struct party own, silent;
 
-        limit(1, (struct limits){ .on_overdue = 1 });
-        own = party(0);
-        silent = party(1);
-        take(&silent, 0, 1024);
-        hold(silent.worker, silent.cache, 0, false);
-        want(&own, 0, 4);
+        want_of_silent(&own, &silent);
         ASKED(&silent, 0, 4);
         world_advance(&world, SEC);
         cr_assert_not_null(answer(CORE_ACT_KILL));
