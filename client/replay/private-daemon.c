@@ -36,10 +36,22 @@
 #define SOCKET_FD 3
 #define CONFIG_FD (SOCKET_FD + 1)
 
+#ifndef MFD_NOEXEC_SEAL
+#define MFD_NOEXEC_SEAL 0x0008U
+#endif
+
+/* A file in memory, not to be executed, which some kernels want to be told (vm.memfd_noexec). */
+static int memory_file(const char *name)
+{
+        int fd = memfd_create(name, MFD_CLOEXEC | MFD_NOEXEC_SEAL);
+
+        return fd < 0 && errno == EINVAL ? memfd_create(name, MFD_CLOEXEC) : fd; /* before Linux 6.3 */
+}
+
 static int config_write(const struct private_daemon_options *options, int *ret_fd)
 {
         _cleanup_(cleanup_file) FILE *file = NULL;
-        _cleanup_(cleanup_fd) int fd = memfd_create("kvpagerd.conf", MFD_CLOEXEC);
+        _cleanup_(cleanup_fd) int fd = memory_file("kvpagerd.conf");
 
         if (fd < 0)
                 return -errno;
@@ -233,7 +245,7 @@ int private_daemon_start(const struct private_daemon_options *options, struct pr
         assert(options->n_tenants > 0 && options->tenants);
         assert(daemon);
 
-        *daemon = (struct private_daemon){ .log_fd = memfd_create("log", MFD_CLOEXEC), .socket_fd = -1 };
+        *daemon = (struct private_daemon){ .log_fd = memory_file("log"), .socket_fd = -1 };
         r = daemon->log_fd < 0 ? -errno : config_write(options, &config);
         if (r >= 0)
                 r = notify_bind(notify, &notify_fd);

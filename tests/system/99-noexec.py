@@ -31,3 +31,7 @@ worker.quit()
 daemon.check()
 daemon.stop()
 daemon.end_holder()
+os.environ.pop("KVPAGER_SOCKET", None)
+done = subprocess.run([*wrap, BIN + "/kvpager-replay", "--requests", "4", "--no-compute"], stdin=subprocess.DEVNULL, capture_output=True,
+                      text=True, timeout=60)
+assert done.returncode == 0, done.stderr
