@@ -404,15 +404,13 @@ static int peer_on_timer(sd_event_source *source, uint64_t usec, void *userdata)
 
 /* ---- Coming and going ---- */
 
+/* The socket last: it may be closed later than the peer is freed. */
 static int peer_watch(struct peer *peer)
 {
-        sd_event *event = peer->daemon->event;
-        int r = loop_watch(peer->daemon, peer->fd, peer);
+        int r = sd_event_add_time(peer->daemon->event, &peer->timer, CLOCK_MONOTONIC,
+                                  daemon_now_usec() + PEER_GREET_USEC, PEER_TIMER_ACCURACY_USEC, peer_on_timer, peer);
 
-        if (r < 0)
-                return r;
-        return sd_event_add_time(event, &peer->timer, CLOCK_MONOTONIC, daemon_now_usec() + PEER_GREET_USEC,
-                                 PEER_TIMER_ACCURACY_USEC, peer_on_timer, peer);
+        return r < 0 ? r : loop_watch(peer->daemon, peer->fd, peer);
 }
 
 static int peer_on_exit(sd_event_source *source, int fd, uint32_t events, void *userdata)

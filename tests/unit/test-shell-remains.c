@@ -10,6 +10,7 @@
 #include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -382,4 +383,27 @@ Test(remains, the_oldest_makes_room)
                 cr_expect_eq(is_refused(10 + i, REMAINS_NO_TENANT), i > 0, "%u", i);
         for (unsigned i = 0; i < 4; i++)
                 close(theirs[i]);
+}
+
+/* Its timer could not be made, and its socket stays open for longer than it: the loop hears of it no more. */
+Test(remains, who_could_not_be_taken_is_not_waited_for)
+{
+        struct config config = { .by_cgroup = false };
+        struct peer *peer = NULL, *peers[1] = { NULL };
+        struct epoll_event event;
+        int pair[2], stays;
+
+        make_pair(pair);
+        cr_assert((stays = fcntl(pair[0], F_DUPFD_CLOEXEC, 0)) >= 0);
+        d->config = &config;
+        d->peers = peers;
+        cr_assert((d->epoll = epoll_create1(EPOLL_CLOEXEC)) >= 0);
+        cr_assert_geq(sd_event_exit(d->event, 0), 0);
+        cr_assert_geq(sd_event_loop(d->event), 0); /* over: it takes no more timers */
+        cr_assert_lt(peer_new(d, 0, pair[0], &peer), 0);
+        cr_expect_null(peers[0]);
+        close(pair[1]);
+        cr_expect_eq(epoll_wait(d->epoll, &event, 1, 0), 0);
+        close(d->epoll);
+        close(stays);
 }
