@@ -28,6 +28,7 @@
 #include <unistd.h>
 
 #include "cleanup.h"
+#include "memory-file.h"
 
 #define START_TIMEOUT_MSEC 30000
 #define STOP_TIMEOUT_MSEC  20000
@@ -35,18 +36,6 @@
 /* What the daemon finds: systemd's first descriptor is the socket. */
 #define SOCKET_FD 3
 #define CONFIG_FD (SOCKET_FD + 1)
-
-#ifndef MFD_NOEXEC_SEAL
-#define MFD_NOEXEC_SEAL 0x0008U
-#endif
-
-/* A file in memory, not to be executed, which some kernels want to be told (vm.memfd_noexec). */
-static int memory_file(const char *name)
-{
-        int fd = memfd_create(name, MFD_CLOEXEC | MFD_NOEXEC_SEAL);
-
-        return fd < 0 && errno == EINVAL ? memfd_create(name, MFD_CLOEXEC) : fd; /* before Linux 6.3 */
-}
 
 static int config_write(const struct private_daemon_options *options, int *ret_fd)
 {

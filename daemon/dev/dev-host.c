@@ -27,6 +27,7 @@
 #include <unistd.h>
 
 #include "dev.h"
+#include "memory-file.h"
 #include "owner.h"
 
 #define HOST_MIN_PAGE     (UINT64_C(64) << 10)
@@ -37,9 +38,6 @@
 
 #ifndef MFD_HUGE_SHIFT
 #define MFD_HUGE_SHIFT 26
-#endif
-#ifndef MFD_NOEXEC_SEAL
-#define MFD_NOEXEC_SEAL 0x0008U
 #endif
 
 struct dev {

@@ -15,11 +15,8 @@
 #include <unistd.h>
 
 #include "digest.h"
+#include "memory-file.h"
 #include "owner.h"
-
-#ifndef MFD_NOEXEC_SEAL
-#define MFD_NOEXEC_SEAL 0x0008U
-#endif
 
 #define STATE_MAGIC UINT64_C(0x3165746174537670)
 #define STATE_PAGE  UINT64_C(4096)
@@ -157,9 +154,7 @@ int state_new(const struct core_params *params, const struct state_device *devic
                 return -ENOMEM;
         state_measure(state, params);
         state->build = own_build();
-        state->fd = memfd_create("kvpager-state", MFD_CLOEXEC | MFD_NOEXEC_SEAL);
-        if (state->fd < 0 && errno == EINVAL) /* before Linux 6.3 */
-                state->fd = memfd_create("kvpager-state", MFD_CLOEXEC);
+        state->fd = memory_file("kvpager-state");
         if (state->fd < 0 || ftruncate(state->fd, (off_t)snapshot_at(state, 2)) < 0)
                 return -errno;
         r = map_part(state->fd, 0, header_bytes(), &state->header);
